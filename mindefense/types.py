@@ -1,0 +1,186 @@
+"""The values that travel between the rooms: frozen, NumPy only, no MindSpore."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+
+from mindefense.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Samples:
+    """Rows that somebody asks a target about.
+
+    Attributes:
+        features: ``(N, ...)`` float32, what goes into the target.
+        labels: ``(N,)`` int32 true classes, ``0 … C-1``.
+        indices: ``(N,)`` int64 positions of the rows in the data set they come from.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, positions: np.ndarray) -> Samples:
+        """The rows at these positions of this selection, in this order."""
+        return Samples(self.features[positions], self.labels[positions], self.indices[positions])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledData:
+    """One whole data set.
+
+    Attributes:
+        name: Name of the data set; ends in ``(synthetic)`` nowhere, `synthetic` says it.
+        features: ``(N, ...)`` float32.
+        labels: ``(N,)`` int32 classes ``0 … num_classes-1``.
+        num_classes: Number of classes, C.
+        synthetic: True if the rows were made up; every figure derived from them must say so.
+        order: ``(N,)`` int64 permutation that the published experiments index with, or None.
+    """
+
+    name: str
+    features: np.ndarray
+    labels: np.ndarray
+    num_classes: int
+    synthetic: bool = False
+    order: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.features) != len(self.labels):
+            raise InputError(
+                f"{self.name} labels", expected=f"one per row ({len(self.features)})", got=str(len(self.labels))
+            )
+        if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < self.num_classes):
+            raise InputError(
+                f"{self.name} labels",
+                expected=f"classes 0…{self.num_classes - 1}",
+                got=f"{self.labels.min()}…{self.labels.max()}",
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: np.ndarray) -> Samples:
+        """The rows at `indices` of this data set, in this order."""
+        return Samples(self.features[indices], self.labels[indices], np.asarray(indices, np.int64))
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over name, shapes and bytes of features and labels, hex; tells two data sets apart."""
+        digest = hashlib.sha256(self.name.encode())
+        for array in (self.features, self.labels):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class RateAtFpr:
+    """True-positive rate at a bounded false-positive rate.
+
+    Attributes:
+        fpr: The bound on the share of non-members called members.
+        tpr: Largest share of members called members within the bound.
+        low: Lower end of the 95 % Clopper-Pearson interval of `tpr`.
+        high: Upper end.
+        note: Why the figure should not be relied on, or None.
+    """
+
+    fpr: float
+    tpr: float
+    low: float
+    high: float
+    note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class MembershipMetrics:
+    """How well scores tell members from non-members; fractions in 0 … 1.
+
+    Attributes:
+        n_members: Members scored.
+        n_non_members: Non-members scored.
+        accuracy: Share of all samples called rightly.
+        balanced_accuracy: Mean of the true-positive and the true-negative rate.
+        precision: Share of true members among those called members; None if nobody was.
+        recall: Share of the members that were called members.
+        share_called_member: Share of all samples called members; 0 or 1 means the attacker answers one way.
+        auc: Area under the ROC curve, ties counted half.
+        tpr_at_fpr: True-positive rates at small false-positive rates.
+    """
+
+    n_members: int
+    n_non_members: int
+    accuracy: float
+    balanced_accuracy: float
+    precision: float | None
+    recall: float
+    share_called_member: float
+    auc: float
+    tpr_at_fpr: tuple[RateAtFpr, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class UtilityMetrics:
+    """What the answers of a (defended) model are worth to its users.
+
+    Attributes:
+        accuracy: Share of samples whose most likely class is the true one.
+        label_changes: Samples whose most likely class differs from the undefended one.
+        mean_l1: Mean L1 distance of the defended to the undefended confidence vector, 0 … 2.
+        median_l1: Median of the same.
+        max_l1: Maximum of the same.
+        ece: Expected calibration error, 15 equal-width bins of the top confidence.
+        nll: Mean negative log-likelihood of the true class, natural logarithm.
+    """
+
+    accuracy: float
+    label_changes: int
+    mean_l1: float
+    median_l1: float
+    max_l1: float
+    ece: float
+    nll: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackResult:
+    """One attacker against one target.
+
+    Attributes:
+        name: The attack, for example ``"mindarmour-lr"``.
+        threat_model: ``"auditor"`` (fitted on known members of the target itself), ``"shadow"`` (fitted on a model
+            the attacker trained) or ``"none"`` (nothing to fit).
+        adversary: ``"static"`` (fitted on undefended outputs) or ``"adaptive"`` (fitted behind the same defense).
+        defended: Whether the outputs it scored were defended.
+        metrics: How well it did on its evaluation half.
+    """
+
+    name: str
+    threat_model: str
+    adversary: str
+    defended: bool
+    metrics: MembershipMetrics
+
+
+@dataclasses.dataclass(frozen=True)
+class BudgetPoint:
+    """One row of the published budget table.
+
+    Attributes:
+        budget: Bound on the expected L1 distortion of a confidence vector.
+        accuracy: Expected inference accuracy of the attacker at that budget.
+        mean_l1: Expected L1 distortion actually spent.
+    """
+
+    budget: float
+    accuracy: float
+    mean_l1: float

@@ -1,0 +1,43 @@
+"""Packaging: metadata, pins and the console script."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "mindefense/__init__.py").read_text(encoding="utf-8"))
+assert VERSION is not None
+
+setup(
+    name="mindefense",
+    version=VERSION.group(1),
+    description="Membership inference attacks on MindSpore models, the DefenMI defense, and what remains after it",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["mindefense", "mindefense.*"]),
+    python_requires=">=3.10,<3.13",
+    # One requirement set on purpose: installed one after the other, mindarmour pulls in numpy 2, which breaks
+    # mindspore.dataset. MindSpore 2.9 and 2.10 have a CPU Conv2d that is tens of times slower than 2.8's.
+    install_requires=[
+        "mindspore>=2.7.1,<2.9",
+        "mindarmour==2.0.*",
+        "numpy>=1.26,<2",
+        "scikit-learn>=1.4,<1.10",
+        "scipy>=1.11",
+        "threadpoolctl>=3.1",
+        "rich>=13",
+    ],
+    extras_require={"test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "pyright>=1.1.380"]},
+    entry_points={"console_scripts": ["mindefense=mindefense.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Security",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
