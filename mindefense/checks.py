@@ -1,0 +1,228 @@
+"""Checks of arrays from outside: each returns the array or raises an `InputError` that names the first bad row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mindefense.errors import InputError
+
+SUM_TOLERANCE = 1e-4
+"""How far the sum of a confidence vector may be from 1; the rounding of a float32 softmax is far smaller."""
+
+
+def check_probs(probs: ArrayLike, *, name: str) -> np.ndarray:
+    """Checks confidence vectors.
+
+    Args:
+        probs: ``(N, C)`` floating, C ≥ 1; every row finite, ≥ 0 and summing to 1 within `SUM_TOLERANCE` (summed in
+            float64). N may be 0.
+        name: What to call the array in messages.
+
+    Returns:
+        The same values as a NumPy array; dtype kept, nothing rescaled, not copied if it was an array already.
+
+    Raises:
+        InputError: If not, naming the first bad row.
+
+    Example:
+        >>> check_probs([[0.25, 0.75]], name="probs").shape
+        (1, 2)
+        >>> check_probs([[2.0, -1.0]], name="probs")
+        Traceback (most recent call last):
+        mindefense.errors.InputError: probs row 0: expected values ≥ 0, got a minimum of -1; apply softmax first
+    """
+    array = _as_floating_matrix(probs, name)
+    with np.errstate(invalid="ignore", over="ignore"):  # comparisons with NaN are False, so such rows are bad
+        sums = array.sum(axis=1, dtype=np.float64)
+        row = _first(~((array.min(axis=1) >= 0) & (np.abs(sums - 1) <= SUM_TOLERANCE)))
+    if row is None:
+        return array
+    values = array[row].astype(np.float64)
+    if not np.isfinite(values).all():
+        expected, got, fix = _describe_not_finite(values)
+    elif values.min() < 0:
+        expected, got, fix = "values ≥ 0", f"a minimum of {values.min():.6g}", "apply softmax first"
+    else:
+        expected, got = f"a sum of 1 within {SUM_TOLERANCE:g}", f"a sum of {sums[row]:.6g}"
+        fix = "apply softmax first"
+    # Targets answer in log-probabilities, so these are the likeliest stranger here; softmax would hide the mix-up.
+    if values.max() <= 0 and abs(np.exp(values).sum() - 1) <= SUM_TOLERANCE:
+        fix = "these are log-probabilities: apply exp first"
+    raise InputError(f"{name} row {row}", expected=expected, got=got, fix=fix)
+
+
+def check_logits(logits: ArrayLike, *, name: str) -> np.ndarray:
+    """Checks logits.
+
+    Args:
+        logits: ``(N, C)`` floating, C ≥ 1, every value finite. N may be 0.
+        name: What to call the array in messages.
+
+    Returns:
+        The same values as a NumPy array; dtype kept, not copied if it was an array already.
+
+    Raises:
+        InputError: If not, naming the first bad row.
+    """
+    array = _as_floating_matrix(logits, name)
+    if (row := _first(~np.isfinite(array).all(axis=1))) is not None:
+        expected, got, fix = _describe_not_finite(array[row])
+        raise InputError(f"{name} row {row}", expected=expected, got=got, fix=fix)
+    return array
+
+
+def check_scores(scores: ArrayLike, *, name: str) -> np.ndarray:
+    """Checks one number a sample, higher = more likely a member.
+
+    Infinities pass: they have a rank, and likelihood ratios and logarithms of a zero probability produce them. NaN has
+    none and is refused.
+
+    Args:
+        scores: ``(N,)`` real numbers. N may be 0.
+        name: What to call the array in messages.
+
+    Returns:
+        ``(N,)`` float64.
+
+    Raises:
+        InputError: If not one-dimensional, not real numbers, or NaN somewhere, naming the first such row.
+    """
+    array = _as_array(scores, name)
+    if array.dtype.kind not in "iuf":
+        raise InputError(name, expected="real numbers", got=str(array.dtype), fix="apply .astype(np.float64)")
+    _check_one_dimension(array, name)
+    array = array.astype(np.float64, copy=False)
+    if (row := _first(np.isnan(array))) is not None:
+        raise InputError(
+            f"{name} row {row}", expected="a number", got="NaN", fix="find out why the attack is undefined"
+        )
+    return array
+
+
+def check_fractions(fractions: ArrayLike, *, name: str) -> np.ndarray:
+    """Checks one fraction a sample, such as the output of a sigmoid.
+
+    Args:
+        fractions: ``(N,)`` real numbers in 0 … 1. N may be 0.
+        name: What to call the array in messages.
+
+    Returns:
+        ``(N,)`` float64.
+
+    Raises:
+        InputError: If not, naming the first bad row.
+    """
+    array = check_scores(fractions, name=name)
+    if (row := _first((array < 0) | (array > 1))) is not None:
+        raise InputError(f"{name} row {row}", expected="0 … 1", got=f"{array[row]:.6g}", fix="apply sigmoid first")
+    return array
+
+
+def check_flags(flags: ArrayLike, *, name: str) -> np.ndarray:
+    """Checks one yes or no a sample.
+
+    Args:
+        flags: ``(N,)`` bool. N may be 0. Integers are refused: 0/1, ±1 and class labels look alike.
+        name: What to call the array in messages.
+
+    Returns:
+        ``(N,)`` bool, not copied if it was an array already.
+
+    Raises:
+        InputError: If not.
+    """
+    array = _as_array(flags, name)
+    if array.dtype != np.bool_:
+        raise InputError(name, expected="bool", got=str(array.dtype), fix=f"pass {name} == 1 or the like")
+    return _check_one_dimension(array, name)
+
+
+def check_labels(labels: ArrayLike, *, num_classes: int, name: str) -> np.ndarray:
+    """Checks one class a sample.
+
+    Args:
+        labels: ``(N,)`` integers in 0 … `num_classes` − 1. N may be 0.
+        num_classes: Number of classes.
+        name: What to call the array in messages.
+
+    Returns:
+        ``(N,)`` of the same integer dtype, not copied if it was an array already.
+
+    Raises:
+        InputError: If not, naming the first bad row.
+    """
+    array = _as_array(labels, name)
+    if array.dtype.kind not in "iu":
+        raise InputError(name, expected="integers", got=str(array.dtype), fix="apply .astype(np.int32)")
+    _check_one_dimension(array, name)
+    if (row := _first((array < 0) | (array >= num_classes))) is not None:
+        raise InputError(
+            f"{name} row {row}",
+            expected=f"a class 0 … {num_classes - 1}",
+            got=str(array[row]),
+            fix="count classes from 0" if array[row] == num_classes else None,
+        )
+    return array
+
+
+def check_same_length(arrays: Mapping[str, np.ndarray]) -> int:
+    """Checks that arrays describe the same samples.
+
+    Args:
+        arrays: Arrays by the name to call them in messages; at least one. The first sets the length.
+
+    Returns:
+        The common length of the first axis, N ≥ 1.
+
+    Raises:
+        InputError: If one differs from the first, or if there are no samples.
+
+    Example:
+        >>> check_same_length({"scores": np.zeros(3), "is_member": np.ones(3, bool)})
+        3
+    """
+    lengths = {name: len(array) for name, array in arrays.items()}
+    reference, length = next(iter(lengths.items()))
+    for name, other in lengths.items():
+        if other != length:
+            raise InputError(name, expected=f"one row for each of the {length} of {reference}", got=str(other))
+    if not length:
+        raise InputError(reference, expected="at least one row", got="none")
+    return length
+
+
+def _as_array(value: ArrayLike, name: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(name, expected="an array", got=f"{type(value).__name__} of uneven rows") from error
+
+
+def _as_floating_matrix(value: ArrayLike, name: str) -> np.ndarray:
+    array = _as_array(value, name)
+    if array.dtype.kind != "f":
+        raise InputError(name, expected="floating-point numbers", got=str(array.dtype), fix="apply .astype(np.float32)")
+    if array.ndim != 2 or not array.shape[1]:
+        fix = f"pass {name}[None] for a single sample" if array.ndim == 1 else None
+        raise InputError(name, expected="shape (N, C) with at least one class", got=str(array.shape), fix=fix)
+    return array
+
+
+def _check_one_dimension(array: np.ndarray, name: str) -> np.ndarray:
+    if array.ndim != 1:
+        is_column = array.ndim == 2 and array.shape[1] == 1
+        raise InputError(name, expected="shape (N,)", got=str(array.shape), fix="apply .ravel()" if is_column else None)
+    return array
+
+
+def _describe_not_finite(values: np.ndarray) -> tuple[str, str, str]:
+    column = int(np.argmin(np.isfinite(values)))
+    fix = "look for an overflow in the model or a training that diverged"
+    return "finite values", f"{values[column]} in column {column}", fix
+
+
+def _first(is_bad: np.ndarray) -> int | None:
+    return int(np.argmax(is_bad)) if is_bad.any() else None

@@ -1,0 +1,132 @@
+"""From confidence vectors to defended ones with the shared search, in NumPy, over all cores."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from mindefense.defenses.search import Layers, SearchConfig, search
+
+_SMALL = 256
+"""Fewer rows than this are not worth the way to other processes."""
+_NUDGE = np.float32(1 + 1e-6)
+"""Lifts the predicted class above one that a tie in float32 put level; still visible after a logarithm."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reshaped:
+    """Defended confidence vectors and what they took.
+
+    Attributes:
+        probs: ``(N, C)`` float32, in class order.
+        rounds: ``(N,)`` int32 rounds of the search that succeeded; 0 where the fallback stands, -1 where the start was
+            undecided already and the reference stands.
+        steps: Gradient steps over all rows.
+    """
+
+    probs: np.ndarray
+    rounds: np.ndarray
+    steps: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reshaper:
+    """All that reshaping needs, without MindSpore, so that worker processes start fast.
+
+    Attributes:
+        layers: The defender's classifier, ``(W (in, out), b (out,))`` a layer.
+        config: The search.
+        class_means: ``(C, C)`` float32, row k the reference for predicted class k in class order (DefenMI), or None
+            for the clean vector itself (MemGuard).
+        aligned: Whether the reference is compared class by class. False repeats the published program, which compares
+            a vector in class order with a sorted one and can change labels where the search fails.
+    """
+
+    layers: Layers
+    config: SearchConfig
+    class_means: np.ndarray | None
+    aligned: bool
+
+    def run(
+        self,
+        clean_probs: np.ndarray,
+        start_logits: np.ndarray,
+        *,
+        workers: int | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Reshaped:
+        """Reshapes all rows, chunk by chunk; memory beyond input and output does not grow with their number.
+
+        Args:
+            clean_probs: ``(N, C)`` float32 undefended confidence vectors.
+            start_logits: ``(N, C)`` float32 logits from which the search starts, in any order of classes.
+            workers: Processes; None for one per available core, 1 to stay in this one.
+            on_progress: Called with the number of rows just finished.
+        """
+        n, classes = clean_probs.shape
+        workers = min(workers or _cores(), math.ceil(n / _SMALL)) or 1
+        rows = min(math.ceil(n / workers), max(1024, min(8192, 2**22 // classes))) or 1
+        slices = [slice(first, first + rows) for first in range(0, n, rows)]
+        result = Reshaped(np.empty((n, classes), np.float32), np.empty(n, np.int32), 0)
+        steps = 0
+        for part, done in zip(slices, self._blocks(clean_probs, start_logits, slices, workers), strict=True):
+            result.probs[part], result.rounds[part] = done.probs, done.rounds
+            steps += done.steps
+            if on_progress is not None:
+                on_progress(len(done.rounds))
+        return dataclasses.replace(result, steps=steps)
+
+    def _blocks(self, clean_probs, start_logits, slices, workers):
+        if workers == 1:
+            return (self.block(clean_probs[part], start_logits[part]) for part in slices)
+        # Processes, not threads: the arrays of a step are so small that threads spend their time handing over the
+        # interpreter lock.
+        from joblib import Parallel, delayed
+
+        parallel = Parallel(workers, return_as="generator", max_nbytes=None, pre_dispatch="2*n_jobs")
+        return parallel(delayed(self.block)(clean_probs[part], start_logits[part]) for part in slices)
+
+    def block(self, clean_probs: np.ndarray, start_logits: np.ndarray) -> Reshaped:
+        """Reshapes these rows on one core."""
+        n, classes = clean_probs.shape
+        rows = np.arange(n)[:, None]
+        # Ascending, and among equals the lowest class last, so that the last one is what argmax returns.
+        order = classes - 1 - np.argsort(clean_probs[:, ::-1], axis=1, kind="stable")
+        predicted = order[:, -1]
+        if self.class_means is None:
+            reference = clean_probs[rows, order]
+        else:
+            reference = self.class_means[predicted]
+            if self.aligned:
+                reference = _with_last_on_top(reference[rows, order])
+        start = np.sort(start_logits, axis=1)
+        found = search(start, reference, self.layers, self.config, pool=512)
+        kept = np.where((found.rounds > 0)[:, None], found.probs, reference)
+        probs = np.empty_like(kept)
+        probs[rows, order] = kept
+        if self.aligned:
+            _put_on_top(probs, predicted)
+        return Reshaped(probs, found.rounds, found.steps)
+
+
+def _with_last_on_top(vectors: np.ndarray) -> np.ndarray:
+    """The vectors with their largest element swapped into the last place."""
+    vectors = vectors.copy()
+    top = vectors.argmax(axis=1)
+    here = np.arange(len(vectors))
+    vectors[here, top], vectors[:, -1] = vectors[:, -1].copy(), vectors[here, top]
+    return vectors
+
+
+def _put_on_top(probs: np.ndarray, predicted: np.ndarray) -> None:
+    """Breaks ties that rounding left, in place, in favour of the predicted class."""
+    tied = np.flatnonzero(probs.argmax(axis=1) != predicted)
+    probs[tied, predicted[tied]] = probs[tied].max(axis=1) * _NUDGE
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

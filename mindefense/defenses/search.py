@@ -1,0 +1,269 @@
+"""The logit search that DefenMI and MemGuard share, for many rows at once, in NumPy.
+
+For every row it looks for logits near the start whose softmax leaves the defender's classifier undecided, in rounds
+of growing weight on the distance to a reference vector (Jia et al., CCS 2019, section 4; Shen & Jiang, IP&M 2025).
+
+The rounds of one row follow each other, but rows do not wait for rows: a pool of slots holds rows at different rounds
+and steps, and a slot that is done takes the next row of the queue. Arrays are laid out (feature, slot), so that sums
+over features run along contiguous memory, and a pool fits a core's cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from mindefense.errors import InputError
+
+Layers = Sequence[tuple[np.ndarray, np.ndarray]]
+
+_NONE = np.empty(0, np.int64)
+_TINY = np.float32(1e-30)
+_LOWEST = np.float32(-80)
+_HUGE = np.float32(1e30)
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """How far and how long to search; the defaults are the published ones (Jia et al. 2019; Shen & Jiang 2025).
+
+    Attributes:
+        step_size: Length of one step in logit space (beta in the published programs).
+        max_iterations: One more than the steps a round may take, as the published programs count.
+        c1: Weight of the classifier's absolute logit.
+        c2: Weight of the hinge that keeps the predicted class on top.
+        c3_first: Weight of the L1 distance to the reference in the first round; each later round has ten times more.
+        threshold: The largest weight tried.
+        undecided: A row whose classifier output is this near to 0.5 at the start is not searched.
+    """
+
+    step_size: float = 0.1
+    max_iterations: int = 300
+    c1: float = 1.0
+    c2: float = 10.0
+    c3_first: float = 0.1
+    threshold: float = 1e4
+    undecided: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("step_size", "c1", "c2", "c3_first", "threshold", "undecided"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(name, expected="a finite number above 0", got=repr(getattr(self, name)))
+        if self.max_iterations < 2:
+            raise InputError("max_iterations", expected="at least 2", got=repr(self.max_iterations))
+        if self.threshold < self.c3_first:
+            raise InputError("threshold", expected=f"at least c3_first ({self.c3_first})", got=repr(self.threshold))
+        if self.undecided >= 0.5:
+            raise InputError("undecided", expected="below 0.5", got=repr(self.undecided))
+
+    @property
+    def rounds(self) -> int:
+        """Number of weights tried: c3_first, 10·c3_first, … up to the threshold."""
+        return 1 + math.floor(math.log10(self.threshold / self.c3_first) + 1e-9)
+
+    @property
+    def undecided_logit(self) -> float:
+        """The bound `undecided` as a bound on the classifier's absolute logit."""
+        return math.log((0.5 + self.undecided) / (0.5 - self.undecided))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What a search found, row by row.
+
+    Attributes:
+        probs: ``(N, C)`` float32, sorted like the start; rows with ``rounds < 1`` hold no result.
+        rounds: ``(N,)`` int32 rounds that succeeded; ``-1`` where the start was undecided already.
+        steps: Gradient steps taken over all rows.
+    """
+
+    probs: np.ndarray
+    rounds: np.ndarray
+    steps: int
+
+
+def search(
+    start: np.ndarray, reference: np.ndarray, layers: Layers, config: SearchConfig, *, pool: int = 256
+) -> SearchResult:
+    """Searches every row of `start` for logits that leave the classifier undecided; runs on one core.
+
+    Args:
+        start: ``(N, C)`` float32 start logits, each row ascending; the last position is the predicted class.
+        reference: ``(N, C)`` float32 reference vectors, in the order of `start`.
+        layers: The defender's classifier, ``(W (in, out), b (out,))`` per dense layer, ReLU between; the last has one
+            output, the membership logit.
+        config: Weights, step size and bounds.
+        pool: Slots. Results do not depend on it but for the rounding of the matrix products.
+
+    Returns:
+        Confidence vectors, sorted as `start` is, the rounds passed and the steps taken.
+    """
+    slots = max(1, min(pool, len(start)))
+    # The products are too small to be worth splitting over BLAS threads; several processes share the work instead.
+    with threadpool_limits(1, user_api="blas"):
+        return _Pool(start, reference, layers, config, slots).run()
+
+
+class _Pool:
+    """Slots with one row each, all moved at once."""
+
+    def __init__(self, start: np.ndarray, reference: np.ndarray, layers: Layers, config: SearchConfig, size: int):
+        f32 = np.float32
+        self._start, self._reference, self._config = start, reference, config
+        self._found = np.zeros(start.shape, f32)
+        self._passed = np.zeros(len(start), np.int32)
+        self._queued, self._live, self._size = 0, 0, size
+        self._forward, self._backward = _with_bias_inputs(layers)
+        self._last = np.ascontiguousarray(layers[-1][0], f32).reshape(-1, 1)
+        self._last_bias = f32(layers[-1][1].item())
+        classes = start.shape[1]
+        # State of each slot …
+        self._row = np.zeros(size, np.int64)
+        self._round = np.zeros(size, np.int32)
+        self._step = np.zeros(size, np.int32)
+        self._side = np.zeros(size, f32)
+        self._c3 = np.zeros(size, f32)
+        self._z = np.zeros((classes, size), f32)
+        self._z0 = np.zeros((classes, size), f32)
+        self._ref = np.zeros((classes, size), f32)
+        # … and room to work in: each layer's input has a last row of ones that its biases multiply.
+        self._rival = np.zeros(size, f32)
+        self._input = [np.ones((weight.shape[1], size), f32) for weight in self._forward]
+        self._input.append(np.ones((len(self._last) + 1, size), f32))
+        self._on = [np.zeros((weight.shape[0], size), np.int32) for weight in self._forward]
+        self._grad = np.zeros((classes, size), f32)
+        self._tmp = np.zeros((classes, size), f32)
+
+    def run(self) -> SearchResult:
+        """Works until the queue is empty and every slot is done."""
+        steps = 0
+        while True:
+            self._admit()
+            if not self._live:
+                return SearchResult(self._found, self._passed, steps)
+            logit = self._classify()
+            succeeded, failed, undecided = self._judge(logit)
+            # Slots that are done move too, which costs less than leaving them out; _next_round puts them back.
+            self._move(logit)
+            steps += int(self._step[succeeded].sum()) + len(failed) * (self._config.max_iterations - 1)
+            self._step[: self._live] += 1
+            ended = self._next_round(succeeded)
+            if ended.size or failed.size or undecided.size:
+                self._passed[self._row[ended]] = self._round[ended]
+                self._passed[self._row[failed]] = self._round[failed]
+                self._passed[self._row[undecided]] = -1
+                self._drop(np.concatenate((ended, failed, undecided)))
+
+    def _admit(self) -> None:
+        """Fills free slots from the queue."""
+        first, last = self._queued, min(self._queued + self._size - self._live, len(self._start))
+        if first == last:
+            return
+        new = slice(self._live, self._live + last - first)
+        self._row[new] = np.arange(first, last)
+        self._z0[:, new] = self._start[first:last].T
+        self._z[:, new] = self._z0[:, new]
+        self._ref[:, new] = self._reference[first:last].T
+        self._round[new] = 0
+        self._step[new] = 0
+        self._side[new] = 0
+        self._c3[new] = self._config.c3_first
+        self._queued, self._live = last, new.stop
+
+    def _classify(self) -> np.ndarray:
+        """Softmax of every live slot and the classifier's logit of it; keeps what the gradient needs."""
+        live = self._live
+        z, p = self._z[:, :live], self._input[0][:-1, :live]
+        rival = np.maximum.reduce(z[:-1], axis=0, out=self._rival[:live])
+        np.subtract(z, np.maximum(rival, z[-1]), out=p)
+        # Nothing below e^-80: denormal numbers make a matrix product up to a hundred times slower.
+        np.maximum(p, _LOWEST, out=p)
+        np.exp(p, out=p)
+        p /= np.add.reduce(p, axis=0)
+        for level, weight in enumerate(self._forward):
+            out, on = self._input[level + 1][:-1, :live], self._on[level][:, :live]
+            np.matmul(weight, self._input[level][:, :live], out=out)
+            # ReLU by bits: the sign bit, inverted and spread, is a mask that the gradient needs too.
+            bits = out.view(np.int32)
+            np.invert(bits, out=on)
+            np.right_shift(on, 31, out=on)
+            np.bitwise_and(bits, on, out=bits)
+        return (self._last.T @ self._input[-1][:-1, :live])[0] + self._last_bias
+
+    def _judge(self, logit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Slots whose round succeeded, whose round failed, and that need no search."""
+        live = self._live
+        side, step = self._side[:live], self._step[:live]
+        undecided = _NONE
+        fresh = side == 0
+        if fresh.any():
+            side[fresh] = np.sign(logit[fresh])
+            undecided = np.flatnonzero(fresh & (np.abs(logit) <= self._config.undecided_logit))
+        changed = (logit * side <= 0) & (self._z[-1, :live] > self._rival[:live]) & (step > 0)
+        failed = (step == self._config.max_iterations - 1) & ~changed
+        return np.flatnonzero(changed), np.flatnonzero(failed), undecided
+
+    def _move(self, logit: np.ndarray) -> None:
+        """One normalised gradient step of every live slot."""
+        live, config = self._live, self._config
+        z, p = self._z[:, :live], self._input[0][:-1, :live]
+        grad, tmp = self._grad[:, :live], self._tmp[:, :live]
+        # Backward through the classifier; a layer's mask, once used, holds the gradient at its units.
+        upstream = self._last
+        for level in range(len(self._on) - 1, -1, -1):
+            gated = self._on[level][:, :live]
+            np.bitwise_and(upstream.view(np.int32), gated, out=gated)
+            upstream = grad if level == 0 else self._input[level][:-1, :live]
+            np.matmul(self._backward[level], gated.view(np.float32), out=upstream)
+        grad *= np.copysign(np.float32(config.c1), logit)
+        # c3 times the sign of the distance: blown up and cut, which is faster than a sign and keeps its zero.
+        c3 = self._c3[:live]
+        np.subtract(p, self._ref[:, :live], out=tmp)
+        tmp *= _HUGE
+        np.minimum(tmp, c3, out=tmp)
+        np.maximum(tmp, -c3, out=tmp)
+        grad += tmp
+        # Through the softmax.
+        np.multiply(grad, p, out=tmp)
+        grad -= np.add.reduce(tmp, axis=0)
+        grad *= p
+        overtaken = np.flatnonzero(self._rival[:live] > z[-1])
+        if overtaken.size:
+            grad[z[:-1, overtaken].argmax(0), overtaken] += config.c2
+            grad[-1, overtaken] -= config.c2
+        np.multiply(grad, grad, out=tmp)
+        norm = np.sqrt(np.add.reduce(tmp, axis=0))
+        grad *= np.float32(config.step_size) / np.maximum(norm, _TINY)
+        z -= grad
+
+    def _next_round(self, succeeded: np.ndarray) -> np.ndarray:
+        """Keeps what was found and starts the next round; returns the slots that had their last one."""
+        if not succeeded.size:
+            return _NONE
+        self._found[self._row[succeeded]] = self._input[0][:-1, succeeded].T
+        self._round[succeeded] += 1
+        self._c3[succeeded] *= 10
+        self._step[succeeded] = 0
+        self._z[:, succeeded] = self._z0[:, succeeded]
+        return succeeded[self._round[succeeded] == self._config.rounds]
+
+    def _drop(self, slots: np.ndarray) -> None:
+        """Frees these slots; the last live ones move into the holes."""
+        keep = np.ones(self._live, bool)
+        keep[slots] = False
+        self._live -= len(slots)
+        holes = np.flatnonzero(~keep[: self._live])
+        movers = self._live + np.flatnonzero(keep[self._live :])
+        for array in (self._row, self._round, self._step, self._side, self._c3, self._z, self._z0, self._ref):
+            array[..., holes] = array[..., movers]
+
+
+def _with_bias_inputs(layers: Layers) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Weights of the hidden layers for the forward pass, biases as a last column, and for the backward pass."""
+    forward = [np.concatenate((w, b.reshape(1, -1))).T.astype(np.float32, order="C") for w, b in layers[:-1]]
+    backward = [np.ascontiguousarray(w, np.float32) for w, _ in layers[:-1]]
+    return forward, backward
