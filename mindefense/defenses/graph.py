@@ -8,6 +8,9 @@ from mindspore import nn, ops
 
 from mindefense.defenses.search import Layers, SearchConfig
 
+_STEPS_A_CHECK = 4
+"""Steps between two looks at whether any row is still active; each look waits for the device."""
+
 
 class GraphSearch(nn.Cell):
     """Searches all rows of a batch side by side until the slowest is done.
@@ -38,56 +41,55 @@ class GraphSearch(nn.Cell):
         self.c1, self.c2, self.c3_first = config.c1, config.c2, config.c3_first
         self.last_round = float(config.rounds)
         self.undecided_logit = config.undecided_logit
+        self.top = ms.Tensor(np.eye(len(layers[0][0]), dtype=np.float32)[-1:])
         self.softmax = ops.Softmax(-1)
         self.relu_grad = ops.auto_generate.ReluGrad()
 
+    @ms.jit
     def construct(self, start, reference):
         """Confidence vectors that leave the classifier undecided, and the rounds each row passed."""
-        first = ops.slice(start, (0, 0), (start.shape[0], 1))
-        zero = first * 0
-        z, found = start, reference
-        side, step, passed = zero, zero, zero
-        c3 = zero + self.c3_first
-        active = zero + 1
-        classes = start.shape[1]
-        top = ops.one_hot(zero.astype(ms.int32).reshape(-1) + (classes - 1), classes, ms.Tensor(1.0), ms.Tensor(0.0))
-        while ops.ReduceSum()(active) > 0:
-            p = self.softmax(z)
-            acts = ()
-            x = p
-            for layer in self.hidden:
-                x = ops.relu(layer(x))
-                acts = acts + (x,)
-            logit = self.last(x)
-            rival, rival_at = self._rival(z, top)
-            own = ops.ReduceSum(True)(z * top, 1)
+        zero = start[:, :1] * 0
+        state = (start, reference, zero, zero, zero, zero + self.c3_first, zero + 1)
+        while ops.ReduceSum()(state[-1]) > 0:
+            for _ in range(_STEPS_A_CHECK):
+                state = self._step(start, reference, *state)
+        return state[1], state[4]
 
-            fresh = (side == 0).astype(ms.float32)
-            side = side + fresh * ops.sign(logit)
-            undecided = active * fresh * (ops.abs(logit) <= self.undecided_logit).astype(ms.float32)
-            changed = (logit * side <= 0).astype(ms.float32) * (own > rival).astype(ms.float32)
-            changed = active * changed * (step > 0).astype(ms.float32)
-            failed = active * (1 - changed) * (step >= self.max_steps).astype(ms.float32)
+    def _step(self, start, reference, z, found, side, step, passed, c3, active):
+        """Judges where every row stands and moves it one step on; rows that are not active stay as they are."""
+        p = self.softmax(z)
+        acts = ()
+        x = p
+        for layer in self.hidden:
+            x = ops.relu(layer(x))
+            acts = acts + (x,)
+        logit = self.last(x)
+        rival = ops.ReduceMax(True)(z[:, :-1], 1)
+        own = z[:, -1:]
 
-            found = ops.select(ops.tile(changed, (1, classes)) > 0, p, found)
-            passed = passed + changed - undecided
-            ended = changed * (passed >= self.last_round).astype(ms.float32)
-            grad = self._gradient(p, acts, logit, reference, c3)
-            grad = grad + self.c2 * (rival > own).astype(ms.float32) * (rival_at - top)
-            norm = ops.sqrt(ops.ReduceSum(True)(grad * grad, 1))
-            z = z - grad * (self.step_size / ops.maximum(norm, ms.Tensor(1e-30)))
-            z = ops.select(ops.tile(changed, (1, classes)) > 0, start, z)
-            c3 = c3 * (1 + 9 * changed)
-            step = (step + 1) * (1 - changed)
-            active = active * (1 - ended) * (1 - failed) * (1 - undecided)
-        return found, passed
+        fresh = self._mark(side == 0)
+        side = side + fresh * ops.sign(logit)
+        undecided = active * fresh * self._mark(ops.abs(logit) <= self.undecided_logit)
+        changed = active * self._mark(logit * side <= 0) * self._mark(own > rival) * self._mark(step > 0)
+        failed = active * (1 - changed) * self._mark(step >= self.max_steps)
+        found = changed * p + (1 - changed) * found
+        passed = passed + changed - undecided
+        ended = changed * self._mark(passed >= self.last_round)
 
-    def _rival(self, z, top):
-        """Largest logit but the predicted class's ``(N, 1)``, and where it is, as one-hot rows."""
-        others = z - top * 1e30
-        rival = ops.ReduceMax(True)(others, 1)
-        at = ops.one_hot(ops.Argmax(1)(others), z.shape[1], ms.Tensor(1.0), ms.Tensor(0.0))
-        return rival, at
+        grad = self._gradient(p, acts, logit, reference, c3)
+        overtaken = self.c2 * self._mark(rival > own)
+        at_rival = self._mark(z == rival)
+        grad = grad + overtaken * (at_rival - self.top)
+        norm = ops.maximum(ops.sqrt(ops.ReduceSum(True)(grad * grad, 1)), 1e-30)
+        z = changed * start + (1 - changed) * (z - grad * (self.step_size / norm))
+        c3 = c3 * (1 + 9 * changed)
+        step = (step + 1) * (1 - changed)
+        active = active * (1 - ended) * (1 - failed) * (1 - undecided)
+        return z, found, side, step, passed, c3, active
+
+    def _mark(self, condition):
+        """1.0 where the condition holds, else 0.0; selecting by products keeps every shape static."""
+        return ops.cast(condition, ms.float32)
 
     def _gradient(self, p, acts, logit, reference, c3):
         """Gradient of the first and the third term of the loss in logit space."""

@@ -1,0 +1,132 @@
+"""Checkpoints: MindSpore's ``.ckpt`` with a description inside, and the same description readable beside it as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from mindefense.errors import CheckpointError
+from mindefense.files import replacing, write_json
+
+_DESCRIPTION = "mindefense"
+"""Key of the description inside the file; no parameter has this name."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a ``.ckpt`` file holds.
+
+    Attributes:
+        path: Where it came from.
+        parameters: Name → array.
+        description: What the writer said of it; empty for files of other programs.
+    """
+
+    path: Path
+    parameters: dict[str, np.ndarray]
+    description: dict[str, Any]
+
+    def expect(self, kind: str) -> None:
+        """Raises CheckpointError if the file says that it holds something else than `kind`."""
+        held = self.description.get("kind", kind)
+        if held != kind:
+            raise CheckpointError(str(self.path), expected=f"a checkpoint of a {kind}", got=f"one of a {held}")
+
+
+def save_checkpoint(
+    path: str | os.PathLike, parameters: Mapping[str, np.ndarray], description: Mapping[str, Any]
+) -> None:
+    """Writes parameters and description, whole or not at all.
+
+    The description is in the ``.ckpt`` itself, so that the two cannot fall apart; ``path`` with ``.json`` is a copy
+    for people.
+
+    Args:
+        path: Ends in ``.ckpt``.
+        parameters: Name → array.
+        description: Anything that JSON can hold.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    path = Path(path)
+    held = [{"name": name, "data": ms.Tensor(np.ascontiguousarray(array))} for name, array in parameters.items()]
+    text = json.dumps(dict(description), allow_nan=False)
+    with replacing(path) as beside:
+        try:
+            ms.save_checkpoint(held, str(beside), append_dict={_DESCRIPTION: text})
+        except (RuntimeError, ValueError) as error:  # MindSpore wraps what the disk said
+            raise OSError(str(error).splitlines()[0]) from error
+    write_json(path.with_suffix(".json"), description)
+
+
+def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Reads a ``.ckpt`` file of this package or of any other MindSpore program.
+
+    Raises:
+        CheckpointError: If it is missing, truncated or no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}", fix="check the path, or train one with `mindefense train`")
+    try:
+        held = ms.load_checkpoint(str(path))
+    except Exception as error:  # protobuf, ValueError, TypeError, RuntimeError: all mean the same to the user
+        raise CheckpointError(
+            f"{path} cannot be read",
+            expected="a MindSpore .ckpt file",
+            got=str(error).splitlines()[0],
+            fix="it may be truncated: copy or train it again",
+        ) from error
+    text = held.pop(_DESCRIPTION, None)
+    try:
+        description = {} if text is None else json.loads(str(getattr(text, "value", text)))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: its description is damaged", fix="copy or train it again") from error
+    parameters = {name: value.asnumpy() for name, value in held.items() if isinstance(value, ms.Tensor)}
+    return Checkpoint(path, parameters, description)
+
+
+def parameters_of(net: nn.Cell) -> dict[str, np.ndarray]:
+    """Name → array of every parameter of `net`."""
+    return {parameter.name: parameter.asnumpy() for parameter in net.get_parameters()}
+
+
+def load_into(net: nn.Cell, checkpoint: Checkpoint) -> None:
+    """Puts the checkpoint's parameters into `net`, all or none.
+
+    Raises:
+        CheckpointError: If a name is missing or unexpected or a shape differs; names them.
+    """
+    wanted = {parameter.name: parameter for parameter in net.get_parameters()}
+    held = checkpoint.parameters
+    missing = [name for name in wanted if name not in held]
+    unexpected = [name for name in held if name not in wanted]
+    misshaped = [
+        f"{name} {held[name].shape} instead of {tuple(parameter.shape)}"
+        for name, parameter in wanted.items()
+        if name in held and held[name].shape != tuple(parameter.shape)
+    ]
+    faults = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)]
+    if any(names for _, names in faults):
+        listed = "; ".join(f"{word}: {_short(names)}" for word, names in faults if names)
+        architecture = checkpoint.description.get("architecture", "not said in the file")
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit this network ({listed})",
+            fix=f"the file's architecture is {architecture}; build that network or choose another checkpoint",
+        )
+    for name, parameter in wanted.items():
+        parameter.set_data(ms.Tensor(held[name].astype(ms.dtype_to_nptype(parameter.dtype), copy=False)))
+
+
+def _short(names: list[str], most: int = 4) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,156 @@
+"""Fetching published data: checked against a digest, and either complete or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+from mindefense.errors import DataError, InputError, OutputError
+
+TIMEOUT = 30.0  # seconds without a byte
+CHUNK = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One file that can be fetched.
+
+    Attributes:
+        file_name: Name it gets in the user's folder.
+        url: Where it is published.
+        algorithm: Kind of digest, a name that `hashlib` knows.
+        digest: The digest of the right file, hex.
+        size: Its size in bytes.
+    """
+
+    file_name: str
+    url: str
+    algorithm: str
+    digest: str
+    size: int
+
+
+SOURCES = {
+    "location": Source(
+        file_name="dataset_location.tgz",
+        url="https://github.com/privacytrustlab/datasets/raw/master/dataset_location.tgz",
+        algorithm="sha256",
+        digest="927203f85a868f8ee17a0ded1dc61699efe602167beabe34fbf45b4b1de94b33",
+        size=287_293,
+    ),
+}
+
+
+def download(
+    name: str,
+    to: str | os.PathLike[str],
+    *,
+    url: str | None = None,
+    progress: Callable[[int, int | None], object] | None = None,
+) -> Path:
+    """Fetches a data set, unless the right file is there already.
+
+    For Location, the permutation of the published experiments is a file of its own and optional: it is
+    ``data/location/shuffle_index.npz`` in github.com/tryIcatch/DefenMI, and no digest of it is published, so take it
+    by hand and put it beside the data.
+
+    Args:
+        name: A key of `SOURCES`.
+        to: Folder for the file; made if need be.
+        url: Another http(s) address of the same file, such as a mirror's.
+        progress: Called with the bytes fetched so far and all bytes, None if the server did not say.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: Unknown `name`, or `url` is not http(s).
+        DataError: The file could not be fetched, came cut short or with another digest, or another file of its name
+            is in the way.
+        OutputError: The file could not be written. In every case nothing new is left behind.
+    """
+    if name not in SOURCES:
+        raise InputError("download", expected=f"one of {', '.join(SOURCES)}", got=repr(name))
+    source = SOURCES[name]
+    address = source.url if url is None else url
+    if not address.lower().startswith(("http://", "https://")):
+        raise InputError("url", expected="an http:// or https:// address", got=repr(address))
+    target = Path(to) / source.file_name
+    by_hand = f"fetch {source.url} by hand and put it at {target}"
+    try:
+        if target.exists():
+            found = _digest(target, source.algorithm)
+            if found == source.digest:
+                return target
+            fix = f"delete it or move it away, then download again, or {by_hand}"
+            raise DataError(str(target), expected=f"{source.algorithm} {source.digest}", got=found, fix=fix)
+        chunks = contextlib.closing(_chunks(address, source.size, by_hand))
+        with chunks as arriving, _new_file(target) as part, part.open("wb") as sink:
+            hasher = hashlib.new(source.algorithm)
+            for chunk, done, total in arriving:
+                sink.write(chunk)
+                hasher.update(chunk)
+                if progress is not None:
+                    progress(done, total)
+            if hasher.hexdigest() != source.digest:
+                expected = f"{source.algorithm} {source.digest}"
+                raise DataError(address, expected=expected, got=hasher.hexdigest(), fix=by_hand)
+    except OSError as error:
+        raise OutputError(str(target), expected="a place to write to", got=str(error), fix=by_hand) from error
+    return target
+
+
+def _chunks(address: str, size: int, by_hand: str) -> Generator[tuple[bytes, int, int | None], None, None]:
+    """The bytes at an address with their running and their announced number; all that goes wrong is a DataError."""
+    import http.client  # these two take longer to import than all the rest of this package
+    import urllib.error
+    import urllib.request
+
+    done, total = 0, None
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT) as response:
+            total = response.length
+            while chunk := response.read(CHUNK):
+                done += len(chunk)
+                if done > size:
+                    break
+                yield chunk, done, total
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DataError(address, expected="the file", got=f"HTTP {error.code} {error.reason}", fix=by_hand) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise DataError(address, expected="an answer", got=str(error) or repr(error), fix=by_hand) from error
+    if done > size:
+        raise DataError(address, expected=f"{size:,} bytes", got="more", fix=by_hand)
+    if total is not None and done < total:
+        raise DataError(address, expected=f"{total:,} bytes", got=f"{done:,} before the connection ended", fix=by_hand)
+
+
+@contextlib.contextmanager
+def _new_file(target: Path) -> Iterator[Path]:
+    """Yields a path beside `target` to write to; afterwards that file has become `target`, or nothing new is left."""
+    folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, target)
+    except BaseException:
+        with contextlib.suppress(OSError):  # here and below: the first error is the one to tell
+            part.unlink()
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _digest(file: Path, algorithm: str) -> str:
+    hasher = hashlib.new(algorithm)
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            hasher.update(chunk)
+    return hasher.hexdigest()

@@ -1,0 +1,225 @@
+"""What all loaders share: finding the file, opening it safely, reading arrays and the permutation without pickles."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import io
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from mindefense.errors import DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+ORDER_FILES = ("shuffle_index.npy", "shuffle_index.npz")
+ORDER_LIMIT = 1 << 26
+TAR_HEADER = 512
+READ_SIZE = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """One published data set, as far as its error messages are concerned.
+
+    Attributes:
+        name: Name of the data set.
+        accepted: The names its file may have in a folder, the likeliest first.
+        remedy: What to do to get it.
+    """
+
+    name: str
+    accepted: tuple[str, ...]
+    remedy: str
+
+    def damaged(self, what: str, *, expected: str, got: str) -> DataError:
+        """The error for a file that is there and wrong."""
+        return DataError(what, expected=expected, got=got, fix=f"replace the file: {self.remedy}")
+
+
+def find_file(path: str | os.PathLike[str], origin: Origin) -> Path:
+    """The data file meant by `path`.
+
+    Args:
+        path: The file itself, under any name, or a folder that holds one of `origin.accepted`.
+        origin: The data set looked for.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    path = Path(path)
+    for file in (path, *(path / name for name in origin.accepted)):
+        if file.is_file():
+            if not os.access(file, os.R_OK):
+                raise DataError(str(file), expected="a readable file", got="no permission", fix=f"chmod u+r {file}")
+            return file
+    names = ", ".join(origin.accepted)
+    got = "a folder without it" if path.is_dir() else "nothing of that name"
+    raise DataError(
+        f"{origin.name} data {path}", expected=f"a file or a folder with one of {names}", got=got, fix=origin.remedy
+    )
+
+
+def starts_with(file: Path, magic: bytes) -> bool:
+    """Whether the first bytes of `file` are these; formats are told by content, names are the user's own."""
+    with file.open("rb") as stream:
+        return stream.read(len(magic)) == magic
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that ends with an error once more than `limit` bytes came out: a small archive can unpack to a disk."""
+
+    def __init__(self, stream: BinaryIO, limit: int, too_long: DataError):
+        self._stream, self._left, self._too_long = stream, limit, too_long
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        chunk = self._stream.read(len(view))
+        view[: len(chunk)] = chunk
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise self._too_long
+        return len(chunk)
+
+
+@contextlib.contextmanager
+def open_text(file: Path, members: tuple[str, ...], origin: Origin, *, limit: int) -> Iterator[BinaryIO]:
+    """Opens the text in `file`, be it plain, gzipped or a regular file in a (gzipped) tar; nothing is ever unpacked.
+
+    Args:
+        file: An existing file.
+        members: Names the text may have in an archive; ``a/b`` also matches ``c/a/b``.
+        origin: The data set, for messages.
+        limit: Most bytes that may come out, archive headers included.
+
+    Yields:
+        A binary stream, to be read forward.
+
+    Raises:
+        DataError: The archive is cut short, damaged, too long, lacks the member, or has it as a link or under an
+            unsafe name. Also raised for such damage that shows only while the stream is read.
+    """
+    too_long = origin.damaged(str(file), expected=f"at most {limit:,} bytes of text", got="more")
+    try:
+        with _unzipped(file) as stream:
+            is_tar = _is_tar_header(stream.read(TAR_HEADER))
+        with _unzipped(file) as stream:
+            bounded = _Bounded(stream, limit, too_long)
+            if not is_tar:
+                yield cast(BinaryIO, bounded)
+                return
+            # "r|" reads forward only, so that the bound above covers everything the archive unpacks to.
+            with tarfile.open(fileobj=cast(BinaryIO, bounded), mode="r|", bufsize=READ_SIZE) as archive:
+                yield _member(archive, file, members, origin)
+    except (EOFError, zlib.error, tarfile.TarError, OSError) as error:
+        raise origin.damaged(str(file), expected="a readable file", got=f"a damaged or cut one ({error})") from error
+
+
+def _unzipped(file: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file)) if starts_with(file, GZIP_MAGIC) else file.open("rb")
+
+
+def _is_tar_header(head: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def _member(archive: tarfile.TarFile, file: Path, members: tuple[str, ...], origin: Origin) -> BinaryIO:
+    wanted = [PurePosixPath(name).parts for name in members]
+    seen: list[str] = []
+    for entry in archive:
+        path = PurePosixPath(entry.name)
+        if not any(path.parts[-len(parts) :] == parts for parts in wanted) or entry.isdir():
+            seen.append(entry.name)
+            continue
+        stream = archive.extractfile(entry) if entry.isreg() and not entry.issparse() else None
+        if stream is None or path.is_absolute() or ".." in path.parts:
+            kind = "a link or special file" if stream is None else "an unsafe name"
+            raise origin.damaged(f"{file} member {entry.name}", expected="a regular file inside the archive", got=kind)
+        return cast(BinaryIO, stream)
+    found = ", ".join(seen[:3]) + (" …" if len(seen) > 3 else "")
+    raise origin.damaged(str(file), expected=f"an archive with {' or '.join(members)}", got=found or "an empty one")
+
+
+def load_arrays(file: Path, names: tuple[str, ...], origin: Origin, *, limit: int) -> list[np.ndarray]:
+    """Reads numeric arrays from an npz file without unpickling.
+
+    Args:
+        file: An existing file.
+        names: The arrays wanted.
+        origin: The data set, for messages.
+        limit: Most bytes that one array may take.
+
+    Returns:
+        One array per name, as stored.
+
+    Raises:
+        DataError: The file is damaged, lacks an array, or holds anything but numbers.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            stored = {info.filename: info for info in archive.infolist()}
+            missing = [name for name in names if f"{name}.npy" not in stored]
+            if missing:
+                got = ", ".join(sorted(stored)) or "none"
+                raise origin.damaged(str(file), expected=f"arrays {', '.join(names)}", got=got)
+            wanted = [stored[f"{name}.npy"] for name in names]
+            if max(info.file_size for info in wanted) > limit:
+                raise origin.damaged(str(file), expected=f"at most {limit:,} bytes an array", got="more")
+            raw = [archive.read(info) for info in wanted]
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise origin.damaged(str(file), expected="a readable npz file", got=f"a damaged one ({error})") from error
+    return [_array(data, f"{file} array {name}", origin) for data, name in zip(raw, names, strict=True)]
+
+
+def _array(raw: bytes, what: str, origin: Origin) -> np.ndarray:
+    expected = "an array of numbers, no pickled objects"
+    try:
+        array = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
+    except Exception as error:  # NumPy lets many kinds of error through on a damaged header
+        raise origin.damaged(what, expected=expected, got=f"something else ({error})") from error
+    if array.dtype.kind not in "biuf":
+        raise origin.damaged(what, expected=expected, got=f"type {array.dtype}")
+    return array
+
+
+def read_order(folder: Path, rows: int, origin: Origin) -> np.ndarray | None:
+    """The permutation that the published experiments index with, if it lies beside the data.
+
+    Args:
+        folder: Where ``shuffle_index.npy``, or ``shuffle_index.npz`` with an array ``x``, may be.
+        rows: Rows of the data set, N.
+        origin: The data set, for messages.
+
+    Returns:
+        ``(N,)`` int64, or None if there is no such file.
+
+    Raises:
+        DataError: The file is damaged or no permutation of ``0 … N-1``.
+    """
+    file = next((folder / name for name in ORDER_FILES if (folder / name).is_file()), None)
+    if file is None:
+        return None
+    origin = dataclasses.replace(origin, remedy="take the published one, or move it away, it is optional")
+    if starts_with(file, b"PK"):
+        (order,) = load_arrays(file, ("x",), origin, limit=ORDER_LIMIT)
+    else:
+        order = _array(file.read_bytes(), str(file), origin)
+    if order.shape != (rows,) or not np.array_equal(np.sort(order), np.arange(rows)):
+        raise origin.damaged(
+            str(file), expected=f"a permutation of 0…{rows - 1}", got=f"shape {order.shape}, not a permutation of it"
+        )
+    return order.astype(np.int64)

@@ -1,0 +1,70 @@
+"""Location: the Bangkok Foursquare check-ins that MemGuard and DefenMI were published on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mindefense.data.files import Origin, find_file, load_arrays, open_text, read_order, starts_with
+from mindefense.data.table import Layout, read_table
+from mindefense.types import LabelledData
+
+ROWS, FEATURES, CLASSES = 5_010, 446, 30
+LIMIT = 1 << 26
+ORIGIN = Origin(
+    name="location",
+    accepted=("dataset_location.tgz", "bangkok", "data_complete.npz"),
+    remedy="fetch it with `mindefense download location --to DIR`",
+)
+
+
+def load_location(path: str | os.PathLike[str]) -> LabelledData:
+    """Loads Location.
+
+    Args:
+        path: A folder with ``dataset_location.tgz``, the text ``bangkok`` from it, or the ``data_complete.npz`` of
+            MemGuard and DefenMI (arrays ``x`` and ``y``, labels from 1); or such a file under any name. Beside it
+            may lie ``shuffle_index.npy`` or ``shuffle_index.npz`` (array ``x``), the permutation that the published
+            experiments index with.
+
+    Returns:
+        Features ``(5010, 446)`` float32, each 0 or 1: whether a user visited a kind of place or a region; labels
+        ``(5010,)`` int32, the user's cluster 0…29; `order` from the permutation file, else None.
+
+    Raises:
+        DataError: No such file, or one that is damaged or not Location. Nothing is unpickled or unpacked to disk.
+
+    Source:
+        Shokri et al., "Membership Inference Attacks Against Machine Learning Models", 2017, section VI-A;
+        github.com/privacytrustlab/datasets.
+    """
+    file = find_file(path, ORIGIN)
+    if starts_with(file, b"PK"):
+        features, labels = _read_arrays(file)
+    else:
+        with open_text(file, ("bangkok",), ORIGIN, limit=LIMIT) as stream:
+            features, labels = read_table(stream, file, Layout(FEATURES, label="first", classes=CLASSES), ORIGIN)
+    if len(features) != ROWS:
+        raise ORIGIN.damaged(str(file), expected=f"{ROWS:,} rows", got=f"{len(features):,}")
+    return LabelledData("location", features, labels, CLASSES, order=read_order(file.parent, ROWS, ORIGIN))
+
+
+def _read_arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    features, labels = load_arrays(file, ("x", "y"), ORIGIN, limit=LIMIT)
+    labels = labels.reshape(-1)
+    if features.ndim != 2 or features.shape[1] != FEATURES or len(labels) != len(features):
+        raise ORIGIN.damaged(
+            str(file), expected=f"x (N, {FEATURES}) and y (N,)", got=f"x {features.shape} and y {labels.shape}"
+        )
+    wrong = np.argwhere((features != 0) & (features != 1))
+    if len(wrong):
+        row, column = wrong[0]
+        raise ORIGIN.damaged(f"{file} array x row {row}", expected="0 or 1", got=str(features[row, column]))
+    wrong = np.flatnonzero(~np.isin(labels, np.arange(1, CLASSES + 1)))
+    if len(wrong):
+        raise ORIGIN.damaged(
+            f"{file} array y row {wrong[0]}", expected=f"a label 1…{CLASSES}", got=str(labels[wrong[0]])
+        )
+    return features.astype(np.float32), labels.astype(np.int32) - 1

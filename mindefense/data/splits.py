@@ -1,0 +1,208 @@
+"""Who gets which rows: indices only, no data."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mindefense.data.seeding import generator
+from mindefense.errors import DataError, InputError
+from mindefense.types import LabelledData
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """The rows of a data set that each role works with, as positions in the data set.
+
+    All arrays are ``(n,)`` int64. `check_split` says which roles may share rows.
+
+    Attributes:
+        target_members: Rows the target model is trained on.
+        target_non_members: Rows its accuracy is tested on.
+        defender_members: Members the defense is fitted on.
+        defender_non_members: Non-members the defense is fitted on.
+        eval_members: Members every attacker is judged by.
+        eval_non_members: Non-members every attacker is judged by; seen by nobody before.
+        attacker_members: Rows the attacker trains a shadow model on.
+        attacker_non_members: Rows the attacker leaves out of it.
+        name: What the split is called.
+        permutation: Where the order of the rows came from: ``"published"``, ``"synthetic"`` or ``"seed 0"``.
+    """
+
+    target_members: np.ndarray
+    target_non_members: np.ndarray
+    defender_members: np.ndarray
+    defender_non_members: np.ndarray
+    eval_members: np.ndarray
+    eval_non_members: np.ndarray
+    attacker_members: np.ndarray
+    attacker_non_members: np.ndarray
+    name: str
+    permutation: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Role:
+    """Where a role's rows are written down: the key in DefenMI's config.ini and the published range."""
+
+    key: str
+    start: int
+    end: int
+
+
+_ROLES = {
+    "target_members": _Role("user_training_data_index_range", 0, 1000),
+    "target_non_members": _Role("user_testing_data_index_range", 1000, 2000),
+    "defender_members": _Role("defense_member_data_index_range", 0, 1000),
+    "defender_non_members": _Role("defense_nonmember_data_index_range", 1000, 2000),
+    "eval_members": _Role("attacker_evaluate_member_data_range", 0, 1000),
+    "eval_non_members": _Role("attacker_evaluate_nonmember_data_range", 2000, 3000),
+    "attacker_members": _Role("attacker_train_member_data_range", 3000, 3500),
+    "attacker_non_members": _Role("attacker_train_nonmember_data_range", 4000, 4500),
+}
+_APART = (
+    ("target_members", "target_non_members", "the target must not be tested on what it was trained on"),
+    ("target_members", "defender_non_members", "the defender's non-members must not be members"),
+    ("target_members", "attacker_members", "the attacker does not know the target's members"),
+    ("target_members", "attacker_non_members", "the attacker does not know the target's members"),
+    ("attacker_members", "attacker_non_members", "no row is both in a shadow model and left out of it"),
+    *(
+        ("eval_non_members", fitted, "the evaluation's non-members must not have been fitted on")
+        for fitted in _ROLES
+        if fitted.startswith(("target_members", "defender_", "attacker_"))
+    ),
+)
+_WITHIN = (("eval_members", "target_members"), ("defender_members", "target_members"))
+
+
+def published_split(data: LabelledData, *, seed: int = 0, scale: float = 1.0) -> Split:
+    """The split of the MemGuard and DefenMI experiments on Location.
+
+    Ranges over the permutation: target 0–1000, its test 1000–2000; defender 0–1000 and 1000–2000; evaluation 0–1000
+    and 2000–3000; attacker 3000–3500 and 4000–4500.
+
+    Args:
+        data: At least 4,500 rows. Its `order` is the permutation; without one, a seeded permutation is.
+        seed: Seed of that permutation, a whole number ≥ 0; unused if `data` has an `order`.
+        scale: Share of each range to take, its first rows, in (0, 1]; for smoke tests.
+
+    Raises:
+        InputError: Too few rows, or a bad `seed` or `scale`.
+
+    Source:
+        Jia et al., "MemGuard", 2019, section 5.1; github.com/tryIcatch/DefenMI, ``config.ini``.
+    """
+    if not 0 < scale <= 1:
+        raise InputError("scale", expected="a fraction in (0, 1]", got=repr(scale))
+    needed = max(role.end for role in _ROLES.values())
+    if len(data) < needed:
+        raise InputError(
+            f"published split of {data.name}",
+            expected=f"at least {needed:,} rows",
+            got=f"{len(data):,}",
+            fix="use split_from_config with ranges that fit",
+        )
+    ranges = {
+        name: (role.start, role.start + max(1, round(scale * (role.end - role.start)))) for name, role in _ROLES.items()
+    }
+    return _split(ranges, data, seed, "published" if scale == 1 else f"published × {scale:g}")
+
+
+def split_from_config(path: str | os.PathLike[str], section: str, data: LabelledData, *, seed: int = 0) -> Split:
+    """The split that a section of a DefenMI ``config.ini`` describes.
+
+    Args:
+        path: The file. Each role has a key such as ``user_training_data_index_range`` with a value such as
+            ``{"start":"0","end":"1000"}``: the half-open range ``start … end-1`` over the permutation. Other keys are
+            ignored.
+        section: Name of the section; names the split.
+        data: The data set. Its `order` is the permutation; without one, a seeded permutation is.
+        seed: Seed of that permutation, a whole number ≥ 0; unused if `data` has an `order`.
+
+    Raises:
+        DataError: The file cannot be read, or lacks a key, or a range is not one or not within the data.
+        InputError: There is no such section, the ranges overlap where they must not, or `seed` is bad.
+    """
+    path = Path(path)
+    config = configparser.ConfigParser(interpolation=None)
+    try:
+        config.read_string(path.read_text(encoding="utf-8"), source=str(path))
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        raise DataError(f"configuration {path}", expected="a readable ini file", got=str(error)) from error
+    if not config.has_section(section):
+        raise InputError("section", expected=f"one of {', '.join(config.sections())} in {path}", got=repr(section))
+    ranges = {
+        name: _range(config[section], role.key, f"{path} [{section}] {role.key}", len(data))
+        for name, role in _ROLES.items()
+    }
+    return _split(ranges, data, seed, section)
+
+
+def _range(section: Mapping[str, str], key: str, what: str, rows: int) -> tuple[int, int]:
+    expected = f'{{"start":"A","end":"B"}} with 0 ≤ A < B ≤ {rows}'
+    if key not in section:
+        raise DataError(what, expected=expected, got="no such key", fix="add it to the section")
+    try:
+        value = ast.literal_eval(section[key])
+        start, end = int(value["start"]), int(value["end"])
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
+        raise DataError(what, expected=expected, got=section[key] or "nothing") from None
+    if not 0 <= start < end <= rows:
+        raise DataError(what, expected=expected, got=section[key], fix=f"the data set has {rows:,} rows")
+    return start, end
+
+
+def _split(ranges: Mapping[str, tuple[int, int]], data: LabelledData, seed: int, name: str) -> Split:
+    if data.order is None:
+        order, permutation = generator(seed).permutation(len(data)), f"seed {seed}"
+    else:
+        order, permutation = data.order, "synthetic" if data.synthetic else "published"
+    rows = {role: np.asarray(order[start:end], np.int64) for role, (start, end) in ranges.items()}
+    split = Split(**rows, name=name, permutation=permutation)
+    check_split(split, len(data))
+    return split
+
+
+def check_split(split: Split, rows: int) -> None:
+    """Refuses a split that the protocol forbids.
+
+    The evaluation's non-members may share no row with anything that was fitted, the attacker's rows none with the
+    target's members; evaluation and defender members must be target members. What it allows: the defender, who works
+    for the target's owner, knows the target's members, and the evaluation asks about the same ones.
+
+    Args:
+        split: The split.
+        rows: Rows of the data set, N.
+
+    Raises:
+        InputError: A role is empty, repeats a row or points outside ``0 … N-1``, or two roles overlap wrongly.
+    """
+    taken: dict[str, np.ndarray] = {}
+    for role in _ROLES:
+        indices = np.asarray(getattr(split, role))
+        taken[role] = np.unique(indices)
+        if indices.ndim != 1 or indices.dtype.kind not in "iu" or not len(indices):
+            got = f"{indices.dtype} {indices.shape}"
+            raise InputError(f"split {split.name} {role}", expected="at least one index, (n,) integers", got=got)
+        if len(taken[role]) != len(indices):
+            got = f"{len(indices) - len(taken[role])} repeated"
+            raise InputError(f"split {split.name} {role}", expected="each row once", got=got)
+        if taken[role][0] < 0 or taken[role][-1] >= rows:
+            got = f"{taken[role][0]}…{taken[role][-1]}"
+            raise InputError(f"split {split.name} {role}", expected=f"indices 0…{rows - 1}", got=got)
+    for one, other, reason in _APART:
+        shared = len(np.intersect1d(taken[one], taken[other], assume_unique=True))
+        if shared:
+            what = f"split {split.name} {one} and {other}"
+            raise InputError(what, expected="no row in common", got=f"{shared} in common", fix=reason)
+    for inner, outer in _WITHIN:
+        outside = len(np.setdiff1d(taken[inner], taken[outer], assume_unique=True))
+        if outside:
+            what = f"split {split.name} {inner}"
+            raise InputError(what, expected=f"rows of {outer} only", got=f"{outside} others")

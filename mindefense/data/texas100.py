@@ -1,0 +1,51 @@
+"""Texas100: hospital stays in Texas and the procedure that was done."""
+
+from __future__ import annotations
+
+import os
+
+from mindefense.data.files import GZIP_MAGIC, Origin, find_file, open_text, read_order, starts_with
+from mindefense.data.table import Layout, read_table
+from mindefense.errors import DataError
+from mindefense.types import LabelledData
+
+FEATURES, CLASSES = 6_169, 100
+LIMIT = 1 << 32
+ORIGIN = Origin(
+    name="texas100",
+    accepted=("dataset_texas.tgz", "texas/100/feats", "100/feats", "feats"),
+    remedy="take dataset_texas.tgz from github.com/privacytrustlab/datasets",
+)
+
+
+def load_texas100(path: str | os.PathLike[str]) -> LabelledData:
+    """Loads Texas100.
+
+    Args:
+        path: A folder with ``dataset_texas.tgz``, or with ``texas/100/feats`` and ``texas/100/labels`` from it; or
+            the archive or ``feats`` itself. A ``shuffle_index.npy`` or ``.npz`` beside the archive or ``feats``
+            becomes `order`.
+
+    Returns:
+        Features ``(N, 6169)`` float32, each 0 or 1: what is known of a hospital stay; labels ``(N,)`` int32, the main
+        procedure 0…99. The published files have N = 67,330, which takes 1.7 GB; any N ≥ 1 is accepted.
+
+    Raises:
+        DataError: No such files, or damaged ones, or ones that do not belong together.
+
+    Source:
+        Shokri et al., "Membership Inference Attacks Against Machine Learning Models", 2017, section VI-A;
+        github.com/privacytrustlab/datasets.
+    """
+    file = find_file(path, ORIGIN)
+    archived = starts_with(file, GZIP_MAGIC)
+    labels_file = file if archived else file.with_name("labels")
+    if not labels_file.is_file():
+        raise DataError("texas100 labels", expected=f"a file {labels_file}", got="none there", fix=ORIGIN.remedy)
+    with open_text(labels_file, ("100/labels",), ORIGIN, limit=LIMIT) as stream:
+        _, labels = read_table(stream, labels_file, Layout(0, label="first", classes=CLASSES), ORIGIN)
+    with open_text(file, ("100/feats",), ORIGIN, limit=LIMIT) as stream:
+        features, _ = read_table(stream, file, Layout(FEATURES), ORIGIN)
+    if len(labels) != len(features):
+        raise ORIGIN.damaged(str(labels_file), expected=f"{len(features):,} labels", got=f"{len(labels):,}")
+    return LabelledData("texas100", features, labels, CLASSES, order=read_order(file.parent, len(features), ORIGIN))

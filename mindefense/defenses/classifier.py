@@ -1,0 +1,138 @@
+"""The defender's own membership classifier, which the search leaves undecided."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from mindspore import nn
+
+from mindefense.checks import check_flags, check_probs, check_same_length
+from mindefense.confidence import sigmoid
+from mindefense.errors import InputError
+from mindefense.models.mlp import DEFENDER_WIDTHS, MLP
+from mindefense.target import forward
+from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier
+
+
+class DefenderClassifier(nn.Cell):
+    """From a sorted confidence vector to a membership logit (Jia et al. 2019, section 4.2).
+
+    Args:
+        classes: Number of classes C of the confidence vectors.
+        widths: Hidden widths.
+        seed: Seeds the start weights.
+
+    Inputs:
+        - **sorted_probs** (Tensor) - ``(N, C)`` float32 confidence vectors, each row ascending.
+
+    Outputs:
+        Tensor, ``(N, 1)`` float32 membership logits; above 0 means member.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, classes: int, *, widths: Sequence[int] = DEFENDER_WIDTHS, seed: int = 0):
+        super().__init__()
+        self.classes = classes
+        self.mlp = MLP((classes, *widths, 1), seed=seed)
+
+    @classmethod
+    def from_weights(cls, weights: Sequence[tuple[np.ndarray, np.ndarray]]) -> DefenderClassifier:
+        """The classifier with these weights.
+
+        Args:
+            weights: ``(W (in, out), b (out,))`` of each dense layer, two layers or more, the last with one output.
+
+        Raises:
+            InputError: If the layers do not follow each other or the last has more than one output.
+        """
+        weights = [(np.asarray(w, np.float32), np.asarray(b, np.float32)) for w, b in weights]
+        if len(weights) < 2 or any(w.ndim != 2 for w, _ in weights) or weights[-1][0].shape[1] != 1:
+            raise InputError(
+                "weights",
+                expected="two or more (W (in, out), b (out,)) with one output at the end",
+                got=str([(w.shape, b.shape) for w, b in weights]),
+            )
+        classifier = cls(weights[0][0].shape[0], widths=[w.shape[1] for w, _ in weights[:-1]])
+        classifier.mlp.load_weights(weights)
+        return classifier
+
+    def construct(self, sorted_probs):
+        """Membership logits of sorted confidence vectors."""
+        return self.mlp(sorted_probs)
+
+    def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """``(W (in, out), b (out,))`` float32 of every layer."""
+        return self.mlp.weights()
+
+    def member_probability(self, probs: np.ndarray) -> np.ndarray:
+        """What the classifier thinks of confidence vectors.
+
+        Args:
+            probs: ``(N, C)`` confidence vectors in any order of classes.
+
+        Returns:
+            ``(N,)`` float32 in 0 … 1.
+        """
+        sorted_probs = np.sort(check_probs(probs, name="probs").astype(np.float32), axis=1)
+        return sigmoid(forward(self, sorted_probs)[:, 0])
+
+
+def fit_defender(
+    probs: np.ndarray,
+    is_member: np.ndarray,
+    *,
+    config: TrainConfig = PUBLISHED_DEFENDER,
+    checkpoint: str | os.PathLike | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> DefenderClassifier:
+    """Trains the defender's classifier on what the defender knows.
+
+    Args:
+        probs: ``(N, C)`` undefended confidence vectors of the defender's samples.
+        is_member: ``(N,)`` bool, which of them the target was trained on.
+        config: Published: SGD 0.001, batch 64, 400 epochs; its seed seeds the start weights too.
+        checkpoint: Where to keep the weights during training.
+        resume: Go on from `checkpoint`.
+        on_epoch: Called after every epoch.
+
+    Returns:
+        The trained classifier.
+
+    Raises:
+        InputError: If the arrays do not match or only one kind of samples is there.
+    """
+    probs, is_member = check_probs(probs, name="probs"), check_flags(is_member, name="is_member")
+    check_same_length({"probs": probs, "is_member": is_member})
+    if is_member.all() or not is_member.any():
+        raise InputError("is_member", expected="members and non-members", got="only one kind")
+    classifier = DefenderClassifier(probs.shape[1], seed=config.seed)
+    train_classifier(
+        classifier,
+        np.sort(probs.astype(np.float32), axis=1),
+        is_member,
+        config,
+        checkpoint=checkpoint,
+        checkpoint_every=100,
+        resume=resume,
+        description={"kind": "defender", "architecture": {"name": "defender", "widths": list(classifier.mlp.widths)}},
+        on_epoch=on_epoch,
+    )
+    return classifier
+
+
+def classifier_parameters(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Layers under the names that a defense's checkpoint gives them."""
+    return {f"classifier.{k}.{part}": array for k, pair in enumerate(layers) for part, array in zip("Wb", pair)}
+
+
+def classifier_layers(parameters: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The inverse of `classifier_parameters`."""
+    count = sum(name.startswith("classifier.") for name in parameters) // 2
+    return [(parameters[f"classifier.{k}.W"], parameters[f"classifier.{k}.b"]) for k in range(count)]
+
+

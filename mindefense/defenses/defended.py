@@ -1,0 +1,118 @@
+"""A model behind a defense, and defenses from files."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Callable
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from mindefense.checkpoint import load_checkpoint
+from mindefense.confidence import log_probs, softmax
+from mindefense.defenses.base import SearchDefense
+from mindefense.defenses.classifier import DefenderClassifier, classifier_layers
+from mindefense.defenses.defenmi import DefenMI, DefenMIConfig
+from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+from mindefense.errors import CheckpointError
+from mindefense.target import forward
+
+
+def load_defense(path: str | os.PathLike) -> SearchDefense:
+    """The defense that `SearchDefense.save` wrote.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or holds something else.
+    """
+    checkpoint = load_checkpoint(path)
+    described = checkpoint.description
+    if described.get("kind") != "defense" or described.get("defense") not in ("defenmi", "memguard"):
+        held = described.get("kind", "another program's parameters")
+        raise CheckpointError(str(path), expected="a defense (defenmi or memguard)", got=held)
+    try:
+        classifier = DefenderClassifier.from_weights(classifier_layers(checkpoint.parameters))
+        if described["defense"] == "memguard":
+            return MemGuard(classifier, MemGuardConfig(**described["config"]))
+        means = checkpoint.parameters["class_mean_probs"]
+        return DefenMI(classifier, means, DefenMIConfig(**described["config"]))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} does not hold a whole defense ({error})", fix="fit and save it again") from error
+
+
+def keyed_laplace(features: np.ndarray, scale: float, key: bytes) -> np.ndarray:
+    """Laplace noise that is a function of a secret key and the row: the same query gets the same noise.
+
+    Fresh noise for every query could be averaged away by asking again. Each row seeds a counter-based generator
+    (Philox: Salmon et al., SC 2011) with the HMAC-SHA-256 of its bytes.
+
+    Args:
+        features: ``(N, ...)`` float32 rows.
+        scale: Scale b of the Laplace distribution.
+        key: The secret.
+
+    Returns:
+        ``(N, ...)`` float32 noise.
+    """
+    noise = np.empty(features.shape, np.float32)
+    for row, out in zip(np.ascontiguousarray(features, np.float32), noise, strict=True):
+        digest = hmac.new(key, row.tobytes(), hashlib.sha256).digest()
+        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+        out[...] = generator.laplace(0.0, scale, row.shape)
+    return noise
+
+
+class DefendedModel(nn.Cell):
+    """A model behind a defense: samples in, log-probabilities out.
+
+    It draws the noise of a query itself, keyed, so that the same query gets the same answer.
+
+    Args:
+        net: Cell from ``(N, ...)`` float32 to ``(N, C)`` logits.
+        defense: What reshapes its answers.
+        key: Secret that the noise depends on; None draws a new one, so that answers differ from those of another
+            `DefendedModel` of the same parts.
+
+    Inputs:
+        - **x** (Tensor) - ``(N, ...)`` float32.
+
+    Outputs:
+        Tensor, ``(N, C)`` float32 log-probabilities.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, net: nn.Cell, defense: SearchDefense, *, key: bytes | None = None):
+        super().__init__()
+        self.net = net
+        self.defense = defense
+        self._key = key if key is not None else secrets.token_bytes(32)
+
+    def __call__(self, x):
+        """Draws the noise for `x`, which no graph can do with a secret key, and runs the graph on both."""
+        noise = keyed_laplace(x.asnumpy(), self.defense.noise_scale, self._key) if self.defense.noise_scale else None
+        return super().__call__(x, ms.Tensor(noise if noise is not None else np.zeros(x.shape, np.float32)))
+
+    def construct(self, x, noise):
+        """Log-probabilities of the defended model."""
+        return self.defense(self.net(x), self.net(x + noise))
+
+    def respond(self, features: np.ndarray, *, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
+        """The same for many rows at once, through the fast driver.
+
+        Args:
+            features: ``(N, ...)`` float32 rows.
+            on_progress: Called with the number of rows just finished.
+
+        Returns:
+            ``(N, C)`` float32 log-probabilities.
+        """
+        clean_logits = forward(self.net, features)
+        start_logits = clean_logits
+        if self.defense.noise_scale:
+            start_logits = forward(self.net, features + keyed_laplace(features, self.defense.noise_scale, self._key))
+        return log_probs(self.defense.reshape(softmax(clean_logits), start_logits, on_progress=on_progress))

@@ -1,0 +1,142 @@
+"""DefenMI (Shen & Jiang, Information Processing & Management 2025)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+import numpy as np
+from mindspore import nn
+
+from mindefense.checks import check_logits, check_probs
+from mindefense.confidence import softmax
+from mindefense.data.splits import Split
+from mindefense.defenses.base import DefenseConfig, SearchDefense
+from mindefense.defenses.classifier import DefenderClassifier, fit_defender
+from mindefense.errors import InputError
+from mindefense.target import forward
+from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig
+from mindefense.types import LabelledData
+
+
+@dataclasses.dataclass(frozen=True)
+class DefenMIConfig(DefenseConfig):
+    """The search of DefenMI: weights up to 1e4, six rounds, from the logits of a noised input.
+
+    Attributes:
+        delta: Sensitivity Δ of one input feature; the Laplace noise has scale Δ/ε.
+        epsilon: ε of one input feature. It says nothing of the input vector as a whole: this is no ε-DP mechanism.
+    """
+
+    delta: float = 1.0
+    epsilon: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("delta", "epsilon"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(name, expected="a finite number above 0", got=repr(getattr(self, name)))
+
+
+class DefenMI(SearchDefense):
+    """Moves each confidence vector until the defender's classifier is undecided, towards its class's mean vector.
+
+    Shen & Jiang 2025; what the published program computes, and where that departs from its idea, is in
+    ``docs/algorithm.md``.
+
+    Args:
+        classifier: The defender's membership classifier.
+        class_mean_probs: ``(C, C)``; row k is the reference vector for predicted class k, in class order.
+        config: The search, the noise, and ``alignment``.
+
+    Inputs:
+        - **clean_logits** (Tensor) - ``(N, C)`` float32 logits of the undefended model.
+        - **start_logits** (Tensor) - ``(N, C)`` float32 logits of the noised input.
+
+    Outputs:
+        Tensor, ``(N, C)`` float32 log-probabilities. Rows of probabilities are non-negative and sum to 1; with
+        ``alignment="corrected"`` they keep the predicted class.
+
+    Raises:
+        InputError: If `class_mean_probs` are not ``(C, C)`` confidence vectors.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    name = "defenmi"
+
+    def __init__(
+        self, classifier: DefenderClassifier, class_mean_probs: np.ndarray, config: DefenMIConfig | None = None
+    ):
+        means = check_probs(class_mean_probs, name="class_mean_probs").astype(np.float32)
+        wanted = (classifier.classes, classifier.classes)
+        if means.shape != wanted:
+            raise InputError("class_mean_probs", expected=f"shape {wanted}", got=str(means.shape))
+        super().__init__(classifier, config or DefenMIConfig(), means)
+
+    @property
+    def noise_scale(self) -> float:
+        """Scale Δ/ε of the Laplace noise on every feature of the model's input."""
+        return self.config.delta / self.config.epsilon
+
+
+def class_mean_probs(logits: np.ndarray) -> np.ndarray:
+    """The reference vectors of DefenMI: for each predicted class the softmax of the mean logits.
+
+    The published program takes them from the very samples it defends; here they come from the defender's own
+    samples, so that the answer to one query does not depend on the others.
+
+    Args:
+        logits: ``(N, C)`` logits of the defender's samples.
+
+    Returns:
+        ``(C, C)`` float32, row k for predicted class k. A class that is never predicted gets the mean of the largest
+        logits on its own place and the mean of all others elsewhere.
+
+    Raises:
+        InputError: If the logits are not finite or there is no row.
+    """
+    logits = check_logits(logits, name="logits").astype(np.float64)
+    if not len(logits):
+        raise InputError("logits", expected="at least one row", got="none")
+    ascending = np.sort(logits, axis=1)
+    classes = logits.shape[1]
+    means = np.full((classes, classes), ascending[:, :-1].mean() if classes > 1 else 0.0)
+    np.fill_diagonal(means, ascending[:, -1].mean())
+    predicted = logits.argmax(axis=1)
+    for k in np.unique(predicted):
+        means[k] = logits[predicted == k].mean(axis=0)
+    return softmax(means)
+
+
+def fit_defenmi(
+    net: nn.Cell,
+    data: LabelledData,
+    split: Split,
+    *,
+    config: DefenMIConfig | None = None,
+    train: TrainConfig = PUBLISHED_DEFENDER,
+    checkpoint: str | os.PathLike | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> DefenMI:
+    """Fits DefenMI to a trained model: the defender's classifier and the class means, on the defender's rows alone.
+
+    Args:
+        net: The trained model, from rows of `data` to logits.
+        data: The data set.
+        split: Says which rows the defender knows.
+        config: The search and the noise.
+        train: How to train the classifier; its seed decides everything that is random.
+        checkpoint: Where to keep the classifier during training, or None.
+        on_epoch: Called after every epoch.
+
+    Returns:
+        The ready defense.
+    """
+    members, non_members = data.take(split.defender_members), data.take(split.defender_non_members)
+    logits = forward(net, np.concatenate((members.features, non_members.features)))
+    is_member = np.arange(len(logits)) < len(members)
+    classifier = fit_defender(softmax(logits), is_member, config=train, checkpoint=checkpoint, on_epoch=on_epoch)
+    return DefenMI(classifier, class_mean_probs(logits), config)

@@ -1,0 +1,43 @@
+"""MemGuard (Jia, Salem, Backes, Zhang & Gong, CCS 2019)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mindefense.defenses.base import DefenseConfig, SearchDefense
+from mindefense.defenses.classifier import DefenderClassifier
+
+
+@dataclasses.dataclass(frozen=True)
+class MemGuardConfig(DefenseConfig):
+    """The search of MemGuard: weights up to 1e5, seven rounds."""
+
+    threshold: float = 1e5
+
+
+class MemGuard(SearchDefense):
+    """Moves each confidence vector until the defender's classifier is undecided, staying near the clean vector.
+
+    Jia et al. 2019, phase I (section 4.2, eqs. 5-8). Phase II, the coin that answers with the clean vector now and
+    then, is `mindefense.metrics.budget_table`'s; a served model must not toss it anew for every query.
+
+    Args:
+        classifier: The defender's membership classifier.
+        config: The search. Its alignment makes no difference but in ties: the reference is the clean vector.
+
+    Inputs:
+        - **clean_logits** (Tensor) - ``(N, C)`` float32 logits of the undefended model.
+        - **start_logits** (Tensor) - the same again.
+
+    Outputs:
+        Tensor, ``(N, C)`` float32 log-probabilities. Rows of probabilities are non-negative, sum to 1 and keep the
+        predicted class.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    name = "memguard"
+
+    def __init__(self, classifier: DefenderClassifier, config: MemGuardConfig | None = None):
+        super().__init__(classifier, config or MemGuardConfig(), None)

@@ -1,0 +1,58 @@
+"""Writing files so that a reader sees the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mindefense.errors import OutputError
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a path beside `path` to write to; on success it takes the place of `path`, on failure it is removed.
+
+    Raises:
+        OutputError: If the folder cannot be made or written to, or the disk is full.
+    """
+    path = Path(path)
+    # The suffix stays last: MindSpore insists on .ckpt, NumPy on .npz.
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield beside
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"cannot write {path}: {reason}", fix="choose a writable folder with free space") from error
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
+    """Writes `value` as readable JSON, whole or not at all; NaN and infinity are refused (undefined is None)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check_writable(folder: str | os.PathLike) -> Path:
+    """Makes `folder` and proves that a file can be written there, before hours are spent on what goes into it.
+
+    Raises:
+        OutputError: If not.
+    """
+    folder = Path(folder)
+    with replacing(folder / ".writable") as beside:
+        beside.write_text("", encoding="utf-8")
+    (folder / ".writable").unlink()
+    return folder

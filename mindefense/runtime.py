@@ -1,0 +1,66 @@
+"""Devices and versions: the only writer of MindSpore's global state."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+
+import mindspore as ms
+
+from mindefense.errors import DeviceError, InputError
+
+DEVICE_TARGETS = ("auto", "CPU", "GPU", "Ascend")
+
+
+def use_device(target: str = "auto", *, device_id: int = 0) -> str:
+    """Makes MindSpore run on a device and returns which.
+
+    Args:
+        target: ``"CPU"``, ``"GPU"``, ``"Ascend"``, or ``"auto"`` for the first of Ascend, GPU, CPU that is there.
+        device_id: Which device of that kind.
+
+    Returns:
+        The device target now in use.
+
+    Raises:
+        InputError: If the name is none of these.
+        DeviceError: If this machine, or this build of MindSpore, has no such device.
+    """
+    if target not in DEVICE_TARGETS:
+        raise InputError("device_target", expected=" or ".join(DEVICE_TARGETS), got=repr(target))
+    available = [name for name in ("Ascend", "GPU", "CPU") if _is_available(name)]
+    if target == "auto":
+        target = available[0]
+    if target not in available:
+        raise DeviceError(
+            f"device_target {target}",
+            expected=f"a device that is here ({', '.join(available)})",
+            got="none of that kind",
+            fix="use --device_target auto, or install the driver and the MindSpore build for it",
+        )
+    ms.set_device(target, device_id)
+    # Hot loops are compiled wherever they run; the rest is a handful of large operations, for which compiling one
+    # graph more takes longer on a CPU than it saves.
+    ms.set_context(mode=ms.PYNATIVE_MODE if target == "CPU" else ms.GRAPH_MODE)
+    return target
+
+
+def _is_available(name: str) -> bool:
+    if name == "CPU":
+        return True
+    try:
+        return bool(ms.hal.is_available(name))
+    except (RuntimeError, ValueError):
+        return False
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that figures depend on."""
+    packages = ("mindefense", "mindspore", "mindarmour", "numpy", "scikit-learn", "scipy")
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found

@@ -1,0 +1,237 @@
+"""Splits: the published ranges, DefenMI's configuration file, and every overlap that the protocol forbids."""
+
+import configparser
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mindefense.data import Split, check_split, published_split, split_from_config
+from mindefense.errors import DataError, InputError
+from mindefense.types import LabelledData
+
+ROWS = 5010
+PUBLISHED = {
+    "target_members": (0, 1000),
+    "target_non_members": (1000, 2000),
+    "defender_members": (0, 1000),
+    "defender_non_members": (1000, 2000),
+    "eval_members": (0, 1000),
+    "eval_non_members": (2000, 3000),
+    "attacker_members": (3000, 3500),
+    "attacker_non_members": (4000, 4500),
+}
+KEYS = {
+    "user_training_data_index_range": "target_members",
+    "user_testing_data_index_range": "target_non_members",
+    "defense_member_data_index_range": "defender_members",
+    "defense_nonmember_data_index_range": "defender_non_members",
+    "attacker_evaluate_member_data_range": "eval_members",
+    "attacker_evaluate_nonmember_data_range": "eval_non_members",
+    "attacker_train_member_data_range": "attacker_members",
+    "attacker_train_nonmember_data_range": "attacker_non_members",
+}
+ORDER = np.random.default_rng(9).permutation(ROWS)
+
+
+def make_data(rows=ROWS, *, order=None, synthetic=False):
+    return LabelledData("d", np.zeros((rows, 1), np.float32), np.zeros(rows, np.int32), 1, synthetic, order)
+
+
+def check_ranges(split, ranges, order):
+    for role, (start, end) in ranges.items():
+        indices = getattr(split, role)
+        assert indices.dtype == np.int64
+        np.testing.assert_array_equal(indices, order[start:end], err_msg=role)
+
+
+@pytest.mark.parametrize(
+    ("data", "seed", "order", "words"),
+    [
+        (make_data(order=ORDER), 5, ORDER, "published"),
+        (make_data(order=ORDER, synthetic=True), 5, ORDER, "synthetic"),
+        (make_data(), 0, np.random.default_rng(0).permutation(ROWS), "seed 0"),
+        (make_data(), 7, np.random.default_rng(7).permutation(ROWS), "seed 7"),
+    ],
+)
+def test_published_split(data, seed, order, words):
+    split = published_split(data, seed=seed)
+    assert (split.name, split.permutation) == ("published", words)
+    check_ranges(split, PUBLISHED, order)
+
+
+@pytest.mark.parametrize(("scale", "sizes"), [(0.2, (200, 100)), (0.0001, (1, 1)), (0.5, (500, 250)), (1, (1000, 500))])
+def test_scale_takes_the_first_rows_of_each_range(scale, sizes):
+    split = published_split(make_data(order=ORDER), scale=scale)
+    ranges = {
+        role: (start, start + (sizes[1] if "attacker" in role else sizes[0])) for role, (start, _) in PUBLISHED.items()
+    }
+    check_ranges(split, ranges, ORDER)
+    assert split.name == ("published" if scale == 1 else f"published × {scale}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "says"),
+    [
+        (4499, {}, "at least 4,500 rows, got 4,499"),
+        (ROWS, {"scale": 0}, "scale"),
+        (ROWS, {"scale": 1.5}, "scale"),
+        (ROWS, {"scale": float("nan")}, "scale"),
+        (ROWS, {"seed": -1}, "seed: expected a whole number ≥ 0, got -1"),
+        (ROWS, {"seed": 0.5}, "seed"),
+    ],
+)
+def test_published_split_refuses(rows, arguments, says):
+    with pytest.raises(InputError, match=says):
+        published_split(make_data(rows), **arguments)
+
+
+def make_split(**roles) -> Split:
+    """A split of 100 rows that is right, but for the roles given."""
+    right = {
+        "target_members": range(20),
+        "target_non_members": range(20, 40),
+        "defender_members": range(20),
+        "defender_non_members": range(20, 40),
+        "eval_members": range(20),
+        "eval_non_members": range(40, 60),
+        "attacker_members": range(60, 80),
+        "attacker_non_members": range(80, 100),
+    }
+    arrays = {role: np.array(rows, np.int64) for role, rows in (right | roles).items()}
+    return Split(**arrays, name="made", permutation="none")
+
+
+FORBIDDEN = [
+    # The evaluation's non-members with everything fitted.
+    ({"eval_non_members": [0, 41]}, "target_members and eval_non_members|eval_non_members and target_members"),
+    ({"eval_non_members": [20, 41]}, "eval_non_members and defender_non_members"),
+    ({"eval_non_members": [60, 41]}, "eval_non_members and attacker_members"),
+    ({"eval_non_members": [80, 41]}, "eval_non_members and attacker_non_members"),
+    ({"eval_non_members": [19]}, "eval_non_members and target_members: expected no row in common, got 1 in common"),
+    # The attacker with the target's members, and with itself.
+    ({"attacker_members": [60, 0]}, "target_members and attacker_members"),
+    ({"attacker_non_members": [80, 19]}, "target_members and attacker_non_members"),
+    ({"attacker_non_members": [80, 60]}, "attacker_members and attacker_non_members"),
+    # What is called a member must be one, and nothing else.
+    ({"eval_members": [0, 20]}, "eval_members: expected rows of target_members only, got 1 others"),
+    ({"defender_members": [0, 50]}, "eval_non_members and defender_members"),
+    ({"defender_members": [0, 30]}, "defender_members: expected rows of target_members only"),
+    ({"defender_non_members": [20, 0]}, "target_members and defender_non_members"),
+    ({"target_non_members": [20, 0]}, "target_members and target_non_members"),
+    # Indices.
+    ({"eval_members": [0, 0]}, "eval_members: expected each row once, got 1 repeated"),
+    ({"eval_non_members": [99, 100]}, "eval_non_members: expected indices 0…99, got 99…100"),
+    ({"eval_non_members": [-1, 50]}, "eval_non_members: expected indices 0…99, got -1…50"),
+    *(({role: []}, f"{role}: expected at least one index") for role in PUBLISHED),
+]
+
+
+@pytest.mark.parametrize(("roles", "says"), FORBIDDEN)
+def test_forbidden(roles, says):
+    with pytest.raises(InputError, match=says):
+        check_split(make_split(**roles), 100)
+
+
+@pytest.mark.parametrize("indices", [np.array([0.0, 1.0]), np.array([[0, 1]]), np.array([True, False])])
+def test_indices_must_be_a_row_of_integers(indices):
+    with pytest.raises(InputError, match="eval_members"):
+        check_split(dataclasses.replace(make_split(), eval_members=indices), 100)
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        {},
+        {"defender_members": range(5, 15), "eval_members": range(10, 20)},
+        {"target_non_members": range(40, 60)},
+        {"attacker_members": range(20, 40)},
+    ],
+)
+def test_allowed(roles):
+    check_split(make_split(**roles), 100)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a configuration like DefenMI's with some values changed, or left out where None."""
+
+    def write(**changes):
+        values = {key: f'{{"start":"{PUBLISHED[role][0]}","end":"{PUBLISHED[role][1]}"}}' for key, role in KEYS.items()}
+        values |= {"result_folder": "./result/100%/", "num_classes": "30", **changes}
+        parser = configparser.ConfigParser(interpolation=None)
+        parser["dataset"] = {"dataset": "location"}
+        parser["location"] = {key: value for key, value in values.items() if value is not None}
+        with (tmp_path / "config.ini").open("w") as sink:
+            parser.write(sink)
+        return tmp_path / "config.ini"
+
+    return write
+
+
+def test_config_with_the_published_ranges(config):
+    split = split_from_config(config(), "location", make_data(order=ORDER))
+    assert (split.name, split.permutation) == ("location", "published")
+    check_ranges(split, PUBLISHED, ORDER)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_config_key_goes_to_its_role(key, config):
+    role = KEYS[key]
+    start, end = PUBLISHED[role]
+    changes = {key: f"{{'start': {start + 3}, 'end': {end - 4}}}"}
+    if role == "target_members":  # whose members the others must stay within
+        names = {value: name for name, value in KEYS.items()}
+        changes |= {names[name]: '{"start":"5","end":"9"}' for name in ("defender_members", "eval_members")}
+    split = split_from_config(config(**changes), "location", make_data(), seed=2)
+    assert split.permutation == "seed 2"
+    np.testing.assert_array_equal(getattr(split, role), np.random.default_rng(2).permutation(ROWS)[start + 3 : end - 4])
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_config_missing_key_is_named(key, config):
+    with pytest.raises(DataError, match=rf"\[location\] {key}: .* got no such key"):
+        split_from_config(config(**{key: None}), "location", make_data())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "0-1000",
+        "{",
+        "(" * 300,
+        "[0, 1000]",
+        '{"start":"0"}',
+        '{"start":"0","end":"x"}',
+        '{"start":"0","end":None}',
+        '{"start":"5","end":"5"}',
+        '{"start":"-5","end":"5"}',
+        '{"start":"0","end":"5011"}',
+        "__import__('os').getcwd()",
+    ],
+)
+def test_config_bad_range_is_named(value, config):
+    with pytest.raises(DataError, match=r"\[location\] attacker_train_member_data_range") as caught:
+        split_from_config(config(attacker_train_member_data_range=value), "location", make_data())
+    assert "B ≤ 5010" in str(caught.value)
+
+
+def test_config_overlap_is_refused(config):
+    path = config(attacker_evaluate_nonmember_data_range='{"start":"1500","end":"2500"}')
+    with pytest.raises(InputError, match=r"eval_non_members and defender_non_members.*got 500 in common"):
+        split_from_config(path, "location", make_data())
+
+
+def test_config_missing_section_lists_the_others(config):
+    with pytest.raises(InputError, match=r"one of dataset, location in .*config\.ini, got 'cifar'"):
+        split_from_config(config(), "cifar", make_data())
+
+
+@pytest.mark.parametrize("content", [None, b"no section", b"[a]\nx=1\nx=2\n", b"\xff\xfe"])
+def test_config_unreadable(content, tmp_path):
+    path = tmp_path / "config.ini"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"config\.ini"):
+        split_from_config(path, "location", make_data())
