@@ -184,3 +184,94 @@ class BudgetPoint:
     budget: float
     accuracy: float
     mean_l1: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What to make of one state of the target, undefended or defended.
+
+    Attributes:
+        leaks: Whether any attacker reaches more than 0.6 in accuracy, precision and recall all three: the rule of
+            MindArmour's tutorial.
+        strongest: The attacker with the highest balanced accuracy, static or adaptive.
+        gap_accuracy: Balanced accuracy of the gap attack, which no defense that keeps the predicted class can lower.
+    """
+
+    leaks: bool
+    strongest: AttackResult
+    gap_accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetFacts:
+    """The target as it is without a defense; shares of rows classified rightly.
+
+    Attributes:
+        member_accuracy: On the evaluation's members.
+        non_member_accuracy: On the evaluation's non-members.
+        test_accuracy: On the target's own test rows.
+        queries: Rows that reached the target during the evaluation.
+    """
+
+    member_accuracy: float
+    non_member_accuracy: float
+    test_accuracy: float
+    queries: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DefenseFacts:
+    """The defense in front of the target and what it costs on the evaluation's rows.
+
+    Attributes:
+        name: ``"defenmi"`` or ``"memguard"``.
+        alignment: ``"corrected"`` or ``"published"``.
+        classifier_accuracy: Share of the defender's own rows that its classifier tells rightly.
+        undefended: What the undefended answers are worth.
+        defended: What the defended answers are worth.
+        queries: Rows that reached the defended target during the evaluation.
+    """
+
+    name: str
+    alignment: str
+    classifier_accuracy: float
+    undefended: UtilityMetrics
+    defended: UtilityMetrics
+    queries: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All that one evaluation found.
+
+    Attributes:
+        dataset: Name of the data set.
+        synthetic: Whether its rows were made up.
+        smoke: Whether this was a smoke test, whose figures mean nothing.
+        seed: Decides everything that is random.
+        settings: Everything else that was chosen.
+        versions: Versions of everything that figures depend on.
+        target: The target.
+        shadow_accuracy: The shadow's accuracy on its own training rows and on others.
+        defense: The defense, or None.
+        attacks: Every attacker on every state of the target.
+        budgets: The published budget table, empty without a defense.
+        undefended: The verdict before.
+        defended: The verdict after, or None.
+        timings: Seconds by stage.
+    """
+
+    dataset: str
+    synthetic: bool
+    smoke: bool
+    seed: int
+    settings: dict[str, object]
+    versions: dict[str, str]
+    target: TargetFacts
+    shadow_accuracy: tuple[float, float]
+    defense: DefenseFacts | None
+    attacks: tuple[AttackResult, ...]
+    budgets: tuple[BudgetPoint, ...]
+    undefended: Verdict
+    defended: Verdict | None
+    timings: dict[str, float]

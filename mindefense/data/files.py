@@ -116,7 +116,7 @@ def open_text(file: Path, members: tuple[str, ...], origin: Origin, *, limit: in
         with _unzipped(file) as stream:
             bounded = _Bounded(stream, limit, too_long)
             if not is_tar:
-                yield cast(BinaryIO, bounded)
+                yield cast(BinaryIO, io.BufferedReader(bounded))
                 return
             # "r|" reads forward only, so that the bound above covers everything the archive unpacks to.
             with tarfile.open(fileobj=cast(BinaryIO, bounded), mode="r|", bufsize=READ_SIZE) as archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -14,6 +15,7 @@ from mindefense.errors import DataError
 BLOCK = 1 << 20  # small enough for the temporaries to stay in cache
 COMMA, NEWLINE, ZERO = b",\n0"
 MAX_DIGITS = 3
+NUMBERS = re.compile(rb"\d{1,%d}(,\d{1,%d})*" % (MAX_DIGITS, MAX_DIGITS))
 IGNORED = b'" \r'  # quotes around labels, blanks after commas, line ends of Windows
 
 
@@ -124,11 +126,11 @@ class _Table:
             cells = line.split(b",") if line else []
             if len(cells) != self._layout.columns:
                 return self.error("", expected=f"{self._layout.columns} columns", got=str(len(cells)), row=row)
-            for column, cell in enumerate(cells, 1):
-                if not cell.isdigit() or len(cell) > MAX_DIGITS:
-                    expected = f"a whole number of at most {MAX_DIGITS} digits"
-                    got = repr(cell[:20].decode("ascii", "backslashreplace"))
-                    return self.error(f" column {column}", expected=expected, got=got, row=row)
+            if not NUMBERS.fullmatch(line):
+                column = next(i for i, cell in enumerate(cells) if not NUMBERS.fullmatch(cell))
+                expected = f"a whole number of at most {MAX_DIGITS} digits"
+                got = repr(cells[column][:20].decode("ascii", "backslashreplace"))
+                return self.error(f" column {column + 1}", expected=expected, got=got, row=row)
         raise AssertionError("a table that parses was refused")
 
 

@@ -134,5 +134,3 @@ def classifier_layers(parameters: dict[str, np.ndarray]) -> list[tuple[np.ndarra
     """The inverse of `classifier_parameters`."""
     count = sum(name.startswith("classifier.") for name in parameters) // 2
     return [(parameters[f"classifier.{k}.W"], parameters[f"classifier.{k}.b"]) for k in range(count)]
-
-

@@ -124,12 +124,14 @@ def refused_port():
 )
 def test_failure_says_what_to_do_and_leaves_nothing(path, says, made, address, tmp_path, monkeypatch):
     monkeypatch.setattr(MODULE, "TIMEOUT", 0.2 if path == "/silent" else 5)
+    told = []
     to = tmp_path / "a" / "b"
     if made:
         to.mkdir(parents=True)
     where = {"refused": f"http://127.0.0.1:{refused_port()}/x", "port": "http://127.0.0.1:x/"}.get(path, address + path)
     with pytest.raises(DataError) as caught:
-        download("thing", to, url=where)
+        download("thing", to, url=where, progress=lambda done, total: told.append(done))
+    assert max(told, default=0) <= len(CONTENT)  # an endless answer must not fill the disk
     message = str(caught.value)
     assert says in message
     assert f"fetch {PUBLISHED} by hand and put it at {to / NAME}" in message

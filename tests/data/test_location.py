@@ -29,10 +29,9 @@ def table():
 @pytest.fixture(scope="session")
 def lines(table):
     features, labels = table
-    rows = (features + ord("0")).astype(np.uint8)
-    return [
-        b'"%d",%s' % (label, b",".join(bytes([cell]) for cell in row)) for label, row in zip(labels, rows, strict=True)
-    ]
+    rows = np.full((ROWS, 2 * FEATURES), ord(","), np.uint8)
+    rows[:, 1::2] = features + ord("0")
+    return [b'"%d"%s' % (label, row.tobytes()) for label, row in zip(labels, rows, strict=True)]
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +104,7 @@ def test_a_file_may_have_any_name(tmp_path, text, table):
     check(load_location(str(tmp_path / "mine.txt")), table)
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.float64, np.uint8])
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
 @pytest.mark.parametrize("label_shape", [(ROWS,), (ROWS, 1)])
 def test_npz(dtype, label_shape, tmp_path, table):
     features, labels = table
@@ -128,31 +127,6 @@ def test_order(form, tmp_path, text):
         np.testing.assert_array_equal(data.order, order)
 
 
-BAD_ORDERS = {
-    "short": np.arange(ROWS - 1),
-    "repeated": np.r_[0, np.arange(ROWS - 1)],
-    "from one": np.arange(1, ROWS + 1),
-    "table": np.arange(ROWS).reshape(-1, 1),
-    "fractions": np.arange(ROWS) + 0.5,
-    "text": np.array(["a"] * ROWS),
-    "objects": np.arange(ROWS).astype(object),
-}
-
-
-@pytest.mark.parametrize("form", BAD_ORDERS)
-def test_bad_order_is_refused(form, tmp_path, text):
-    (tmp_path / "bangkok").write_bytes(text)
-    np.save(tmp_path / "shuffle_index.npy", BAD_ORDERS[form], allow_pickle=True)
-    assert "shuffle_index.npy" in refusal(tmp_path)
-
-
-def test_damaged_order_is_refused(tmp_path, text):
-    (tmp_path / "bangkok").write_bytes(text)
-    for damaged in (b"", b"junk", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<i8'("):
-        (tmp_path / "shuffle_index.npy").write_bytes(damaged)
-        assert "shuffle_index.npy" in refusal(tmp_path)
-
-
 @pytest.mark.parametrize("made", [True, False])
 def test_missing_file_names_the_accepted_ones_and_the_remedy(made, tmp_path):
     path = tmp_path / "nowhere"
@@ -167,13 +141,14 @@ def replaced(lines, number, line):
     return b"\n".join([*lines[: number - 1], line, *lines[number:]]) + b"\n"
 
 
-# Line numbers in the first block of the parser, in a later one, and at the end.
-@pytest.mark.parametrize("number", [1, 2, 3456, ROWS])
+# Line numbers in the first block of the parser and in the last.
+@pytest.mark.parametrize("number", [2, ROWS])
 @pytest.mark.parametrize(
     ("change", "where", "expected", "got"),
     [
         (lambda line: line + b",0", "", "447 columns", "448"),
         (lambda line: line[:-2], "", "447 columns", "446"),
+        (lambda line: line + b"," + line, "", "447 columns", "894"),
         (lambda line: b"", "", "447 columns", "0"),
         (lambda line: b'"31"' + line[line.index(b",") :], "", "a label 1…30", "31"),
         (lambda line: b'"0"' + line[line.index(b",") :], "", "a label 1…30", "0"),
@@ -203,10 +178,20 @@ def test_wrong_number_of_rows(cut, got, tmp_path, text):
     assert f"expected 5,010 rows, got {got}" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"\0" * 5000, b"x" * (3 << 20), b"\xff\xfe,\n", b"<html>\n</html>\n"])
-def test_something_else_entirely(content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "at least one row, got none"),
+        (b"\n", "line 1: expected 447 columns, got 0"),
+        (b"\0" * 5000, "line 1: expected 447 columns, got 1"),
+        (b"x" * (3 << 20), "line 1: expected 447 columns, got an endless line"),
+        (b"<html>\n</html>\n", "line 1: expected 447 columns, got 1"),
+        (b"1," * 446 + b"\xff", "line 1 column 447: expected a whole number"),
+    ],
+)
+def test_something_else_entirely(content, says, tmp_path):
     (tmp_path / "bangkok").write_bytes(content)
-    assert "bangkok" in refusal(tmp_path)
+    assert f"bangkok {says}" in refusal(tmp_path).replace("bangkok:", "bangkok")
 
 
 HOSTILE = {
@@ -307,7 +292,7 @@ def bad_npz(table, case):
         return {"x": features, "y": labels - 1}
     if case == "fraction":
         return {"x": features, "y": labels + 0.5}
-    return {"x": features.astype(str), "y": labels}
+    return {"x": np.array(["0", "1"]), "y": labels}
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,7 @@ def test_config_missing_key_is_named(key, config):
     [
         "",
         "0-1000",
+        "50%",
         "{",
         "(" * 300,
         "[0, 1000]",

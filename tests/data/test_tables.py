@@ -1,6 +1,7 @@
 """Purchase100, Texas100 and CH-MNIST on small files written here."""
 
 import dataclasses
+import functools
 import gzip
 import io
 import os
@@ -16,7 +17,8 @@ from mindefense.data import load_ch_mnist, load_dataset, load_purchase100, load_
 from mindefense.errors import DataError, InputError
 from mindefense.types import LabelledData
 
-ROWS = 40
+ROWS = 20
+SMALL_BLOCK = 50_000  # bytes that the parser takes at a time: little more than a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,12 @@ CASES = {
 
 
 def make(name):
+    features, labels = _made(name)
+    return features, labels.copy()
+
+
+@functools.cache
+def _made(name):
     case = CASES[name]
     rng = np.random.default_rng(3)
     features = rng.integers(0, case.highest + 1, (ROWS, case.features))
@@ -49,14 +57,17 @@ def make(name):
     return features, labels
 
 
-def lines_of(name, features, labels):
+@functools.cache
+def lines_of(name):
+    """The lines of the published file with the rows that `make` gives, as a tuple."""
+    features, labels = make(name)
     cells = features.astype(str).tolist()
     if name == "purchase100":
-        return [",".join([str(label), *row]) for label, row in zip(labels, cells, strict=True)]
+        return (*(",".join([str(label), *row]) for label, row in zip(labels, cells, strict=True)),)
     if name == "ch_mnist":
         header = ",".join([f"pixel{i:04}" for i in range(4096)] + ["label"])
-        return [header, *(",".join([*row, str(label)]) for label, row in zip(labels, cells, strict=True))]
-    return [",".join(row) for row in cells]
+        return header, *(",".join([*row, str(label)]) for label, row in zip(labels, cells, strict=True))
+    return (*(",".join(row) for row in cells),)
 
 
 def write(folder: Path, name, lines, labels):
@@ -75,18 +86,13 @@ def refusal(load, path) -> str:
     return str(caught.value)
 
 
-@pytest.fixture(params=[26_000, 1 << 20], ids=["small blocks", "one block"], autouse=True)
-def block(request, monkeypatch):
-    """Bytes that the parser takes at a time: little more than a line, and everything."""
-    monkeypatch.setattr(table, "BLOCK", request.param)
-
-
-@pytest.mark.parametrize("given", ["folder", "file"])
+@pytest.mark.parametrize(("given", "block"), [("folder", 1 << 20), ("file", SMALL_BLOCK)])
 @pytest.mark.parametrize("name", CASES)
-def test_good_file(name, given, tmp_path):
+def test_good_file(name, given, block, tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "BLOCK", block)
     case = CASES[name]
     features, labels = make(name)
-    path = write(tmp_path, name, lines_of(name, features, labels), labels)
+    path = write(tmp_path, name, lines_of(name), labels)
     order = np.random.default_rng(4).permutation(ROWS)
     np.save(path.with_name("shuffle_index.npy"), order)
     data = load_dataset(name, tmp_path if given == "folder" else path)
@@ -107,8 +113,8 @@ def test_one_row_is_enough(tmp_path):
 
 @pytest.mark.parametrize("name", CASES)
 def test_gzip_and_archives(name, tmp_path):
-    features, labels = make(name)
-    plain = write(tmp_path / "plain", name, lines_of(name, features, labels), labels)
+    _, labels = make(name)
+    plain = write(tmp_path / "plain", name, lines_of(name), labels)
     expected = CASES[name].load(plain)
     if name == "ch_mnist":
         packed = tmp_path / "hmnist_64_64_L.csv.gz"
@@ -125,10 +131,11 @@ def test_gzip_and_archives(name, tmp_path):
 @pytest.mark.parametrize("row", [0, 1, ROWS - 1])
 @pytest.mark.parametrize("fault", ["short", "too large", "not a number", "label 0", "label too large"])
 @pytest.mark.parametrize("name", CASES)
-def test_bad_line_is_named(name, fault, row, tmp_path):
+def test_bad_line_is_named(name, fault, row, tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "BLOCK", SMALL_BLOCK)
     case = CASES[name]
-    features, labels = make(name)
-    lines = lines_of(name, features, labels)
+    _, labels = make(name)
+    lines = list(lines_of(name))
     number = row + case.first_line
     cells = lines[number - 1].split(",")
     file, where, expected = Path(case.file).name, f"line {number}", rf"{len(cells)} columns, got {len(cells) - 1};"
@@ -170,20 +177,20 @@ def test_no_table(name, content, tmp_path):
 
 
 def test_ch_mnist_without_header_loses_no_row_in_silence(tmp_path):
-    features, labels = make("ch_mnist")
-    write(tmp_path, "ch_mnist", lines_of("ch_mnist", features, labels)[1:], labels)
+    _, labels = make("ch_mnist")
+    write(tmp_path, "ch_mnist", lines_of("ch_mnist")[1:], labels)
     assert "line 1: expected a header with 4097 names" in refusal(load_ch_mnist, tmp_path)
 
 
 def test_ch_mnist_with_a_header_only(tmp_path):
-    write(tmp_path, "ch_mnist", lines_of("ch_mnist", *make("ch_mnist"))[:1], [])
+    write(tmp_path, "ch_mnist", lines_of("ch_mnist")[:1], [])
     assert "at least one row" in refusal(load_ch_mnist, tmp_path)
 
 
 def test_texas_labels_must_belong_to_the_features(tmp_path):
-    features, labels = make("texas100")
-    path = write(tmp_path, "texas100", lines_of("texas100", features, labels), labels[1:])
-    assert "labels: expected 40 labels, got 39" in refusal(load_texas100, tmp_path)
+    _, labels = make("texas100")
+    path = write(tmp_path, "texas100", lines_of("texas100"), labels[1:])
+    assert "labels: expected 20 labels, got 19" in refusal(load_texas100, tmp_path)
     path.with_name("labels").unlink()
     assert str(path.with_name("labels")) in refusal(load_texas100, tmp_path)
 
@@ -192,6 +199,33 @@ def test_texas_archive_of_other_classes_is_not_mistaken(tmp_path):
     with tarfile.open(tmp_path / "dataset_texas.tgz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("texas/10/labels"), io.BytesIO())
     assert "got texas/10/labels" in refusal(load_texas100, tmp_path)
+
+
+# The permutation is read the same way for all data sets.
+BAD_ORDERS = {
+    "short": np.arange(ROWS - 1),
+    "repeated": np.r_[0, np.arange(ROWS - 1)],
+    "from one": np.arange(1, ROWS + 1),
+    "table": np.arange(ROWS).reshape(-1, 1),
+    "single number": np.array(0),
+    "fractions": np.arange(ROWS) + 0.5,
+    "text": np.array(["a"] * ROWS),
+    "objects": np.arange(ROWS).astype(object),
+}
+
+
+@pytest.mark.parametrize("form", BAD_ORDERS)
+def test_bad_order_is_refused(form, tmp_path):
+    write(tmp_path, "purchase100", lines_of("purchase100"), None)
+    np.save(tmp_path / "shuffle_index.npy", BAD_ORDERS[form], allow_pickle=True)
+    assert "shuffle_index.npy" in refusal(load_purchase100, tmp_path)
+
+
+def test_damaged_order_is_refused(tmp_path):
+    write(tmp_path, "purchase100", lines_of("purchase100"), None)
+    for damaged in (b"", b"junk", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<i8'("):
+        (tmp_path / "shuffle_index.npy").write_bytes(damaged)
+        assert "shuffle_index.npy" in refusal(load_purchase100, tmp_path)
 
 
 def test_unknown_data_set_lists_the_known():

@@ -1,0 +1,54 @@
+"""The contract of every attack."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import numpy as np
+
+from mindefense.errors import InputError
+from mindefense.metrics import best_threshold
+from mindefense.target import Target
+from mindefense.types import Samples
+
+
+class Attack(abc.ABC):
+    """Learns from samples whose membership the attacker knows, then scores others.
+
+    On which target and which samples `fit` is called makes the threat model: an auditor fits on known members of the
+    target itself, a shadow attacker on a model of his own, an adaptive one on either behind the same defense.
+
+    Attributes:
+        name: What to call it in results.
+        needs_fit: Whether `fit` learns anything.
+        threshold_: After `fit`: a sample is called a member if its score is above.
+    """
+
+    name: ClassVar[str] | str
+    needs_fit: ClassVar[bool] = True
+    threshold_: float
+
+    @abc.abstractmethod
+    def fit(self, target: Target, members: Samples, non_members: Samples) -> Attack:
+        """Learns from `target`'s answers on samples it was and was not trained on; returns self."""
+
+    @abc.abstractmethod
+    def score(self, target: Target, samples: Samples) -> np.ndarray:
+        """``(N,)`` float64, higher = more likely a member."""
+
+
+class ScoreAttack(Attack):
+    """An attack whose score needs no learning; `fit` finds the threshold of the best balanced accuracy."""
+
+    def fit(self, target: Target, members: Samples, non_members: Samples) -> ScoreAttack:
+        """Finds the threshold that separates these members best from these non-members."""
+        scores = np.concatenate((self.score(target, members), self.score(target, non_members)))
+        self.threshold_ = best_threshold(scores, np.arange(len(scores)) < len(members))
+        return self
+
+
+def check_fitted(attack: Attack, learned: str) -> None:
+    """Raises InputError if `attack` has no attribute `learned` yet, which `fit` sets."""
+    if not hasattr(attack, learned):
+        raise InputError(f"attack {attack.name}", expected="a fitted attack", got="none", fix="call fit first")
