@@ -123,7 +123,8 @@ def _chunks(address: str, size: int, by_hand: str) -> Generator[tuple[bytes, int
         error.close()
         raise DataError(address, expected="the file", got=f"HTTP {error.code} {error.reason}", fix=by_hand) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise DataError(address, expected="an answer", got=str(error) or repr(error), fix=by_hand) from error
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise DataError(address, expected="an answer", got=str(reason) or repr(reason), fix=by_hand) from error
     if done > size:
         raise DataError(address, expected=f"{size:,} bytes", got="more", fix=by_hand)
     if total is not None and done < total:

@@ -11,8 +11,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindefense.checks import check_logits, check_probs, check_same_length
 from mindefense.checkpoint import save_checkpoint
+from mindefense.checks import check_logits, check_probs, check_same_length
 from mindefense.confidence import LOWEST_PROB
 from mindefense.defenses.classifier import DefenderClassifier, classifier_parameters
 from mindefense.defenses.graph import GraphSearch

@@ -31,7 +31,7 @@ from mindefense.errors import CheckpointError, DataError, InputError
 from mindefense.evaluation.protocol import Doors, Rows, conclude, evaluate_attack
 from mindefense.files import check_writable, replacing, write_json
 from mindefense.metrics import budget_table, utility_metrics
-from mindefense.models.mlp import TARGET_WIDTHS, MLP
+from mindefense.models.mlp import MLP, TARGET_WIDTHS
 from mindefense.runtime import versions
 from mindefense.target import Target, forward
 from mindefense.training import (

@@ -181,17 +181,17 @@ def test_wrong_number_of_rows(cut, got, tmp_path, text):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "at least one row, got none"),
-        (b"\n", "line 1: expected 447 columns, got 0"),
-        (b"\0" * 5000, "line 1: expected 447 columns, got 1"),
-        (b"x" * (3 << 20), "line 1: expected 447 columns, got an endless line"),
-        (b"<html>\n</html>\n", "line 1: expected 447 columns, got 1"),
-        (b"1," * 446 + b"\xff", "line 1 column 447: expected a whole number"),
+        (b"", ": expected at least one row, got none"),
+        (b"\n", " line 1: expected 447 columns, got 0"),
+        (b"\0" * 5000, " line 1: expected 447 columns, got 1"),
+        (b"x" * (3 << 20), " line 1: expected 447 columns, got an endless line"),
+        (b"<html>\n</html>\n", " line 1: expected 447 columns, got 1"),
+        (b"1," * 446 + b"\xff", " line 1 column 447: expected a whole number"),
     ],
 )
 def test_something_else_entirely(content, says, tmp_path):
     (tmp_path / "bangkok").write_bytes(content)
-    assert f"bangkok {says}" in refusal(tmp_path).replace("bangkok:", "bangkok")
+    assert f"bangkok{says}" in refusal(tmp_path)
 
 
 HOSTILE = {

@@ -1,0 +1,27 @@
+"""How much does a model trained on Location tell about its training rows, and what does DefenMI change?
+
+python examples/location_defense.py --data_path data/location
+python examples/location_defense.py --smoke
+"""
+
+import argparse
+import sys
+
+from mindefense.cli import Parser, add_study_arguments, guarded, run_study
+
+
+def parse_args() -> argparse.Namespace:
+    """The arguments; the same as those of `mindefense run`."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_study_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Trains, defends, attacks, reports."""
+    args = parse_args()
+    return guarded(lambda: run_study(args), debug=args.debug, prog="location_defense.py")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

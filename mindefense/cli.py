@@ -1,0 +1,235 @@
+"""The command line: arguments in, one public function, a report out.
+
+Nothing here imports MindSpore before the arguments are known to be good, so that help and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from mindefense import __version__
+from mindefense.errors import InputError, MindefenseError
+
+DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "synthetic")
+DEFENSES = ("defenmi", "memguard", "none")
+STAGES = {
+    "run": "all stages, one after the other",
+    "train": "the target model → target.ckpt",
+    "train-defender": "the defender's classifier → defender.ckpt",
+    "train-shadow": "the attacker's shadow model → shadow.ckpt",
+    "defend": "the defense and the reshaped vectors → defense.ckpt, defended.npz",
+    "evaluate": "every attacker before and after → results.json, attacks.csv",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints it and leaves with exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code: 0 done, 2 a mistake of the user's, 130 interrupted."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    return guarded(lambda: args.command(args), debug=args.debug, prog=parser.prog)
+
+
+def guarded(work: Callable[[], None], *, debug: bool = False, prog: str = "mindefense") -> int:
+    """Runs `work`; an error the user can mend becomes one line and exit code 2, unless `debug`."""
+    try:
+        work()
+    except MindefenseError as error:
+        if debug:
+            raise
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted; --resume goes on with the training from its last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(
+        prog="mindefense",
+        description="How much does a model tell about its training data, and what does a defense change?",
+        epilog="example: mindefense run --data_path data/location --out runs/location",
+    )
+    parser.add_argument("--version", action="version", version=f"mindefense {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, text in STAGES.items():
+        stage = commands.add_parser(name, help=text, description=text)
+        if name in ("run", "train"):
+            add_study_arguments(stage)
+            stage.set_defaults(command=_run if name == "run" else _train)
+        else:
+            add_common_arguments(stage)
+            stage.add_argument("--out", required=True, metavar="DIR", help="folder of the study (see mindefense train)")
+            stage.set_defaults(command=_stage, stage=name)
+        if name in ("train-defender", "train-shadow"):
+            stage.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    fetch = commands.add_parser("download", help="fetch a public data set", description="fetch a public data set")
+    fetch.add_argument("name", choices=("location",), help="data set")
+    fetch.add_argument("--to", required=True, metavar="DIR", help="folder to put it into")
+    fetch.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    fetch.set_defaults(command=_download)
+    return parser
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of everything that computes."""
+    parser.add_argument(
+        "--device_target",
+        choices=("auto", "CPU", "GPU", "Ascend"),
+        default="auto",
+        help="auto takes the first of Ascend, GPU, CPU that is there (default: auto)",
+    )
+    parser.add_argument("--device_id", type=_whole, default=0, metavar="N", help="which device of that kind")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+
+
+def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say what a study is about."""
+    parser.add_argument("--data_path", metavar="PATH", help="folder or file of the data set (default: synthetic rows)")
+    parser.add_argument("--dataset", choices=DATASETS, help="which data set that is (default: location)")
+    parser.add_argument("--split_config", metavar="FILE", help="DefenMI config.ini with the ranges of the rows")
+    parser.add_argument("--split_section", metavar="NAME", help="its section (default: the data set's name)")
+    parser.add_argument("--pre_trained", metavar="CKPT", help="take the target from this checkpoint, train none")
+    parser.add_argument("--defense", choices=DEFENSES, default="defenmi", help="what to defend with (default: defenmi)")
+    parser.add_argument(
+        "--alignment",
+        choices=("corrected", "published"),
+        default="corrected",
+        help="published repeats the published program where it departs from its idea (default: corrected)",
+    )
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="decides all that is random (default: 0)")
+    parser.add_argument("--out", metavar="DIR", help="folder for all files (default: runs/DATASET)")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
+    parser.add_argument("--smoke", action="store_true", help="few rows and epochs: does it run? no figures to quote")
+    add_common_arguments(parser)
+
+
+def run_study(args: argparse.Namespace) -> None:
+    """All stages of a study, as `add_study_arguments` describes it, with what is seen and written."""
+    study = _new_study(args)
+    evaluation = study.run(pre_trained=args.pre_trained, resume=args.resume)
+    _report(study, evaluation)
+
+
+def _run(args: argparse.Namespace) -> None:
+    run_study(args)
+
+
+def _train(args: argparse.Namespace) -> None:
+    study = _new_study(args)
+    if args.pre_trained:
+        study.adopt_target(args.pre_trained)
+    else:
+        study.train_target(resume=args.resume)
+    print(f"wrote {study.out / 'target.ckpt'}; next: mindefense train-defender --out {study.out}")
+
+
+def _stage(args: argparse.Namespace) -> None:
+    if not (Path(args.out) / "study.json").is_file():
+        raise InputError(f"no study in {args.out}", fix=f"run `mindefense train --out {args.out}` first")
+    study = _open_study(None, args.out, args)
+    if args.stage == "evaluate":
+        _report(study, study.evaluate())
+        return
+    work, written = {
+        "train-defender": (lambda: study.train_defender(resume=args.resume), "defender.ckpt"),
+        "train-shadow": (lambda: study.train_shadow(resume=args.resume), "shadow.ckpt"),
+        "defend": (study.defend, "defense.ckpt and defended.npz"),
+    }[args.stage]
+    work()
+    print(f"wrote {written} in {study.out}")
+
+
+def _new_study(args: argparse.Namespace):
+    """The study that the arguments describe; wrong paths show before MindSpore is loaded."""
+    for name in ("data_path", "pre_trained", "split_config"):
+        path = getattr(args, name)
+        if path is not None and not Path(path).exists():
+            raise InputError(f"--{name}", expected="an existing path", got=path, fix="check its spelling")
+    dataset = args.dataset or ("synthetic" if args.data_path is None else "location")
+    if dataset == "synthetic" and args.data_path is not None:
+        raise InputError("--dataset synthetic", expected="no --data_path", got=args.data_path)
+    if dataset != "synthetic" and args.data_path is None:
+        raise InputError("--data_path", expected=f"the folder or file of {dataset}", got="none")
+    out = args.out or os.path.join("runs", dataset + ("-smoke" if args.smoke else ""))
+    described = {
+        "dataset": dataset,
+        "data_path": args.data_path and os.path.abspath(args.data_path),
+        "split_config": args.split_config and os.path.abspath(args.split_config),
+        "split_section": args.split_section,
+        "defense": args.defense,
+        "alignment": args.alignment,
+        "seed": args.seed,
+        "smoke": args.smoke,
+    }
+    return _open_study(described, out, args)
+
+
+def _open_study(described, out, args):
+    from rich.console import Console
+
+    from mindefense.evaluation.study import Study, StudyConfig
+    from mindefense.reports.console import ConsoleProgress, print_opening
+    from mindefense.runtime import use_device
+
+    device = use_device(args.device_target, device_id=args.device_id)
+    console = Console()
+    config = StudyConfig(**described) if described is not None else None
+    study = Study(config, out, progress=ConsoleProgress(console))
+    print_opening(
+        console,
+        dataset=study.data.name,
+        synthetic=study.data.synthetic,
+        smoke=study.config.smoke,
+        device=device,
+        seed=study.config.seed,
+    )
+    return study
+
+
+def _report(study, evaluation) -> None:
+    from rich.console import Console
+
+    from mindefense.reports.console import print_evaluation
+    from mindefense.reports.results import write_results
+
+    written = write_results(evaluation, study.out)
+    print_evaluation(Console(), evaluation)
+    print("wrote " + " and ".join(str(path) for path in written))
+
+
+def _download(args: argparse.Namespace) -> None:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mindefense.data.download import download
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bars:
+        task = bars.add_task(args.name, total=None)
+        path = download(args.name, args.to, progress=lambda done, total: bars.update(task, completed=done, total=total))
+    print(f"wrote {path}")
+
+
+def _whole(text: str) -> int:
+    """An integer of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""What an evaluation looks like on a screen: progress bars while it works, one table and a few sentences after."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from mindefense.types import AttackResult, Evaluation, Verdict
+
+_KNOWLEDGE = {"none": "nothing", "auditor": "members of the target", "shadow": "a shadow model"}
+
+
+class ConsoleProgress:
+    """Bars on a terminal; one line a finished stage elsewhere.
+
+    Args:
+        console: Where to print.
+    """
+
+    def __init__(self, console: Console):
+        self._console = console
+
+    @contextlib.contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        """A bar of `total` units; the callable takes the units just done and a short note."""
+        began = time.perf_counter()
+        last = ""
+        columns = (
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description:<15}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as bars:
+            task = bars.add_task(title, total=total, note="")
+
+            def advance(done: int, note: str) -> None:
+                nonlocal last
+                last = note
+                bars.update(task, advance=done, note=note)
+
+            yield advance
+        if not self._console.is_terminal:
+            self._console.print(f"{title}: {last} ({time.perf_counter() - began:.1f} s)", highlight=False)
+
+
+def print_opening(console: Console, *, dataset: str, synthetic: bool, smoke: bool, device: str, seed: int) -> None:
+    """Says what is about to happen, and what the figures will not be."""
+    console.print(f"[bold]mindefense[/]: {dataset}, seed {seed}, on {device}", highlight=False)
+    if synthetic:
+        console.print(
+            "[yellow]synthetic data: no --data_path was given, so these rows are made up in the likeness of Location[/]"
+        )
+    if smoke:
+        console.print("[yellow]smoke test: few rows and epochs; the figures mean nothing[/]")
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """The table of attackers, the cost, the budget table and the verdict."""
+    console.print(attack_table(evaluation))
+    for line in summary(evaluation):
+        console.print(line, highlight=False)
+
+
+def attack_table(evaluation: Evaluation) -> Table:
+    """One row an attacker, one group of columns a state of the target."""
+    marks = [
+        word for word, there in (("SYNTHETIC DATA", evaluation.synthetic), ("SMOKE TEST", evaluation.smoke)) if there
+    ]
+    title = f"Membership inference on {evaluation.dataset}" + (f" — {', '.join(marks)}" if marks else "")
+    table = Table(title=title, caption="accuracy / AUC / true positives at 1% false positives")
+    table.add_column("attacker", no_wrap=True)
+    table.add_column("learned from")
+    table.add_column("undefended", justify="right")
+    groups = [("static", False)]
+    if evaluation.defense is not None:
+        name = evaluation.defense.name
+        table.add_column(f"{name}, attacker unaware", justify="right")
+        table.add_column(f"{name}, attacker adapts", justify="right")
+        groups += [("static", True), ("adaptive", True)]
+    by_name: dict[str, dict[tuple[str, bool], AttackResult]] = {}
+    for result in evaluation.attacks:
+        by_name.setdefault(result.name, {})[result.adversary, result.defended] = result
+    tops = [evaluation.undefended.strongest, evaluation.defended.strongest if evaluation.defended else None]
+    for name, results in by_name.items():
+        cells = []
+        for group in groups:
+            result = results.get(group)
+            cells.append(Text(_figures(result), style="bold red" if result in tops else "") if result else Text("–"))
+        table.add_row(name, _KNOWLEDGE[next(iter(results.values())).threat_model], *cells)
+    return table
+
+
+def summary(evaluation: Evaluation) -> list[str]:
+    """The sentences under the table."""
+    target = evaluation.target
+    lines = [
+        f"target: {target.member_accuracy:.1%} of its members classified rightly, {target.non_member_accuracy:.1%} of "
+        f"the non-members; shadow {evaluation.shadow_accuracy[0]:.1%} / {evaluation.shadow_accuracy[1]:.1%}"
+    ]
+    if evaluation.defense is not None:
+        defense, cost = evaluation.defense, evaluation.defense.defended
+        lines.append(
+            f"cost of {defense.name} ({defense.alignment}): {cost.label_changes} labels changed, accuracy "
+            f"{cost.accuracy:.1%}, L1 distance mean {cost.mean_l1:.3f}, median {cost.median_l1:.3f}, max "
+            f"{cost.max_l1:.3f}; calibration error {defense.undefended.ece:.3f} → {cost.ece:.3f}"
+        )
+        points = ", ".join(f"{point.budget:g} → {point.accuracy:.3f}" for point in evaluation.budgets)
+        lines.append(f"accuracy of the nn attacker, unaware of the defense, by L1 budget: {points}")
+    notes = {rate.note for result in evaluation.attacks for rate in result.metrics.tpr_at_fpr if rate.note}
+    lines += [f"note: {note}" for note in sorted(notes)]
+    lines.append(_verdict("undefended", evaluation.undefended))
+    if evaluation.defended is not None:
+        lines.append(_verdict("defended", evaluation.defended))
+        one_way = [
+            result.name
+            for result in evaluation.attacks
+            if result.defended and not 0.05 < result.metrics.share_called_member < 0.95
+        ]
+        if one_way:
+            lines.append(
+                f"beware: {', '.join(dict.fromkeys(one_way))} answers nearly one way on defended outputs; an accuracy "
+                "near 0.5 then says that this attacker was fooled, not that nothing is left to find"
+            )
+    return lines
+
+
+def _verdict(state: str, verdict: Verdict) -> str:
+    best = verdict.strongest
+    word = "[bold red]leaks[/]" if verdict.leaks else "[bold green]no attacker passes 0.6 in all three[/]"
+    return (
+        f"[bold]{state}[/]: {word}; strongest attacker {best.name} ({best.adversary}, {_KNOWLEDGE[best.threat_model]}) "
+        f"with balanced accuracy {best.metrics.balanced_accuracy:.3f}; the gap attack, which no defense that keeps the "
+        f"labels can lower, has {verdict.gap_accuracy:.3f}"
+    )
+
+
+def _figures(result: AttackResult) -> str:
+    metrics = result.metrics
+    return f"{metrics.accuracy:.3f} / {metrics.auc:.3f} / {metrics.tpr_at_fpr[0].tpr:.3f}"
