@@ -1,8 +1,68 @@
-"""mindefense: membership inference attacks on MindSpore models, the DefenMI defense, and the truth about both."""
+"""mindefense: membership inference attacks on MindSpore models, the DefenMI defense, and the truth about both.
 
+Names are loaded when they are first used, so that importing the package is quick and silent.
+"""
+
+from __future__ import annotations
+
+import importlib
 import os
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
 # Errors only: MindSpore warns of things no user of this package can act on. Must be set before mindspore is imported.
 os.environ.setdefault("GLOG_v", "3")
+
+_HOMES = {
+    "mindefense.attacks": (
+        "Attack",
+        "EntropyAttack",
+        "GapAttack",
+        "MaxConfidenceAttack",
+        "MindArmourAttack",
+        "NeuralAttack",
+    ),
+    "mindefense.data": ("load_dataset", "load_location", "make_location_like", "published_split", "split_from_config"),
+    "mindefense.defenses": (
+        "DefenMI",
+        "DefenMIConfig",
+        "DefendedModel",
+        "DefenderClassifier",
+        "MemGuard",
+        "MemGuardConfig",
+        "class_mean_probs",
+        "fit_defender",
+        "fit_defenmi",
+        "load_defense",
+    ),
+    "mindefense.evaluation": ("Doors", "Rows", "Study", "StudyConfig", "conclude", "evaluate_attack"),
+    "mindefense.metrics": ("budget_table", "membership_metrics", "utility_metrics"),
+    "mindefense.models": ("MLP",),
+    "mindefense.target": ("Target",),
+    "mindefense.training": ("TrainConfig", "train_classifier"),
+    "mindefense.types": ("LabelledData", "Samples"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+
+if TYPE_CHECKING:
+    from mindefense.attacks import *  # noqa: F403
+    from mindefense.data import *  # noqa: F403
+    from mindefense.defenses import *  # noqa: F403
+    from mindefense.evaluation import *  # noqa: F403
+    from mindefense.metrics import *  # noqa: F403
+    from mindefense.models import *  # noqa: F403
+    from mindefense.target import *  # noqa: F403
+    from mindefense.training import *  # noqa: F403
+    from mindefense.types import *  # noqa: F403
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import platform
 
 import mindspore as ms
@@ -48,10 +49,14 @@ def use_device(target: str = "auto", *, device_id: int = 0) -> str:
 def _is_available(name: str) -> bool:
     if name == "CPU":
         return True
+    # MindSpore warns at length about every driver that is not there.
+    logging.disable(logging.WARNING)
     try:
         return bool(ms.hal.is_available(name))
     except (RuntimeError, ValueError):
         return False
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def versions() -> dict[str, str]:

@@ -16,8 +16,8 @@ from mindefense.errors import InputError
 from mindefense.target import Target
 from mindefense.types import Samples
 
-METHODS: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "lr": {"C": np.logspace(-4, 2, 10)},
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "lr": {"C": np.logspace(-4, 2, 10).tolist()},
     "knn": {"n_neighbors": [3, 5, 7]},
     "mlp": {"hidden_layer_sizes": [(64,), (32, 32)], "solver": ["adam"], "alpha": [0.0001, 0.001, 0.01]},
     "rf": {

@@ -1,0 +1,42 @@
+"""Defenses that reshape confidence vectors.
+
+Names are loaded when they are first used: worker processes import `mindefense.defenses.reshaping` and must not pay
+for MindSpore.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+_HOMES = {
+    "classifier": ("DefenderClassifier", "fit_defender"),
+    "defended": ("DefendedModel", "load_defense"),
+    "defenmi": ("DefenMI", "DefenMIConfig", "class_mean_probs", "fit_defenmi"),
+    "memguard": ("MemGuard", "MemGuardConfig"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = [
+    "DefenMI",
+    "DefenMIConfig",
+    "DefendedModel",
+    "DefenderClassifier",
+    "MemGuard",
+    "MemGuardConfig",
+    "class_mean_probs",
+    "fit_defender",
+    "fit_defenmi",
+    "load_defense",
+]
+
+if TYPE_CHECKING:
+    from mindefense.defenses.classifier import DefenderClassifier, fit_defender
+    from mindefense.defenses.defended import DefendedModel, load_defense
+    from mindefense.defenses.defenmi import DefenMI, DefenMIConfig, class_mean_probs, fit_defenmi
+    from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

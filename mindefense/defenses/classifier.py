@@ -127,7 +127,9 @@ def fit_defender(
 
 def classifier_parameters(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
     """Layers under the names that a defense's checkpoint gives them."""
-    return {f"classifier.{k}.{part}": array for k, pair in enumerate(layers) for part, array in zip("Wb", pair)}
+    return {
+        f"classifier.{k}.{part}": array for k, pair in enumerate(layers) for part, array in zip("Wb", pair, strict=True)
+    }
 
 
 def classifier_layers(parameters: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:

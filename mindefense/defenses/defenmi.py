@@ -66,6 +66,7 @@ class DefenMI(SearchDefense):
     """
 
     name = "defenmi"
+    config: DefenMIConfig
 
     def __init__(
         self, classifier: DefenderClassifier, class_mean_probs: np.ndarray, config: DefenMIConfig | None = None

@@ -62,7 +62,7 @@ class GraphSearch(nn.Cell):
         x = p
         for layer in self.hidden:
             x = ops.relu(layer(x))
-            acts = acts + (x,)
+            acts = (*acts, x)
         logit = self.last(x)
         rival = ops.ReduceMax(True)(z[:, :-1], 1)
         own = z[:, -1:]

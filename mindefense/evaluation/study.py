@@ -103,10 +103,6 @@ class Progress(Protocol):
         """Opens a stage of `total` units; the callable takes the units just done and a short note."""
         ...
 
-    def note(self, text: str) -> None:
-        """Says something that the user should know."""
-        ...
-
 
 class Quiet:
     """A progress that says nothing."""
@@ -115,9 +111,6 @@ class Quiet:
     def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         """Swallows what is done."""
         yield lambda done, note: None
-
-    def note(self, text: str) -> None:
-        """Swallows the note."""
 
 
 class Study:

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from mindefense.types import AttackResult, Evaluation, Verdict
 
-_KNOWLEDGE = {"none": "nothing", "auditor": "members of the target", "shadow": "a shadow model"}
+_KNOWLEDGE = {"none": "fitted on nothing", "auditor": "fitted on the target", "shadow": "fitted on a shadow"}
+_LEARNED_FROM = {"none": "–", "auditor": "target", "shadow": "shadow"}
 
 
 class ConsoleProgress:
@@ -72,31 +73,29 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 
 def attack_table(evaluation: Evaluation) -> Table:
-    """One row an attacker, one group of columns a state of the target."""
-    marks = [
-        word for word, there in (("SYNTHETIC DATA", evaluation.synthetic), ("SMOKE TEST", evaluation.smoke)) if there
-    ]
+    """One row an attacker, one group of columns a state of the target; fits 80 columns."""
+    there = (("SYNTHETIC DATA", evaluation.synthetic), ("SMOKE TEST", evaluation.smoke))
+    marks = [word for word, is_there in there if is_there]
     title = f"Membership inference on {evaluation.dataset}" + (f" — {', '.join(marks)}" if marks else "")
-    table = Table(title=title, caption="accuracy / AUC / true positives at 1% false positives")
+    table = Table(title=title, caption="acc: accuracy, AUC: area under the ROC, TPR: members found at 1% false alarms")
     table.add_column("attacker", no_wrap=True)
-    table.add_column("learned from")
-    table.add_column("undefended", justify="right")
-    groups = [("static", False)]
+    table.add_column("learned\nfrom")
+    heads = {("static", False): "undefended"}
     if evaluation.defense is not None:
         name = evaluation.defense.name
-        table.add_column(f"{name}, attacker unaware", justify="right")
-        table.add_column(f"{name}, attacker adapts", justify="right")
-        groups += [("static", True), ("adaptive", True)]
+        heads |= {("static", True): f"{name},\nunaware of it", ("adaptive", True): f"{name},\nadapts to it"}
+    for head in heads.values():
+        table.add_column(f"{head}\nacc  AUC  TPR", justify="left", no_wrap=True)
     by_name: dict[str, dict[tuple[str, bool], AttackResult]] = {}
     for result in evaluation.attacks:
         by_name.setdefault(result.name, {})[result.adversary, result.defended] = result
     tops = [evaluation.undefended.strongest, evaluation.defended.strongest if evaluation.defended else None]
     for name, results in by_name.items():
         cells = []
-        for group in groups:
+        for group in heads:
             result = results.get(group)
             cells.append(Text(_figures(result), style="bold red" if result in tops else "") if result else Text("–"))
-        table.add_row(name, _KNOWLEDGE[next(iter(results.values())).threat_model], *cells)
+        table.add_row(name, _LEARNED_FROM[next(iter(results.values())).threat_model], *cells)
     return table
 
 
@@ -146,4 +145,5 @@ def _verdict(state: str, verdict: Verdict) -> str:
 
 def _figures(result: AttackResult) -> str:
     metrics = result.metrics
-    return f"{metrics.accuracy:.3f} / {metrics.auc:.3f} / {metrics.tpr_at_fpr[0].tpr:.3f}"
+    figures = (metrics.accuracy, metrics.auc, metrics.tpr_at_fpr[0].tpr)
+    return " ".join("1.00" if figure >= 0.9995 else f"{figure:.3f}"[1:] for figure in figures)
