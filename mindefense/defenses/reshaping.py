@@ -68,7 +68,7 @@ class Reshaper:
             on_progress: Called with the number of rows just finished.
         """
         n, classes = clean_probs.shape
-        workers = min(workers or _cores(), math.ceil(n / _SMALL)) or 1
+        workers = min(workers or cores(), math.ceil(n / _SMALL)) or 1
         rows = min(math.ceil(n / workers), max(1024, min(8192, 2**22 // classes))) or 1
         slices = [slice(first, first + rows) for first in range(0, n, rows)]
         result = Reshaped(np.empty((n, classes), np.float32), np.empty(n, np.int32), 0)
@@ -128,5 +128,6 @@ def _put_on_top(probs: np.ndarray, predicted: np.ndarray) -> None:
     probs[tied, predicted[tied]] = probs[tied].max(axis=1) * _NUDGE
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
