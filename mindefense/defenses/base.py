@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import mindspore as ms
@@ -176,8 +176,12 @@ class SearchDefense(nn.Cell):
     def _one_hot(self, positions):
         return ops.one_hot(positions, self.classes, ms.Tensor(1.0), ms.Tensor(0.0))
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike, *, description: Mapping[str, Any] | None = None) -> None:
         """Writes all that the defense needs at query time to a ``.ckpt`` file, a readable ``.json`` beside it.
+
+        Args:
+            path: Ends in ``.ckpt``.
+            description: Joins the file's description: what the defense was fitted on.
 
         Raises:
             OutputError: If it cannot be written.
@@ -185,7 +189,7 @@ class SearchDefense(nn.Cell):
         parameters = classifier_parameters(self._reshaper.layers)
         if self.class_mean_probs is not None:
             parameters["class_mean_probs"] = self.class_mean_probs
-        save_checkpoint(path, parameters, self.describe())
+        save_checkpoint(path, parameters, {**self.describe(), **(description or {})})
 
     def describe(self) -> dict[str, Any]:
         """Name and configuration, as JSON holds them."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from mindspore import nn
@@ -88,6 +89,7 @@ def fit_defender(
     config: TrainConfig = PUBLISHED_DEFENDER,
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
+    description: Mapping[str, Any] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> DefenderClassifier:
     """Trains the defender's classifier on what the defender knows.
@@ -98,6 +100,7 @@ def fit_defender(
         config: Published: SGD 0.001, batch 64, 400 epochs; its seed seeds the start weights too.
         checkpoint: Where to keep the weights during training.
         resume: Go on from `checkpoint`.
+        description: Joins the checkpoint's description.
         on_epoch: Called after every epoch.
 
     Returns:
@@ -119,7 +122,11 @@ def fit_defender(
         checkpoint=checkpoint,
         checkpoint_every=100,
         resume=resume,
-        description={"kind": "defender", "architecture": {"name": "defender", "widths": list(classifier.mlp.widths)}},
+        description={
+            "kind": "defender",
+            "architecture": {"name": "mlp", "widths": list(classifier.mlp.widths)},
+            **(description or {}),
+        },
         on_epoch=on_epoch,
     )
     return classifier

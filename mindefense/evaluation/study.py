@@ -9,9 +9,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,13 +21,13 @@ from mindefense.attacks.mindarmour import METHODS, MindArmourAttack
 from mindefense.attacks.neural import NeuralAttack
 from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, save_checkpoint
 from mindefense.confidence import softmax
-from mindefense.data import LOADERS, Split, load_dataset, make_location_like, published_split, split_from_config
-from mindefense.defenses.base import ALIGNMENTS
+from mindefense.data import Split, load_dataset, make_location_like, published_split, split_from_config
 from mindefense.defenses.classifier import DefenderClassifier, fit_defender
 from mindefense.defenses.defended import DefendedModel, load_defense
 from mindefense.defenses.defenmi import DefenMI, DefenMIConfig, class_mean_probs
 from mindefense.defenses.memguard import MemGuard, MemGuardConfig
 from mindefense.errors import CheckpointError, DataError, InputError
+from mindefense.evaluation.config import StudyConfig
 from mindefense.evaluation.protocol import Doors, Rows, conclude, evaluate_attack
 from mindefense.files import check_writable, replacing, write_json
 from mindefense.metrics import budget_table, utility_metrics
@@ -51,49 +51,7 @@ from mindefense.types import (
     TargetFacts,
 )
 
-SYNTHETIC = "synthetic"
-DATASETS = (SYNTHETIC, *LOADERS)
-DEFENSES = ("none", "defenmi", "memguard")
 _SMOKE_SCALE, _SMOKE_EPOCHS = 0.2, 8
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyConfig:
-    """What a study is about. The first stage writes it to ``study.json``; the later ones read it there.
-
-    Attributes:
-        dataset: Name of the data set, ``"synthetic"`` for the embedded one.
-        data_path: Where it is; None for the synthetic one.
-        split_config: A DefenMI ``config.ini`` with the ranges of the rows; None for the published ranges.
-        split_section: Its section.
-        defense: ``"defenmi"``, ``"memguard"`` or ``"none"``.
-        alignment: ``"corrected"`` or ``"published"``.
-        seed: Decides everything that is random.
-        smoke: Few rows and epochs: shows that everything runs; the figures mean nothing.
-    """
-
-    dataset: str = SYNTHETIC
-    data_path: str | None = None
-    split_config: str | None = None
-    split_section: str | None = None
-    defense: str = "defenmi"
-    alignment: str = "corrected"
-    seed: int = 0
-    smoke: bool = False
-
-    def __post_init__(self) -> None:
-        choices = (("dataset", DATASETS), ("defense", DEFENSES), ("alignment", ALIGNMENTS))
-        for name, allowed in choices:
-            if getattr(self, name) not in allowed:
-                raise InputError(name, expected=" or ".join(allowed), got=repr(getattr(self, name)))
-        if (self.dataset == SYNTHETIC) != (self.data_path is None):
-            raise InputError(
-                "data_path",
-                expected="a path with a named data set and none with the synthetic one",
-                got=f"{self.data_path!r} with {self.dataset}",
-            )
-        if self.seed < 0:
-            raise InputError("seed", expected="a whole number of at least 0", got=repr(self.seed))
 
 
 class Progress(Protocol):
@@ -136,10 +94,8 @@ class Study:
                 raise InputError(f"no study in {self.out}", fix=f"run `mindefense train --out {self.out}` first")
             config = StudyConfig(**json.loads(noted.read_text(encoding="utf-8")))
         self.config = config
-        self.data  # noqa: B018  a wrong path must show before anything is written
+        self.data  # noqa: B018  a wrong path must show before anything is done
         self.split  # noqa: B018
-        check_writable(self.out)
-        write_json(noted, dataclasses.asdict(config))
 
     # ------------------------------------------------------------------ data
 
@@ -174,15 +130,36 @@ class Study:
     # ------------------------------------------------------------------ stages
 
     def train_target(self, *, resume: bool = False) -> None:
-        """Trains the target and writes ``target.ckpt``."""
+        """Trains the target and writes ``study.json`` and ``target.ckpt``."""
+        self._begin()
         self._train_net("target", self.rows("target").members, resume=resume)
 
     def adopt_target(self, checkpoint: str | os.PathLike) -> None:
-        """Takes a trained target from a checkpoint instead, and copies it to ``target.ckpt``."""
+        """Takes a trained target from a checkpoint instead; writes ``study.json`` and ``target.ckpt``.
+
+        Its rows must be those that the split calls the target's members; a checkpoint of this package says which they
+        were, and others are taken at the user's word.
+
+        Raises:
+            CheckpointError: If it is of another architecture, data set or rows.
+        """
         held = load_checkpoint(checkpoint)
         held.expect("target")
         load_into(self._new_net(0), held)
-        save_checkpoint(self.out / "target.ckpt", held.parameters, held.description or {"kind": "target"})
+        described = {
+            "kind": "target",
+            "origin": os.path.basename(checkpoint),
+            **held.description,
+            **self._mark("target"),
+        }
+        rows = held.description.get("rows", described["rows"])
+        if rows != described["rows"]:
+            raise CheckpointError(
+                f"{checkpoint} was trained on other rows than this study's target members",
+                fix="give the data, split and seed that it was trained with",
+            )
+        self._begin()
+        save_checkpoint(self.out / "target.ckpt", held.parameters, described)
 
     def train_shadow(self, *, resume: bool = False) -> None:
         """Trains the attacker's shadow of the target and writes ``shadow.ckpt``."""
@@ -199,6 +176,7 @@ class Study:
                 config=config,
                 checkpoint=self.out / "defender.ckpt",
                 resume=resume,
+                description=self._mark("defender"),
                 on_epoch=on_epoch,
             )
 
@@ -220,7 +198,7 @@ class Study:
             features = np.concatenate((rows.members.features, rows.non_members.features))
             means = class_mean_probs(forward(self._net("target"), features))
             defense = DefenMI(classifier, means, DefenMIConfig(alignment=alignment))
-        defense.save(self.out / "defense.ckpt")
+        defense.save(self.out / "defense.ckpt", description=self._mark("defense"))
         vars(self).pop("_doors", None)
         with self._timed("reshape"), self.progress.stage("reshape", 1) as advance:
             clean, defended, is_member = self._before_and_after()
@@ -234,6 +212,7 @@ class Study:
                 labels=np.concatenate((rows.members.labels, rows.non_members.labels)),
                 indices=np.concatenate((rows.members.indices, rows.non_members.indices)),
                 is_member=is_member,
+                synthetic=self.data.synthetic,
             )
 
     def evaluate(self) -> Evaluation:
@@ -259,12 +238,16 @@ class Study:
                 advance(1, found[0].name)
                 return fitted
 
+            def smaller(grid: Mapping[str, Any]) -> dict[str, Any]:
+                if not self.config.smoke:
+                    return {}
+                return {"grid": {name: values[:1] for name, values in grid.items()}, "n_jobs": 1}
+
             attack(GapAttack, "none")
             attack(MaxConfidenceAttack, "auditor")
             attack(EntropyAttack, "auditor")
             for method, grid in METHODS.items():
-                smaller = {name: values[:1] for name, values in grid.items()} if self.config.smoke else grid
-                attack(functools.partial(MindArmourAttack, method, grid=smaller, seed=self.config.seed), "auditor")
+                attack(functools.partial(MindArmourAttack, method, seed=self.config.seed, **smaller(grid)), "auditor")
             nn_config = self._shortened(PUBLISHED_ATTACK, 3)
             neural = attack(functools.partial(NeuralAttack, nn_config), "shadow")["static"]
         return self._report(results, neural)
@@ -300,9 +283,8 @@ class Study:
                 description={
                     "kind": role,
                     "architecture": {"name": "mlp", "widths": list(net.widths)},
-                    "data": {"name": self.data.name, "synthetic": self.data.synthetic, "sha256": self.data.fingerprint},
-                    "rows": hashlib.sha256(samples.indices.tobytes()).hexdigest(),
                     "versions": versions(),
+                    **self._mark(role),
                 },
                 on_epoch=on_epoch,
             )
@@ -326,14 +308,50 @@ class Study:
             raise CheckpointError(f"no {path.name} in {self.out}", fix=f"run `mindefense {command} --out {self.out}`")
         held = load_checkpoint(path)
         held.expect(kind)
+        mark = self._mark(kind)
+        if stale := [name for name, value in mark.items() if held.description.get(name) != value]:
+            raise CheckpointError(
+                f"{path} belongs to another study: its {', '.join(stale)} differ",
+                fix=f"run `mindefense {command} --out {self.out}` again",
+            )
         return held
+
+    def _begin(self) -> None:
+        """Proves that the folder can be written to and notes what the study is about."""
+        check_writable(self.out)
+        write_json(self.out / "study.json", dataclasses.asdict(self.config))
+
+    def _mark(self, kind: str) -> dict[str, Any]:
+        """What a file of this study says it belongs to, so that a stale one is not taken for a fresh one."""
+        split = self.split
+        indices = {"target": split.target_members, "shadow": split.attacker_members}.get(kind)
+        if indices is None:
+            indices = np.concatenate((split.defender_members, split.defender_non_members))
+        mark: dict[str, Any] = {
+            "data": {"name": self.data.name, "synthetic": self.data.synthetic, "sha256": self.data.fingerprint},
+            "rows": hashlib.sha256(indices.tobytes()).hexdigest(),
+        }
+        if kind in ("defender", "defense"):
+            target = hashlib.sha256()
+            for weights in self._net("target").weights():
+                for array in weights:
+                    target.update(array.tobytes())
+            mark["target"] = target.hexdigest()
+        return mark
 
     @functools.cached_property
     def _doors(self) -> dict[str, Doors]:
         """The ways into target and shadow, each behind the same defense with a key of its own."""
         if self.config.defense == "none":
             return {role: Doors(Target.from_cell(self._net(role))) for role in ("target", "shadow")}
-        self._checkpoint("defense", "defend")
+        held = self._checkpoint("defense", "defend").description
+        if (held["defense"], held["config"]["alignment"]) != (self.config.defense, self.config.alignment):
+            raise CheckpointError(
+                f"defense.ckpt in {self.out}",
+                expected=f"{self.config.defense} ({self.config.alignment})",
+                got=f"{held['defense']} ({held['config']['alignment']})",
+                fix=f"run `mindefense defend --out {self.out}` again",
+            )
         defense = load_defense(self.out / "defense.ckpt")
         doors = {}
         for role in ("target", "shadow"):

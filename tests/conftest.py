@@ -1,0 +1,36 @@
+"""What all tests share: the folder of real data and the golden vectors in it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mindefense  # noqa: F401  sets MindSpore's log level, which must happen before anybody imports mindspore
+
+
+@pytest.fixture(scope="session")
+def data_root():
+    """The folder with real data and published outputs."""
+    root = os.environ.get("MINDEFENSE_DATA")
+    if not root:
+        pytest.skip("MINDEFENSE_DATA is not set: it must name the folder that holds golden/ and location/")
+    if not Path(root).is_dir():
+        pytest.skip(f"MINDEFENSE_DATA names {root}, which is no folder")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def golden(data_root):
+    """Name → arrays of a golden file, and under ``layers`` the defender's weights in it."""
+
+    def load(name):
+        path = data_root / "golden" / f"{name}.npz"
+        if not path.is_file():
+            pytest.skip(f"{path} is missing: the published outputs are not in MINDEFENSE_DATA")
+        with np.load(path) as held:
+            arrays = dict(held)
+        arrays["layers"] = [(arrays[f"W{k}"], arrays[f"b{k}"]) for k in (1, 2, 3, 4)]
+        return arrays
+
+    return load
