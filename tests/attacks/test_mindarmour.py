@@ -1,0 +1,140 @@
+"""MindArmour's attackers under this package's contract: the same decisions, on the features it says, and no traces."""
+
+import logging
+
+import joblib
+import mindspore as ms
+import numpy as np
+import pytest
+
+from mindefense.attacks import METHODS, MindArmourAttack
+from mindefense.attacks import mindarmour as module
+from mindefense.confidence import log_softmax
+from mindefense.errors import InputError
+from mindefense.target import Target
+from mindefense.types import Samples
+
+CLASSES, N = 4, 90
+SMALL_GRIDS = {
+    "lr": {"C": [0.1, 1.0]},
+    "knn": {"n_neighbors": [3, 5]},
+    "mlp": {"hidden_layer_sizes": [(8,)], "solver": ["adam"], "alpha": [0.001]},
+    "rf": {"n_estimators": [10], "max_depth": [2, 3, 5, None], "min_samples_leaf": [1, 5]},
+}
+
+
+def samples(seed, shift, first, n=N):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(CLASSES, size=n)
+    logits = rng.normal(0, 1, (n, CLASSES))
+    logits[np.arange(n), labels] += shift
+    return Samples(logits.astype(np.float32), labels.astype(np.int32), np.arange(first, first + n))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_process():
+    """Starting worker processes takes longer than all of these searches; what they find is the same."""
+    with joblib.parallel_config(backend="sequential"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Members are answered with more confidence, but not so that anybody could tell all of them."""
+    kinds = (2.0, 0.5, 2.0, 0.5)
+    return [samples(seed, shift, seed * N) for seed, shift in enumerate(kinds)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_decisions_are_those_of_mindarmours_own_eval(method, rows):
+    fit_members, fit_non_members, members, non_members = rows
+    target = Target(log_softmax)
+    attack = MindArmourAttack(method, grid=SMALL_GRIDS[method]).fit(target, fit_members, fit_non_members)
+    said = attack.inference_.eval(
+        module._answers(target, members), module._answers(target, non_members), ["accuracy", "precision", "recall"]
+    )
+    scores = np.concatenate((attack.score(target, members), attack.score(target, non_members)))
+    assert ((scores >= 0) & (scores <= 1)).all()
+    called, is_member = scores > attack.threshold_, np.arange(2 * N) < N
+    assert 0.1 < called.mean() < 0.9  # else the comparison would say little
+    assert said == [
+        {
+            "accuracy": pytest.approx((called == is_member).mean(), abs=1e-12),
+            "precision": pytest.approx(is_member[called].mean(), abs=1e-12),
+            "recall": pytest.approx(called[is_member].mean(), abs=1e-12),
+        }
+    ]
+
+
+def test_features_are_loss_and_log_probabilities_in_the_order_of_the_samples(rows):
+    fit_members, fit_non_members, members, _ = rows
+    target = Target(log_softmax)
+    attack = MindArmourAttack("lr", grid=SMALL_GRIDS["lr"]).fit(target, fit_members, fit_non_members)
+    features, _ = attack.inference_._generate(module._answers(target, members), 1)
+    powers = np.exp(members.features.astype(np.float64))
+    log_probs = np.log(powers / powers.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(features[:, 0], -log_probs[np.arange(N), members.labels], atol=1e-5)
+    np.testing.assert_allclose(features[:, 1:], log_probs, atol=1e-5)
+
+
+def test_the_true_label_matters(rows):
+    fit_members, fit_non_members, members, _ = rows
+    target = Target(log_softmax)
+    attack = MindArmourAttack("lr", grid=SMALL_GRIDS["lr"]).fit(target, fit_members, fit_non_members)
+    wrong = Samples(members.features, (members.labels + 1) % CLASSES, members.indices)
+    assert attack.score(target, wrong).mean() < attack.score(target, members).mean() - 0.1
+
+
+def same_state(one, other):
+    return one[0] == other[0] and np.array_equal(one[1], other[1]) and one[2:] == other[2:]
+
+
+def test_global_random_state_and_version_are_left_as_they_were(rows, monkeypatch):
+    np.random.seed(7)
+    np.random.random(3)
+    before, version, handlers = np.random.get_state(), ms.__version__, list(logging.getLogger().handlers)
+    target = Target(log_softmax)
+    attack = MindArmourAttack("rf", grid=SMALL_GRIDS["rf"]).fit(target, *rows[:2])
+    attack.score(target, rows[2])
+    assert same_state(np.random.get_state(), before)
+
+    def fail(*_):
+        np.random.random(5)
+        raise RuntimeError("stopped half way")
+
+    monkeypatch.setattr(module, "_answers", fail)
+    with pytest.raises(RuntimeError, match="half way"):
+        MindArmourAttack("lr", grid=SMALL_GRIDS["lr"]).fit(target, *rows[:2])
+    assert same_state(np.random.get_state(), before)
+    assert ms.__version__ == version != "2.0.0"
+    assert logging.getLogger().handlers == handlers
+
+
+@pytest.mark.parametrize("method", ["svm", "LR", "", "mindarmour-lr"])
+def test_unknown_method(method):
+    with pytest.raises(InputError, match="lr or knn or mlp or rf") as caught:
+        MindArmourAttack(method)
+    assert repr(method) in str(caught.value)
+
+
+def test_grids_are_those_of_the_tutorial():
+    assert list(METHODS) == ["lr", "knn", "mlp", "rf"]
+    np.testing.assert_array_equal(METHODS["lr"]["C"], np.logspace(-4, 2, 10))
+    assert {method: dict(grid) for method, grid in METHODS.items() if method != "lr"} == {
+        "knn": {"n_neighbors": [3, 5, 7]},
+        "mlp": {"hidden_layer_sizes": [(64,), (32, 32)], "solver": ["adam"], "alpha": [0.0001, 0.001, 0.01]},
+        "rf": {
+            "n_estimators": [100],
+            "max_features": ["sqrt"],
+            "max_depth": [5, 10, 20, None],
+            "min_samples_split": [2, 5, 10],
+            "min_samples_leaf": [1, 2, 4],
+        },
+    }
+    assert set(METHODS["lr"]) == {"C"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_tutorials_grid_is_the_default_one(method):
+    assert MindArmourAttack(method).grid == METHODS[method]
+    assert MindArmourAttack(method, grid={"a": [1]}).grid == {"a": [1]}

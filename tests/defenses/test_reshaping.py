@@ -1,0 +1,287 @@
+"""What every defense promises of every confidence vector, through the fast driver."""
+
+import functools
+
+import numpy as np
+import pytest
+from toy_defenses import (
+    KINDS,
+    hard_logits,
+    l1,
+    membership_logits,
+    plain_logits,
+    softmax,
+    starts,
+    toy_defense,
+    toy_layers,
+    toy_means,
+)
+
+from mindefense.defenses import DefenMI, DefenMIConfig, MemGuardConfig, class_mean_probs
+from mindefense.defenses.base import DefenseConfig
+from mindefense.errors import InputError
+
+CLASSES = [2, 3, 10, 30]
+SEARCHES = {"whole": {}, "cut short": {"max_iterations": 2}}
+CASES = [(*kind, classes, search) for kind in KINDS for classes in CLASSES for search in SEARCHES]
+each_case = pytest.mark.parametrize(("name", "alignment", "classes", "search"), CASES)
+
+
+@functools.cache
+def defense_of(name, alignment, classes, search):
+    return toy_defense(name, alignment, classes, **SEARCHES[search])
+
+
+def queries(name, classes):
+    logits = hard_logits(classes)
+    return np.float32(softmax(logits)), starts(name, logits)
+
+
+@functools.cache
+def reshaped(name, alignment, classes, search):
+    """Clean probabilities and what the defense makes of them."""
+    clean, start = queries(name, classes)
+    return clean, defense_of(name, alignment, classes, search).reshape_in_detail(clean, start, workers=1)
+
+
+@each_case
+def test_rows_are_confidence_vectors(name, alignment, classes, search):
+    clean, done = reshaped(name, alignment, classes, search)
+    assert (done.probs.shape, done.probs.dtype) == (clean.shape, np.float32)
+    assert np.isfinite(done.probs).all()
+    assert done.probs.min() >= 0
+    np.testing.assert_allclose(done.probs.sum(axis=1, dtype=np.float64), 1, atol=1e-5)
+
+
+@each_case
+def test_predicted_class_is_kept(name, alignment, classes, search):
+    clean, done = reshaped(name, alignment, classes, search)
+    kept = done.probs.argmax(axis=1) == clean.argmax(axis=1)
+    searched = done.rounds > 0
+    if alignment == "corrected":
+        assert kept.all()
+    elif name == "memguard":  # what stands in for a failed search is the clean vector itself
+        assert kept[~searched].all()
+    else:  # the published fallback permutes a vector that is not sorted
+        assert not kept[~searched].all()
+        clear = np.sort(done.probs, axis=1)[:, -1] > np.sort(done.probs, axis=1)[:, -2]
+        assert kept[searched & clear].all()
+
+
+def test_cases_reach_every_outcome():
+    for name, alignment in KINDS:
+        rounds = {r for classes in CLASSES for s in SEARCHES for r in reshaped(name, alignment, classes, s)[1].rounds}
+        assert rounds >= {0, 1, 2, 3}
+        assert max(rounds) == (6 if name == "defenmi" else 7)
+
+
+@each_case
+def test_searched_rows_leave_the_classifier_undecided(name, alignment, classes, search):
+    clean, start = queries(name, classes)
+    _, done = reshaped(name, alignment, classes, search)
+    searched = done.rounds > 0
+    before = membership_logits(toy_layers(classes), np.sort(softmax(start[searched]), axis=1))
+    after = membership_logits(toy_layers(classes), np.sort(done.probs[searched], axis=1))
+    assert (before * after <= 1e-4 * np.abs(before)).all()
+
+
+@each_case
+def test_same_query_same_answer(name, alignment, classes, search):
+    defense = defense_of(name, alignment, classes, search)
+    np.testing.assert_array_equal(
+        defense.reshape(*queries(name, classes), workers=1), reshaped(name, alignment, classes, search)[1].probs
+    )
+
+
+def reordered(defense, clean, start):
+    turned = np.random.default_rng(1).permutation(len(clean))
+    probs = np.empty_like(clean)
+    probs[turned] = defense.reshape(clean[turned], start[turned], workers=1)
+    return probs
+
+
+def one_by_one(defense, clean, start):
+    return np.concatenate([defense.reshape(c[None], s[None], workers=1) for c, s in zip(clean, start, strict=True)])
+
+
+def in_parts(defense, clean, start):
+    parts = np.split(np.arange(len(clean)), [1, 8, 20, 37])
+    return np.concatenate([defense.reshape(clean[part], start[part], workers=1) for part in parts])
+
+
+@pytest.mark.parametrize("company", [reordered, one_by_one, in_parts])
+@pytest.mark.parametrize(("name", "alignment"), KINDS)
+@pytest.mark.parametrize("classes", [3, 30])
+def test_company_makes_no_difference(name, alignment, classes, company):
+    defense = toy_defense(name, alignment, classes, layers=toy_layers(classes, widths=(256, 128, 64)))
+    clean, start = queries(name, classes)
+    together = defense.reshape(clean, start, workers=1)
+    np.testing.assert_array_equal(company(defense, clean, start), together)
+
+
+@pytest.mark.parametrize("name", ["defenmi", "memguard"])
+def test_workers_make_no_difference(name):
+    defense = toy_defense(name, "corrected", 10)
+    logits = plain_logits(700, 10)
+    query = np.float32(softmax(logits)), starts(name, logits)
+    finished = []
+    alone = defense.reshape(*query, workers=1, on_progress=finished.append)
+    assert sum(finished) == 700
+    together = defense.reshape(*query, workers=2, on_progress=finished.append)
+    assert sum(finished) == 2 * 700
+    assert len(finished) >= 3
+    np.testing.assert_array_equal(together, alone)
+
+
+def fallback(name, alignment, classes, clean):
+    """The vector that stands where nothing was or could be found, one row at a time."""
+    rows = []
+    for p in clean:
+        if name == "memguard":
+            rows.append(p)
+            continue
+        predicted = p.argmax()
+        mean = toy_means(classes)[predicted].copy()
+        if alignment == "corrected":
+            top = mean.argmax()
+            mean[[top, predicted]] = mean[[predicted, top]]
+            rows.append(mean)
+        else:
+            rows.append(mean[p.argsort(kind="stable").argsort(kind="stable")])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize(("name", "alignment"), KINDS)
+@pytest.mark.parametrize("outcome", [0, -1])
+def test_fallback(name, alignment, classes, outcome):
+    logits = plain_logits(30, classes)
+    clean, start = np.float32(softmax(logits)), starts(name, logits)
+    layers = toy_layers(classes)
+    # Far from 0, no step changes the sign; at 0 there is nothing to do.
+    layers[-1] = (layers[-1][0] * 0, np.float32([9.0 if outcome == 0 else 0.0]))
+    done = toy_defense(name, alignment, classes, layers=layers, max_iterations=3).reshape_in_detail(clean, start)
+    assert done.rounds.tolist() == [outcome] * 30
+    assert done.steps == (30 * 2 if outcome == 0 else 0)
+    np.testing.assert_array_equal(done.probs, fallback(name, alignment, classes, clean))
+
+
+def test_one_bit_of_start_or_reference_matters():
+    # Guards the tests above against a defense that ignores what it is given.
+    logits = plain_logits(30, 10)
+    clean, start = np.float32(softmax(logits)), starts("defenmi", logits)
+    probs = toy_defense("defenmi", "corrected", 10).reshape(clean, start)
+    assert (l1(toy_defense("defenmi", "corrected", 10).reshape(clean, logits), probs) > 1e-3).mean() > 0.5
+    others = toy_defense("defenmi", "corrected", 10, means=toy_means(10, seed=1)).reshape(clean, start)
+    assert (l1(others, probs) > 1e-3).mean() > 0.5
+
+
+@pytest.mark.parametrize(("name", "alignment"), KINDS)
+def test_no_rows(name, alignment):
+    nothing = np.zeros((0, 3), np.float32)
+    done = toy_defense(name, alignment, 3).reshape_in_detail(nothing, nothing)
+    assert (done.probs.shape, done.rounds.shape, done.steps) == ((0, 3), (0,), 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_other_floats_are_taken(dtype):
+    clean = dtype([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125]])
+    start = dtype([[1.0, -2.0, 0.5], [0.5, 2.0, -1.0]])
+    defense = toy_defense("defenmi", "corrected", 3)
+    probs = defense.reshape(clean, start)
+    assert probs.dtype == np.float32
+    np.testing.assert_array_equal(probs, defense.reshape(np.float32(clean), np.float32(start)))
+
+
+PROBS, LOGITS = np.float32(softmax(plain_logits(4, 3))), plain_logits(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((PROBS * 2, LOGITS), r"clean_probs row 0: expected a sum of 1"),
+        ((LOGITS, LOGITS), r"clean_probs row 0: expected values ≥ 0"),
+        ((np.where(np.eye(4, 3) > 0, np.nan, PROBS), LOGITS), r"clean_probs row 0: expected finite values"),
+        ((PROBS, np.where(np.eye(4, 3, -1) > 0, np.nan, LOGITS)), r"start_logits row 1: expected finite values"),
+        ((PROBS[:, :0], LOGITS), r"clean_probs: expected shape"),
+        ((PROBS[0], LOGITS), r"clean_probs: expected shape"),
+        ((np.full((4, 2), 0.5), LOGITS), r"clean_probs: expected 3 columns, .* got \(4, 2\)"),
+        ((PROBS, LOGITS[:, :2]), r"start_logits: expected 3 columns, .* got \(4, 2\)"),
+        ((PROBS, LOGITS[:3]), r"start_logits: expected one row for each of the 4 of clean_probs, got 3"),
+        ((PROBS[:0], LOGITS), r"start_logits: expected one row for each of the 0 of clean_probs, got 4"),
+    ],
+)
+def test_bad_queries(arguments, words):
+    with pytest.raises(InputError, match=f"^{words}") as caught:
+        toy_defense("memguard", "corrected", 3).reshape(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_bad_workers(workers):
+    with pytest.raises(InputError, match=f"^workers: expected at least 1, got {workers}"):
+        toy_defense("memguard", "corrected", 3).reshape(PROBS, LOGITS, workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("means", "words"),
+    [
+        (np.eye(3)[:2], r"class_mean_probs: expected shape \(3, 3\), got \(2, 3\)"),
+        (np.eye(4), r"class_mean_probs: expected shape \(3, 3\), got \(4, 4\)"),
+        (np.eye(3) * 2, "class_mean_probs row 0: expected a sum of 1"),
+        (np.full((3, 3), np.nan), "class_mean_probs row 0: expected finite values"),
+    ],
+)
+def test_bad_means(means, words):
+    with pytest.raises(InputError, match=f"^{words}"):
+        DefenMI(toy_defense("memguard", "corrected", 3).classifier(), means)
+
+
+@pytest.mark.parametrize(
+    ("config", "argument", "value"),
+    [
+        (DefenseConfig, "alignment", "aligned"),
+        (MemGuardConfig, "threshold", -1.0),
+        (MemGuardConfig, "alignment", ""),
+        *((DefenMIConfig, name, bad) for name in ("delta", "epsilon") for bad in (0.0, -1.0, float("inf"), float("nan"))),
+        (DefenMIConfig, "max_iterations", 0),
+    ],
+)
+def test_bad_config(config, argument, value):
+    with pytest.raises(InputError, match=f"^{argument}: expected .*, got {value!r}"):
+        config(**{argument: value})
+
+
+def test_published_configs():
+    assert (DefenMIConfig().rounds, MemGuardConfig().rounds) == (6, 7)
+    assert DefenMIConfig().alignment == MemGuardConfig().alignment == "corrected"
+    assert toy_defense("defenmi", "corrected", 3).noise_scale == pytest.approx(1 / 3)
+    assert toy_defense("defenmi", "corrected", 3, delta=2.0, epsilon=0.5).noise_scale == 4
+    assert toy_defense("memguard", "corrected", 3).noise_scale == 0
+
+
+def test_class_means():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(40, 4)) * 3
+    logits[:, 2] = logits.min() - 1  # class 2 is never predicted
+    means = class_mean_probs(logits)
+    assert (means.shape, means.dtype) == ((4, 4), np.float32)
+    for k in (0, 1, 3):
+        np.testing.assert_allclose(means[k], softmax(logits[logits.argmax(axis=1) == k].mean(axis=0)), atol=1e-6)
+    # The stand-in: as confident as the others are on average, about its own class, and the same to all others.
+    top = logits.max(axis=1).mean()
+    rest = (logits.sum() - logits.max(axis=1).sum()) / (40 * 3)
+    np.testing.assert_allclose(means[2], softmax(np.where(np.arange(4) == 2, top, rest)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("logits", "words"),
+    [
+        (np.zeros((0, 3)), "logits: expected at least one row"),
+        (np.float32([[0, np.nan]]), "logits row 0: expected finite"),
+        (np.zeros(3), "logits: expected shape"),
+    ],
+)
+def test_class_means_of_nothing(logits, words):
+    with pytest.raises(InputError, match=f"^{words}"):
+        class_mean_probs(logits)
