@@ -13,7 +13,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindefense.errors import CheckpointError
+from mindefense.errors import CheckpointError, InputError
 from mindefense.files import replacing, write_json
 
 _DESCRIPTION = "mindefense"
@@ -55,9 +55,12 @@ def save_checkpoint(
         description: Anything that JSON can hold.
 
     Raises:
+        InputError: If `path` does not end in ``.ckpt``.
         OutputError: If the file cannot be written.
     """
     path = Path(path)
+    if path.suffix != ".ckpt":
+        raise InputError("path", expected="a name that ends in .ckpt, as MindSpore wants it", got=str(path))
     held = [{"name": name, "data": ms.Tensor(np.ascontiguousarray(array))} for name, array in parameters.items()]
     text = json.dumps(dict(description), allow_nan=False)
     with replacing(path) as beside:

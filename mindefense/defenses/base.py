@@ -143,6 +143,7 @@ class SearchDefense(nn.Cell):
     @ms.jit
     def construct(self, clean_logits, start_logits):
         """Log-probabilities of the defended model, in one graph of static shapes."""
+        clean_logits, start_logits = clean_logits.astype(ms.float32), start_logits.astype(ms.float32)
         order = ops.sort(clean_logits, 1)[1]
         rank = ops.sort(order.astype(ms.float32), 1)[1]
         predicted = ops.Argmax(1)(clean_logits)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -137,6 +138,8 @@ class _Pool:
         self._on = [np.zeros((weight.shape[0], size), np.int32) for weight in self._forward]
         self._grad = np.zeros((classes, size), f32)
         self._tmp = np.zeros((classes, size), f32)
+        self._has_fresh = False
+        self._view()
 
     def run(self) -> SearchResult:
         """Works until the queue is empty and every slot is done."""
@@ -173,56 +176,81 @@ class _Pool:
         self._side[new] = 0
         self._c3[new] = self._config.c3_first
         self._queued, self._live = last, new.stop
+        self._has_fresh = True
+
+    def _view(self) -> None:
+        """Looks at the live slots of every array; slicing anew in every step would cost a tenth of it."""
+        live = self._live
+        self._z_live, self._ref_live, self._c3_live = self._z[:, :live], self._ref[:, :live], self._c3[:live]
+        self._rival_live = self._rival[:live]
+        self._grad_live, self._tmp_live = self._grad[:, :live], self._tmp[:, :live]
+        self._p_live, self._top_live = self._input[0][:-1, :live], self._input[-1][:-1, :live]
+        self._levels = []
+        for level, on in enumerate(self._on):
+            above = self._input[level + 1][:-1, :live]
+            below = self._grad_live if level == 0 else self._input[level][:-1, :live]
+            self._levels.append(
+                _Level(
+                    forward=self._forward[level],
+                    backward=self._backward[level],
+                    source=self._input[level][:, :live],
+                    out=above,
+                    out_bits=above.view(np.int32),
+                    on=on[:, :live],
+                    gated=on[:, :live].view(np.float32),
+                    below=below,
+                    below_bits=below.view(np.int32),
+                )
+            )
 
     def _classify(self) -> np.ndarray:
         """Softmax of every live slot and the classifier's logit of it; keeps what the gradient needs."""
-        live = self._live
-        z, p = self._z[:, :live], self._input[0][:-1, :live]
-        rival = np.maximum.reduce(z[:-1], axis=0, out=self._rival[:live])
+        if self._p_live.shape[1] != self._live:
+            self._view()
+        z, p = self._z_live, self._p_live
+        rival = np.maximum.reduce(z[:-1], axis=0, out=self._rival_live)
         np.subtract(z, np.maximum(rival, z[-1]), out=p)
         # Nothing below e^-80: denormal numbers make a matrix product up to a hundred times slower.
         np.maximum(p, _LOWEST, out=p)
         np.exp(p, out=p)
         p /= np.add.reduce(p, axis=0)
-        for level, weight in enumerate(self._forward):
-            out, on = self._input[level + 1][:-1, :live], self._on[level][:, :live]
-            np.matmul(weight, self._input[level][:, :live], out=out)
+        for level in self._levels:
+            np.matmul(level.forward, level.source, out=level.out)
             # ReLU by bits: the sign bit, inverted and spread, is a mask that the gradient needs too.
-            bits = out.view(np.int32)
-            np.invert(bits, out=on)
-            np.right_shift(on, 31, out=on)
-            np.bitwise_and(bits, on, out=bits)
-        return (self._last.T @ self._input[-1][:-1, :live])[0] + self._last_bias
+            np.invert(level.out_bits, out=level.on)
+            np.right_shift(level.on, 31, out=level.on)
+            np.bitwise_and(level.out_bits, level.on, out=level.out_bits)
+        return (self._last.T @ self._top_live)[0] + self._last_bias
 
     def _judge(self, logit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Slots whose round succeeded, whose round failed, and that need no search."""
-        live = self._live
-        side, step = self._side[:live], self._step[:live]
+        side, step = self._side[: self._live], self._step[: self._live]
         undecided = _NONE
-        fresh = side == 0
-        if fresh.any():
+        if self._has_fresh:
+            fresh = side == 0
             side[fresh] = np.sign(logit[fresh])
             undecided = np.flatnonzero(fresh & (np.abs(logit) <= self._config.undecided_logit))
-        changed = (logit * side <= 0) & (self._z[-1, :live] > self._rival[:live]) & (step > 0)
-        failed = (step == self._config.max_iterations - 1) & ~changed
-        return np.flatnonzero(changed), np.flatnonzero(failed), undecided
+            self._has_fresh = False
+        changed = logit * side <= 0
+        changed &= self._z_live[-1] > self._rival_live
+        changed &= step > 0
+        succeeded = changed.nonzero()[0]
+        last = (step == self._config.max_iterations - 1).nonzero()[0]
+        return succeeded, last[~changed[last]] if last.size else _NONE, undecided
 
     def _move(self, logit: np.ndarray) -> None:
         """One normalised gradient step of every live slot."""
-        live, config = self._live, self._config
-        z, p = self._z[:, :live], self._input[0][:-1, :live]
-        grad, tmp = self._grad[:, :live], self._tmp[:, :live]
+        config = self._config
+        z, p, grad, tmp, c3 = self._z_live, self._p_live, self._grad_live, self._tmp_live, self._c3_live
         # Backward through the classifier; a layer's mask, once used, holds the gradient at its units.
-        upstream = self._last
-        for level in range(len(self._on) - 1, -1, -1):
-            gated = self._on[level][:, :live]
-            np.bitwise_and(upstream.view(np.int32), gated, out=gated)
-            upstream = grad if level == 0 else self._input[level][:-1, :live]
-            np.matmul(self._backward[level], gated.view(np.float32), out=upstream)
+        upstream_bits = self._last.view(np.int32)
+        for level in reversed(self._levels):
+            np.bitwise_and(upstream_bits, level.on, out=level.on)
+            np.matmul(level.backward, level.gated, out=level.below)
+            upstream_bits = level.below_bits
         grad *= np.copysign(np.float32(config.c1), logit)
         # c3 times the sign of the distance: blown up and cut, which is faster than a sign and keeps its zero.
-        c3 = self._c3[:live]
-        np.subtract(p, self._ref[:, :live], out=tmp)
+        np.subtract(p, self._ref_live, out=tmp)
         tmp *= _HUGE
         np.minimum(tmp, c3, out=tmp)
         np.maximum(tmp, -c3, out=tmp)
@@ -231,7 +259,7 @@ class _Pool:
         np.multiply(grad, p, out=tmp)
         grad -= np.add.reduce(tmp, axis=0)
         grad *= p
-        overtaken = np.flatnonzero(self._rival[:live] > z[-1])
+        overtaken = (self._rival_live > z[-1]).nonzero()[0]
         if overtaken.size:
             grad[z[:-1, overtaken].argmax(0), overtaken] += config.c2
             grad[-1, overtaken] -= config.c2
@@ -260,6 +288,20 @@ class _Pool:
         movers = self._live + np.flatnonzero(keep[self._live :])
         for array in (self._row, self._round, self._step, self._side, self._c3, self._z, self._z0, self._ref):
             array[..., holes] = array[..., movers]
+
+
+class _Level(NamedTuple):
+    """A hidden layer's weights and the live slots of its arrays."""
+
+    forward: np.ndarray
+    backward: np.ndarray
+    source: np.ndarray
+    out: np.ndarray
+    out_bits: np.ndarray
+    on: np.ndarray
+    gated: np.ndarray
+    below: np.ndarray
+    below_bits: np.ndarray
 
 
 def _with_bias_inputs(layers: Layers) -> tuple[list[np.ndarray], list[np.ndarray]]:
