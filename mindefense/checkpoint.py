@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from mindspore import nn
 
 from mindefense.errors import CheckpointError, InputError
 from mindefense.files import replacing, write_json
+from mindefense.runtime import muted
 
 _DESCRIPTION = "mindefense"
 """Key of the description inside the file; no parameter has this name."""
@@ -65,7 +67,8 @@ def save_checkpoint(
     text = json.dumps(dict(description), allow_nan=False)
     with replacing(path) as beside:
         try:
-            ms.save_checkpoint(held, str(beside), append_dict={_DESCRIPTION: text})
+            with muted(logging.CRITICAL):  # the error below says all there is to say
+                ms.save_checkpoint(held, str(beside), append_dict={_DESCRIPTION: text})
         except (RuntimeError, ValueError) as error:  # MindSpore wraps what the disk said
             raise OSError(str(error).splitlines()[0]) from error
     write_json(path.with_suffix(".json"), description)

@@ -111,7 +111,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
         default="corrected",
         help="published repeats the published program where it departs from its idea (default: corrected)",
     )
-    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="decides all that is random (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="decides all that is random (default: 0)")
     parser.add_argument("--out", metavar="DIR", help="folder for all files (default: runs/DATASET)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--smoke", action="store_true", help="few rows and epochs: does it run? no figures to quote")
@@ -229,6 +229,14 @@ def _whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
     return int(text)
+
+
+def _seed(text: str) -> int:
+    """An integer that NumPy's legacy generator, which MindArmour draws from, takes too."""
+    seed = _whole(text)
+    if seed >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number below 2**32, got {text}")
+    return seed
 
 
 if __name__ == "__main__":

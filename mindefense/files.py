@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,15 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         OutputError: If the folder cannot be made or written to, or the disk is full.
     """
     path = Path(path)
-    # The suffix stays last: MindSpore insists on .ckpt, NumPy on .npz.
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    # A folder of its own, since writers may leave temporary files of their own behind when the disk is full.
+    room = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield beside
-            os.replace(beside, path)
+            room.mkdir(parents=True, exist_ok=True)
+            yield room / path.name
+            os.replace(room / path.name, path)
         finally:
-            beside.unlink(missing_ok=True)
+            shutil.rmtree(room, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {path}: {reason}", fix="choose a writable folder with free space") from error

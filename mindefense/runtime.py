@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import platform
+from collections.abc import Iterator
 
 import mindspore as ms
 
@@ -39,7 +41,17 @@ def use_device(target: str = "auto", *, device_id: int = 0) -> str:
             got="none of that kind",
             fix="use --device_target auto, or install the driver and the MindSpore build for it",
         )
-    ms.set_device(target, device_id)
+    try:
+        ms.set_device(target, device_id)
+    except RuntimeError as error:
+        # MindSpore refuses once it has computed anything, even for the device it computes on.
+        if ms.get_context("device_target") != target:
+            raise DeviceError(
+                f"device_target {target}",
+                expected="to be chosen before MindSpore computes anything",
+                got=f"a process that computes on {ms.get_context('device_target')} already",
+                fix="call use_device first",
+            ) from error
     # Hot loops are compiled wherever they run; the rest is a handful of large operations, for which compiling one
     # graph more takes longer on a CPU than it saves.
     ms.set_context(mode=ms.PYNATIVE_MODE if target == "CPU" else ms.GRAPH_MODE)
@@ -49,14 +61,22 @@ def use_device(target: str = "auto", *, device_id: int = 0) -> str:
 def _is_available(name: str) -> bool:
     if name == "CPU":
         return True
-    # MindSpore warns at length about every driver that is not there.
-    logging.disable(logging.WARNING)
     try:
-        return bool(ms.hal.is_available(name))
+        with muted(logging.WARNING):  # MindSpore warns at length about every driver that is not there
+            return bool(ms.hal.is_available(name))
     except (RuntimeError, ValueError):
         return False
+
+
+@contextlib.contextmanager
+def muted(level: int) -> Iterator[None]:
+    """Keeps log messages up to `level` from the screen for a while."""
+    before = logging.root.manager.disable
+    logging.disable(max(level, before))
+    try:
+        yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
 
 
 def versions() -> dict[str, str]:

@@ -75,7 +75,9 @@ class Target:
         return cls(lambda features: log_softmax(forward(net, features, batch_size=batch_size)))
 
     def query(self, features: np.ndarray) -> np.ndarray:
-        """Log-probabilities ``(N, C)`` float32 of rows ``(N, ...)``."""
+        """Log-probabilities ``(N, C)`` float32 of rows ``(N, ...)``, N at least 1."""
+        if not len(features):
+            raise InputError("features", expected="at least one row", got="none")
         keys = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(features)]
         new = {key: position for position, key in enumerate(keys) if key not in self._answers}
         if new:

@@ -7,7 +7,9 @@ the way in and out of the graph.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import numbers
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +20,7 @@ from mindspore import nn, ops
 
 from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.errors import CheckpointError, InputError
+from mindefense.target import forward
 
 LOSSES = ("softmax", "sigmoid")
 
@@ -43,11 +46,12 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(name, expected="at least 1", got=repr(getattr(self, name)))
-        if self.decay_every is not None and self.decay_every < 1:
-            raise InputError("decay_every", expected="at least 1, or None", got=repr(self.decay_every))
+        for name, least in (("epochs", 1), ("batch_size", 1), ("decay_every", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if name == "decay_every" and value is None:
+                continue
+            if not isinstance(value, numbers.Integral) or value < least:
+                raise InputError(name, expected=f"a whole number of at least {least}", got=repr(value))
         if not 0 < self.learning_rate < math.inf:
             raise InputError("learning_rate", expected="a finite number above 0", got=repr(self.learning_rate))
         if self.loss not in LOSSES:
@@ -121,7 +125,9 @@ def train_classifier(
         raise InputError("labels", expected=f"one per row ({len(features)}, at least 1)", got=str(len(labels)))
     if not np.isfinite(features).all():
         raise InputError("features", expected="finite numbers", got="NaN or infinity", fix="clean the data first")
-    described = {**(description or {}), "train": dataclasses.asdict(config)}
+    _check_fit(net, features, labels, config.loss)
+    # As JSON gives it back, so that a resume compares like with like.
+    described = json.loads(json.dumps({**(description or {}), "train": dataclasses.asdict(config)}))
     history: list[Epoch] = []
     if resume and checkpoint is not None and os.path.exists(checkpoint):
         history = _resume(net, checkpoint, described)
@@ -141,6 +147,18 @@ def train_classifier(
     return tuple(history)
 
 
+def _check_fit(net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str) -> None:
+    """Raises InputError if `net` does not take such rows or does not have such classes."""
+    outputs = forward(net, features[:1]).shape[1]
+    if loss == "sigmoid":
+        wanted, fits = "0 or 1, and a network with one output", outputs == 1 and np.isin(labels, (0, 1)).all()
+    else:
+        wanted = f"classes 0…{outputs - 1}, as many as the network has outputs"
+        fits = labels.min() >= 0 and labels.max() < outputs
+    if not fits:
+        raise InputError("labels", expected=wanted, got=f"{labels.min()}…{labels.max()} and {outputs} outputs")
+
+
 def _columns(history: list[Epoch]) -> dict[str, list[float]]:
     return {"loss": [epoch.loss for epoch in history], "accuracy": [epoch.accuracy for epoch in history]}
 
@@ -154,8 +172,10 @@ def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any])
             f"{path} cannot be resumed: its {', '.join(differing)} differ from this run's",
             fix="give the same data and settings, or start afresh without --resume",
         )
+    kept = held.description.get("history")
+    if kept is None:
+        raise CheckpointError(f"{path} cannot be resumed: it says nothing of its epochs", fix="start afresh")
     load_into(net, held)
-    kept = held.description["history"]
     of = described["train"]["epochs"]
     rows = zip(kept["loss"], kept["accuracy"], strict=True)
     return [Epoch(number, of, loss, accuracy) for number, (loss, accuracy) in enumerate(rows, 1)]
@@ -172,6 +192,7 @@ class _EpochGraph(nn.Cell):
         labels = labels.astype(np.float32 if self.binary else np.int32)
         self.features = ms.Parameter(ms.Tensor(features.astype(np.float32)), "train.features", requires_grad=False)
         self.labels = ms.Parameter(ms.Tensor(labels), "train.labels", requires_grad=False)
+        self.cross_entropy = ops.BCEWithLogitsLoss("none")
         self.gradient = ms.value_and_grad(self._loss, None, self.weights, has_aux=True)
 
     def run(self, number: int, config: TrainConfig) -> tuple[float, float]:
@@ -212,8 +233,7 @@ class _EpochGraph(nn.Cell):
     def _loss(self, features, labels, weight):
         logits = self.net(features)
         if self.binary:
-            margin = logits.reshape(-1)
-            losses = ops.relu(margin) - margin * labels + ops.log(1 + ops.exp(-ops.abs(margin)))
+            losses = self.cross_entropy(logits.reshape(-1), labels, ops.ones_like(weight), ops.ones_like(weight))
         else:
             truth = ops.one_hot(labels, logits.shape[1], ms.Tensor(1.0), ms.Tensor(0.0))
             losses = -(ops.log_softmax(logits, -1) * truth).sum(1)

@@ -32,6 +32,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 """The grids of MindArmour's tutorial "Using Membership Inference to Test Model Security", by method."""
 
 
+_FOLDS = 3
+"""Folds of MindArmour's searches over its grids."""
+
+
 class MindArmourAttack(Attack):
     """One of MindArmour's attackers on ``[loss, log-probabilities]``; it sees the true label through the loss.
 
@@ -52,6 +56,8 @@ class MindArmourAttack(Attack):
     ):
         if method not in METHODS:
             raise InputError("method", expected=" or ".join(METHODS), got=repr(method))
+        if not 0 <= seed < 2**32:
+            raise InputError("seed", expected="a whole number from 0 to 2**32 - 1, as NumPy wants it", got=repr(seed))
         self.name = f"mindarmour-{method}"
         self.method = method
         self.grid = dict(grid if grid is not None else METHODS[method])
@@ -60,6 +66,9 @@ class MindArmourAttack(Attack):
 
     def fit(self, target: Target, members: Samples, non_members: Samples) -> MindArmourAttack:
         """Lets MindArmour fit the attacker on the target's answers."""
+        for name, samples in (("members", members), ("non_members", non_members)):
+            if len(samples) < _FOLDS:
+                raise InputError(name, expected=f"at least {_FOLDS}, for {_FOLDS}-fold search", got=str(len(samples)))
         inference = _new_inference(self.n_jobs)
         config = [{"method": self.method, "params": self.grid}]
         with _seeded(self.seed), warnings.catch_warnings():

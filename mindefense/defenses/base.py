@@ -144,9 +144,11 @@ class SearchDefense(nn.Cell):
     def construct(self, clean_logits, start_logits):
         """Log-probabilities of the defended model, in one graph of static shapes."""
         clean_logits, start_logits = clean_logits.astype(ms.float32), start_logits.astype(ms.float32)
-        order = ops.sort(clean_logits, 1)[1]
-        rank = ops.sort(order.astype(ms.float32), 1)[1]
         predicted = ops.Argmax(1)(clean_logits)
+        # Lifted, so that the predicted class comes last among equals.
+        lift = self._one_hot(predicted) * (ops.abs(ops.ReduceMax(True)(clean_logits, 1)) + 1)
+        order = ops.sort(clean_logits + lift, 1)[1]
+        rank = ops.sort(order.astype(ms.float32), 1)[1]
         start = ops.sort(start_logits, 1)[0]
         if not self.has_means:
             reference = ops.gather_elements(ops.softmax(clean_logits, 1), 1, order)

@@ -18,7 +18,7 @@ from mindefense.defenses.base import SearchDefense
 from mindefense.defenses.classifier import DefenderClassifier, classifier_layers
 from mindefense.defenses.defenmi import DefenMI, DefenMIConfig
 from mindefense.defenses.memguard import MemGuard, MemGuardConfig
-from mindefense.errors import CheckpointError
+from mindefense.errors import CheckpointError, InputError
 from mindefense.target import forward
 
 
@@ -39,7 +39,7 @@ def load_defense(path: str | os.PathLike) -> SearchDefense:
             return MemGuard(classifier, MemGuardConfig(**described["config"]))
         means = checkpoint.parameters["class_mean_probs"]
         return DefenMI(classifier, means, DefenMIConfig(**described["config"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, InputError) as error:
         raise CheckpointError(f"{path} does not hold a whole defense ({error})", fix="fit and save it again") from error
 
 

@@ -23,6 +23,7 @@ from mindefense.errors import InputError
 Layers = Sequence[tuple[np.ndarray, np.ndarray]]
 
 _NONE = np.empty(0, np.int64)
+_BLOCK = 16
 _TINY = np.float32(1e-30)
 _LOWEST = np.float32(-80)
 _HUGE = np.float32(1e30)
@@ -98,12 +99,12 @@ def search(
         layers: The defender's classifier, ``(W (in, out), b (out,))`` per dense layer, ReLU between; the last has one
             output, the membership logit.
         config: Weights, step size and bounds.
-        pool: Slots. Results do not depend on it but for the rounding of the matrix products.
+        pool: Slots, rounded up to a multiple of 16. Results do not depend on it.
 
     Returns:
         Confidence vectors, sorted as `start` is, the rounds passed and the steps taken.
     """
-    slots = max(1, min(pool, len(start)))
+    slots = max(_BLOCK, -(-min(pool, len(start)) // _BLOCK) * _BLOCK)
     # The products are too small to be worth splitting over BLAS threads; several processes share the work instead.
     with threadpool_limits(1, user_api="blas"):
         return _Pool(start, reference, layers, config, slots).run()
@@ -139,7 +140,7 @@ class _Pool:
         self._grad = np.zeros((classes, size), f32)
         self._tmp = np.zeros((classes, size), f32)
         self._has_fresh = False
-        self._view()
+        self._view(size)
 
     def run(self) -> SearchResult:
         """Works until the queue is empty and every slot is done."""
@@ -178,9 +179,8 @@ class _Pool:
         self._queued, self._live = last, new.stop
         self._has_fresh = True
 
-    def _view(self) -> None:
-        """Looks at the live slots of every array; slicing anew in every step would cost a tenth of it."""
-        live = self._live
+    def _view(self, live: int) -> None:
+        """Looks at so many slots of every array; slicing anew in every step would cost a tenth of it."""
         self._z_live, self._ref_live, self._c3_live = self._z[:, :live], self._ref[:, :live], self._c3[:live]
         self._rival_live = self._rival[:live]
         self._grad_live, self._tmp_live = self._grad[:, :live], self._tmp[:, :live]
@@ -205,8 +205,11 @@ class _Pool:
 
     def _classify(self) -> np.ndarray:
         """Softmax of every live slot and the classifier's logit of it; keeps what the gradient needs."""
-        if self._p_live.shape[1] != self._live:
-            self._view()
+        # Whole blocks, since the rounding of a product depends on the block that a column is in; the dead slots that
+        # fill the last one move along.
+        blocks = -(-self._live // _BLOCK) * _BLOCK
+        if self._p_live.shape[1] != blocks:
+            self._view(blocks)
         z, p = self._z_live, self._p_live
         rival = np.maximum.reduce(z[:-1], axis=0, out=self._rival_live)
         np.subtract(z, np.maximum(rival, z[-1]), out=p)
@@ -224,7 +227,8 @@ class _Pool:
 
     def _judge(self, logit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Slots whose round succeeded, whose round failed, and that need no search."""
-        side, step = self._side[: self._live], self._step[: self._live]
+        live = self._live
+        side, step, logit = self._side[:live], self._step[:live], logit[:live]
         undecided = _NONE
         if self._has_fresh:
             fresh = side == 0
@@ -232,7 +236,7 @@ class _Pool:
             undecided = np.flatnonzero(fresh & (np.abs(logit) <= self._config.undecided_logit))
             self._has_fresh = False
         changed = logit * side <= 0
-        changed &= self._z_live[-1] > self._rival_live
+        changed &= self._z_live[-1, :live] > self._rival_live[:live]
         changed &= step > 0
         succeeded = changed.nonzero()[0]
         last = (step == self._config.max_iterations - 1).nonzero()[0]

@@ -48,5 +48,6 @@ class StudyConfig:
                 expected="a path with a named data set and none with the synthetic one",
                 got=f"{self.data_path!r} with {self.dataset}",
             )
-        if self.seed < 0:
-            raise InputError("seed", expected="a whole number of at least 0", got=repr(self.seed))
+        # The upper bound is that of NumPy's legacy generator, which MindArmour draws from.
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise InputError("seed", expected="a whole number from 0 to 2**32 - 1", got=repr(self.seed))

@@ -22,6 +22,7 @@ from mindefense.attacks.neural import NeuralAttack
 from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, save_checkpoint
 from mindefense.confidence import softmax
 from mindefense.data import Split, load_dataset, make_location_like, published_split, split_from_config
+from mindefense.defenses.base import SearchDefense
 from mindefense.defenses.classifier import DefenderClassifier, fit_defender
 from mindefense.defenses.defended import DefendedModel, load_defense
 from mindefense.defenses.defenmi import DefenMI, DefenMIConfig, class_mean_probs
@@ -88,12 +89,8 @@ class Study:
         self.out = Path(out)
         self.progress = progress or Quiet()
         self.timings: dict[str, float] = {}
-        noted = self.out / "study.json"
-        if config is None:
-            if not noted.is_file():
-                raise InputError(f"no study in {self.out}", fix=f"run `mindefense train --out {self.out}` first")
-            config = StudyConfig(**json.loads(noted.read_text(encoding="utf-8")))
-        self.config = config
+        self._doors: dict[str, Doors] = {}
+        self.config = config if config is not None else _read_config(self.out)
         self.data  # noqa: B018  a wrong path must show before anything is done
         self.split  # noqa: B018
 
@@ -146,18 +143,13 @@ class Study:
         held = load_checkpoint(checkpoint)
         held.expect("target")
         load_into(self._new_net(0), held)
-        described = {
-            "kind": "target",
-            "origin": os.path.basename(checkpoint),
-            **held.description,
-            **self._mark("target"),
-        }
-        rows = held.description.get("rows", described["rows"])
-        if rows != described["rows"]:
+        mark = self._mark("target")
+        if other := [name for name in mark if held.description.get(name, mark[name]) != mark[name]]:
             raise CheckpointError(
-                f"{checkpoint} was trained on other rows than this study's target members",
+                f"{checkpoint} was not trained on this study's target members: its {' and '.join(other)} differ",
                 fix="give the data, split and seed that it was trained with",
             )
+        described = {"kind": "target", "origin": os.path.basename(checkpoint), **held.description, **mark}
         self._begin()
         save_checkpoint(self.out / "target.ckpt", held.parameters, described)
 
@@ -199,7 +191,7 @@ class Study:
             means = class_mean_probs(forward(self._net("target"), features))
             defense = DefenMI(classifier, means, DefenMIConfig(alignment=alignment))
         defense.save(self.out / "defense.ckpt", description=self._mark("defense"))
-        vars(self).pop("_doors", None)
+        self._doors.clear()
         with self._timed("reshape"), self.progress.stage("reshape", 1) as advance:
             clean, defended, is_member = self._before_and_after()
             advance(1, f"{len(clean)} vectors")
@@ -217,7 +209,7 @@ class Study:
 
     def evaluate(self) -> Evaluation:
         """Lets every attacker loose on the target, before and after the defense."""
-        target, shadow = self._doors["target"], self._doors["shadow"]
+        target, shadow = self._door("target"), self._door("shadow")
         everyone, known = self.rows("eval"), self.rows("attacker")
         fit_half, eval_half = everyone.halves(self.config.seed)
         results: list[AttackResult] = []
@@ -337,13 +329,26 @@ class Study:
                 for array in weights:
                     target.update(array.tobytes())
             mark["target"] = target.hexdigest()
+        if kind == "shadow":
+            mark["seed"] = self.config.seed
         return mark
 
-    @functools.cached_property
-    def _doors(self) -> dict[str, Doors]:
-        """The ways into target and shadow, each behind the same defense with a key of its own."""
+    def _door(self, role: str) -> Doors:
+        """The ways into target or shadow, both behind the same defense with a key of their own."""
+        if role not in self._doors:
+            defense = self._defense()
+            net = self._net(role)
+            defended = None
+            if defense is not None:
+                # From the seed, so that a study can be repeated; a served model draws its key at random.
+                key = hashlib.sha256(f"{role} {self.config.seed}".encode()).digest()
+                defended = Target(DefendedModel(net, defense, key=key).respond)
+            self._doors[role] = Doors(Target.from_cell(net), defended)
+        return self._doors[role]
+
+    def _defense(self) -> SearchDefense | None:
         if self.config.defense == "none":
-            return {role: Doors(Target.from_cell(self._net(role))) for role in ("target", "shadow")}
+            return None
         held = self._checkpoint("defense", "defend").description
         if (held["defense"], held["config"]["alignment"]) != (self.config.defense, self.config.alignment):
             raise CheckpointError(
@@ -352,16 +357,7 @@ class Study:
                 got=f"{held['defense']} ({held['config']['alignment']})",
                 fix=f"run `mindefense defend --out {self.out}` again",
             )
-        defense = load_defense(self.out / "defense.ckpt")
-        doors = {}
-        for role in ("target", "shadow"):
-            if role == "shadow" and not (self.out / "shadow.ckpt").is_file():
-                continue  # `defend` runs without one
-            net = self._net(role)
-            # From the seed, so that a study can be repeated; a served model draws its key at random.
-            key = hashlib.sha256(f"{role} {self.config.seed}".encode()).digest()
-            doors[role] = Doors(Target.from_cell(net), Target(DefendedModel(net, defense, key=key).respond))
-        return doors
+        return load_defense(self.out / "defense.ckpt")
 
     def _clean_probs(self, role: str) -> tuple[np.ndarray, np.ndarray]:
         """The target's undefended confidence vectors for a role's rows, and who of them is a member."""
@@ -371,7 +367,7 @@ class Study:
 
     def _before_and_after(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Confidence vectors of the evaluation's rows without and with the defense, and who is a member."""
-        rows, doors = self.rows("eval"), self._doors["target"]
+        rows, doors = self.rows("eval"), self._door("target")
         features = np.concatenate((rows.members.features, rows.non_members.features))
         clean = np.exp(doors.clean.query(features))
         defended = clean if doors.defended is None else np.exp(doors.defended.query(features))
@@ -383,7 +379,7 @@ class Study:
         labels = np.concatenate((rows.members.labels, rows.non_members.labels))
         right = clean.argmax(axis=1) == labels
         test = self.rows("target").non_members
-        doors = self._doors["target"]
+        doors = self._door("target")
         target = TargetFacts(
             member_accuracy=float(right[is_member].mean()),
             non_member_accuracy=float(right[~is_member].mean()),
@@ -447,6 +443,19 @@ class Study:
         began = time.perf_counter()
         yield
         self.timings[stage] = round(time.perf_counter() - began, 3)
+
+
+def _read_config(out: Path) -> StudyConfig:
+    """The configuration of the study that a folder holds."""
+    noted = out / "study.json"
+    if not noted.is_file():
+        raise InputError(f"no study in {out}", fix=f"run `mindefense train --out {out}` first")
+    try:
+        return StudyConfig(**json.loads(noted.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{noted} is damaged", expected="what `mindefense train` writes", got=str(error), fix="train again"
+        ) from error
 
 
 def _accuracy(net: MLP, samples: Samples) -> float:

@@ -62,9 +62,11 @@ class MLP(nn.Cell):
 
     def construct(self, x):
         """The logits of `x`."""
-        for layer in self.layers[:-1]:
-            x = ms.ops.relu(layer(x))
-        return self.layers[-1](x)
+        # By number: a slice of a CellList renames the parameters of its cells.
+        last = len(self.layers) - 1
+        for level in range(last):
+            x = ms.ops.relu(self.layers[level](x))
+        return self.layers[last](x)
 
     def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """``(W (in, out), b (out,))`` float32 of every layer, copied."""

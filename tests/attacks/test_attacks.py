@@ -4,7 +4,6 @@ import dataclasses
 import zlib
 from collections.abc import Callable
 
-import joblib
 import numpy as np
 import pytest
 import scipy.stats
@@ -16,11 +15,13 @@ from mindefense.attacks import (
     MaxConfidenceAttack,
     MindArmourAttack,
     NeuralAttack,
+    neural,
 )
 from mindefense.attacks.base import ScoreAttack
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
 from mindefense.metrics import best_threshold, membership_metrics
+from mindefense.models import MLP
 from mindefense.target import Target
 from mindefense.training import TrainConfig
 from mindefense.types import Samples
@@ -98,13 +99,6 @@ def make_world(name):
     return World(*parts)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_process():
-    """Starting worker processes takes longer than all of these searches; what they find is the same."""
-    with joblib.parallel_config(backend="sequential"):
-        yield
-
-
 @pytest.fixture(scope="module")
 def worlds():
     return {name: make_world(name) for name in WORLDS}
@@ -130,7 +124,7 @@ class Case:
 
 def mindarmour(method, seeded=False):
     def make(seed):
-        return MindArmourAttack(method, grid=SMALL_GRIDS[method], seed=seed)
+        return MindArmourAttack(method, grid=SMALL_GRIDS[method], seed=seed, n_jobs=1)
 
     return Case(f"mindarmour-{method}", make, frozenset(WORLDS) - {"nothing"}, "inference_", seeded)
 
@@ -299,9 +293,9 @@ def test_threshold_of_kinds_of_different_size():
     def column(*values):
         return Samples(np.array(values, np.float32)[:, None], np.zeros(len(values), np.int32), np.arange(len(values)))
 
-    # Members first: the other way round, or counted wrongly, the best threshold would be another.
-    assert First().fit(Target(log_softmax), column(4, 5, 6), column(1)).threshold_ == 2.5
-    assert First().fit(Target(log_softmax), column(9), column(1, 2, 3)).threshold_ == 6.0
+    # Were the rows counted wrongly, the best threshold would be another.
+    assert First().fit(Target(log_softmax), column(6, 5, 4), column(1)).threshold_ == 2.5
+    assert First().fit(Target(log_softmax), column(9), column(3, 2, 1)).threshold_ == 6.0
 
 
 # --------------------------------------------------------------------------------------------------- the neural network
@@ -332,6 +326,23 @@ def test_neural_attack_tells_its_epochs(worlds):
     )
     assert [(epoch.number, epoch.of) for epoch in told] == [(1, 2), (2, 2)]
     assert attack.net_.widths == (CLASSES, 1024, 512, 256, 128, 1)
+
+
+def test_neural_attack_trains_a_network_of_its_seed_on_sorted_vectors(worlds, monkeypatch):
+    told = []
+    monkeypatch.setattr(neural, "train_classifier", lambda *arguments, **_: told.extend(arguments))
+    world, target = worlds["confidence"], Target(log_softmax)
+    config = dataclasses.replace(SHORT, seed=4)
+    attack = NeuralAttack(config).fit(target, world.fit_members, world.fit_non_members)
+    net, vectors, is_member, given = told
+    assert net is attack.net_
+    assert given == config
+    logits = np.concatenate((world.fit_members.features, world.fit_non_members.features)).astype(np.float64)
+    powers = np.sort(np.exp(logits), axis=1)
+    np.testing.assert_allclose(vectors, powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
+    assert is_member.tolist() == [True] * FIT + [False] * FIT
+    for (weight, _), (other, _) in zip(net.weights(), MLP(net.widths, seed=4).weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
 
 
 def test_neural_attack_is_the_published_one_by_default():

@@ -2,7 +2,6 @@
 
 import logging
 
-import joblib
 import mindspore as ms
 import numpy as np
 import pytest
@@ -31,11 +30,8 @@ def samples(seed, shift, first, n=N):
     return Samples(logits.astype(np.float32), labels.astype(np.int32), np.arange(first, first + n))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_process():
-    """Starting worker processes takes longer than all of these searches; what they find is the same."""
-    with joblib.parallel_config(backend="sequential"):
-        yield
+def small(method, n_jobs=1):
+    return MindArmourAttack(method, grid=SMALL_GRIDS[method], n_jobs=n_jobs)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +45,7 @@ def rows():
 def test_decisions_are_those_of_mindarmours_own_eval(method, rows):
     fit_members, fit_non_members, members, non_members = rows
     target = Target(log_softmax)
-    attack = MindArmourAttack(method, grid=SMALL_GRIDS[method]).fit(target, fit_members, fit_non_members)
+    attack = small(method).fit(target, fit_members, fit_non_members)
     said = attack.inference_.eval(
         module._answers(target, members), module._answers(target, non_members), ["accuracy", "precision", "recall"]
     )
@@ -69,7 +65,7 @@ def test_decisions_are_those_of_mindarmours_own_eval(method, rows):
 def test_features_are_loss_and_log_probabilities_in_the_order_of_the_samples(rows):
     fit_members, fit_non_members, members, _ = rows
     target = Target(log_softmax)
-    attack = MindArmourAttack("lr", grid=SMALL_GRIDS["lr"]).fit(target, fit_members, fit_non_members)
+    attack = small("lr").fit(target, fit_members, fit_non_members)
     features, _ = attack.inference_._generate(module._answers(target, members), 1)
     powers = np.exp(members.features.astype(np.float64))
     log_probs = np.log(powers / powers.sum(axis=1, keepdims=True))
@@ -80,7 +76,7 @@ def test_features_are_loss_and_log_probabilities_in_the_order_of_the_samples(row
 def test_the_true_label_matters(rows):
     fit_members, fit_non_members, members, _ = rows
     target = Target(log_softmax)
-    attack = MindArmourAttack("lr", grid=SMALL_GRIDS["lr"]).fit(target, fit_members, fit_non_members)
+    attack = small("lr").fit(target, fit_members, fit_non_members)
     wrong = Samples(members.features, (members.labels + 1) % CLASSES, members.indices)
     assert attack.score(target, wrong).mean() < attack.score(target, members).mean() - 0.1
 
@@ -94,7 +90,7 @@ def test_global_random_state_and_version_are_left_as_they_were(rows, monkeypatch
     np.random.random(3)
     before, version, handlers = np.random.get_state(), ms.__version__, list(logging.getLogger().handlers)
     target = Target(log_softmax)
-    attack = MindArmourAttack("rf", grid=SMALL_GRIDS["rf"]).fit(target, *rows[:2])
+    attack = small("rf").fit(target, *rows[:2])
     attack.score(target, rows[2])
     assert same_state(np.random.get_state(), before)
 
@@ -104,7 +100,7 @@ def test_global_random_state_and_version_are_left_as_they_were(rows, monkeypatch
 
     monkeypatch.setattr(module, "_answers", fail)
     with pytest.raises(RuntimeError, match="half way"):
-        MindArmourAttack("lr", grid=SMALL_GRIDS["lr"]).fit(target, *rows[:2])
+        small("lr").fit(target, *rows[:2])
     assert same_state(np.random.get_state(), before)
     assert ms.__version__ == version != "2.0.0"
     assert logging.getLogger().handlers == handlers
@@ -138,3 +134,20 @@ def test_grids_are_those_of_the_tutorial():
 def test_the_tutorials_grid_is_the_default_one(method):
     assert MindArmourAttack(method).grid == METHODS[method]
     assert MindArmourAttack(method, grid={"a": [1]}).grid == {"a": [1]}
+
+
+def test_processes_change_nothing(rows):
+    target = Target(log_softmax)
+    one, all_cores = (small("rf", n_jobs).fit(target, *rows[:2]).score(target, rows[2]) for n_jobs in (1, -1))
+    np.testing.assert_array_equal(one, all_cores)
+    assert MindArmourAttack("rf").n_jobs == -1
+
+
+def test_a_seed_that_numpy_refuses_is_refused_at_once():
+    with pytest.raises(InputError, match="seed"):
+        MindArmourAttack("lr", seed=2**32).fit(Target(log_softmax), samples(0, 2, 0), samples(1, 2, N))
+
+
+def test_too_few_rows_for_the_search_are_refused():
+    with pytest.raises(InputError, match="members"):
+        small("lr").fit(Target(log_softmax), samples(0, 2, 0, n=2), samples(1, 2, N))

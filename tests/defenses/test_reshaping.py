@@ -72,7 +72,7 @@ def test_predicted_class_is_kept(name, alignment, classes, search):
 def test_cases_reach_every_outcome():
     for name, alignment in KINDS:
         rounds = {r for classes in CLASSES for s in SEARCHES for r in reshaped(name, alignment, classes, s)[1].rounds}
-        assert rounds >= {0, 1, 2, 3}
+        assert rounds >= {0, 1, 2}
         assert max(rounds) == (6 if name == "defenmi" else 7)
 
 
@@ -113,51 +113,33 @@ def in_parts(defense, clean, start):
 
 
 @each_case
-def test_company_hardly_makes_a_difference(name, alignment, classes, search):
-    _, together = reshaped(name, alignment, classes, search)
+def test_order_makes_no_difference(name, alignment, classes, search):
     turned = reordered(defense_of(name, alignment, classes, search), *queries(name, classes))
-    assert (l1(turned, together.probs) < 1e-3).mean() >= 0.95
+    np.testing.assert_array_equal(turned, reshaped(name, alignment, classes, search)[1].probs)
 
 
-ROUNDING = (
-    "bug: rounding depends on the number of live slots (a product of n columns takes other kernels than one of m, and "
-    "a sum over a single column is pairwise); padding the live slots to whole 16s in search._Pool cures it"
-)
-
-
-@pytest.mark.xfail(strict=True, reason=ROUNDING)
 @pytest.mark.parametrize("company", [reordered, one_by_one, in_parts])
 @pytest.mark.parametrize("name", ["defenmi", "memguard"])
-def test_company_makes_no_difference_to_the_last_bit(name, company):
+def test_company_makes_no_difference(name, company):
+    # Of the published size, where matrix products have the most kernels to choose from.
     defense = toy_defense(name, "corrected", 30, layers=toy_layers(30, widths=(256, 128, 64)))
     clean, start = queries(name, 30)
     together = defense.reshape(clean, start, workers=1)
-    np.testing.assert_array_equal(company(defense, clean[:20], start[:20]), together[:20])
+    n = 12 if company is one_by_one else len(clean)
+    np.testing.assert_array_equal(company(defense, clean[:n], start[:n]), together[:n])
 
 
-@pytest.fixture(scope="module", params=["defenmi", "memguard"])
-def worked(request):
-    """Confidence vectors of one and of two processes, and the progress they reported."""
-    defense = toy_defense(request.param, "corrected", 10, max_iterations=100)
+@pytest.mark.parametrize("name", ["defenmi", "memguard"])
+def test_workers_make_no_difference(name):
+    defense = toy_defense(name, "corrected", 10, max_iterations=100)
     logits = plain_logits(700, 10)
-    query = np.float32(softmax(logits)), starts(request.param, logits)
+    query = np.float32(softmax(logits)), starts(name, logits)
     progress = [], []
-    probs = [
-        defense.reshape(*query, workers=workers, on_progress=progress[workers - 1].append) for workers in (1, 2)
-    ]
-    return *probs, *progress
-
-
-def test_workers(worked):
-    one, two, progress_of_one, progress_of_two = worked
-    assert (sum(progress_of_one), sum(progress_of_two)) == (700, 700)
-    assert len(progress_of_two) >= 2
-    assert (l1(one, two) < 1e-3).mean() >= 0.95
-
-
-@pytest.mark.xfail(strict=True, reason=ROUNDING)
-def test_workers_make_no_difference_to_the_last_bit(worked):
-    np.testing.assert_array_equal(worked[1], worked[0])
+    one = defense.reshape(*query, workers=1, on_progress=progress[0].append)
+    two = defense.reshape(*query, workers=2, on_progress=progress[1].append)
+    np.testing.assert_array_equal(one, two)
+    assert (sum(progress[0]), sum(progress[1])) == (700, 700)
+    assert len(progress[1]) >= 2
 
 
 def fallback(name, alignment, classes, clean):
@@ -193,7 +175,14 @@ def test_fallback(name, alignment, classes, outcome):
     np.testing.assert_array_equal(done.probs, fallback(name, alignment, classes, clean))
 
 
-def test_one_bit_of_start_or_reference_matters():
+def test_alignment_makes_no_difference_to_memguard():
+    logits = plain_logits(30, 10)
+    query = np.float32(softmax(logits)), logits
+    one, other = (toy_defense("memguard", alignment, 10) for alignment in ("corrected", "published"))
+    np.testing.assert_array_equal(one.reshape(*query), other.reshape(*query))
+
+
+def test_start_and_reference_matter():
     # Guards the tests above against a defense that ignores what it is given.
     logits = plain_logits(30, 10)
     clean, start = np.float32(softmax(logits)), starts("defenmi", logits)
@@ -270,7 +259,11 @@ def test_bad_means(means, words):
         (DefenseConfig, "alignment", "aligned"),
         (MemGuardConfig, "threshold", -1.0),
         (MemGuardConfig, "alignment", ""),
-        *((DefenMIConfig, name, bad) for name in ("delta", "epsilon") for bad in (0.0, -1.0, float("inf"), float("nan"))),
+        *(
+            (DefenMIConfig, name, bad)
+            for name in ("delta", "epsilon")
+            for bad in (0.0, -1.0, float("inf"), float("nan"))
+        ),
         (DefenMIConfig, "max_iterations", 0),
     ],
 )

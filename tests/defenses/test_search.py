@@ -49,7 +49,7 @@ def slow_search(z0, reference, layers, config):
     return found, rounds, steps, overtaken
 
 
-def rows(classes, n=20, *, seed=0):
+def rows(classes, n=14, *, seed=0):
     rng = np.random.default_rng((classes, seed))
     start = np.sort(rng.normal(size=(n, classes)) * 2.5, axis=1)
     return np.float32(start), np.float32(np.sort(rng.dirichlet(np.full(classes, 0.5), n), axis=1))
@@ -77,7 +77,7 @@ def test_agrees_with_the_slow_search(classes, config):
     fast = search(start, reference, layers, config)
     probs, rounds, steps, _ = slowly(start, reference, layers, config)
     assert (fast.probs.dtype, fast.rounds.dtype) == (np.float32, np.int32)
-    assert (fast.rounds == rounds).mean() >= 0.95
+    assert (fast.rounds == rounds).mean() >= 0.9
     away = l1(fast.probs, probs)[(fast.rounds == rounds) & (rounds > 0)]
     assert (away >= 1e-3).sum() <= 0.1 * len(away)
     assert fast.steps == pytest.approx(steps.sum(), rel=0.02)
@@ -94,20 +94,25 @@ def test_the_table_above_reaches_every_branch():
     assert np.concatenate([column[3] for column in outcomes]).any()
 
 
-@pytest.mark.parametrize("pool", [1, 3, 19, 20, 1000])
+@pytest.mark.parametrize("pool", [1, 16, 17, 48, 1000])
 def test_slots_make_no_difference(pool):
-    start, reference = rows(10)
-    expected = search(start, reference, toy_layers(10), SearchConfig())
-    found = search(start, reference, toy_layers(10), SearchConfig(), pool=pool)
+    start, reference = rows(10, 50)
+    config = SearchConfig(max_iterations=80)
+    expected = search(start, reference, toy_layers(10), config)
+    found = search(start, reference, toy_layers(10), config, pool=pool)
     np.testing.assert_array_equal(found.rounds, expected.rounds)
-    assert (l1(found.probs, expected.probs) < 1e-3).mean() >= 0.95
+    np.testing.assert_array_equal(found.probs, expected.probs)
+    assert found.steps == expected.steps
 
 
 @pytest.mark.parametrize(("bias", "rounds"), [(0.0, -1), (3e-5, -1), (-3e-5, -1), (5e-5, 0), (-5e-5, 0)])
 def test_undecided_starts_are_not_searched(bias, rounds):
     # σ(4e-5) is 0.5 + 1e-5, the bound.
     start, reference = rows(3, 4)
-    layers = [(np.zeros((3, 5), np.float32), np.zeros(5, np.float32)), (np.zeros((5, 1), np.float32), np.float32([bias]))]
+    layers = [
+        (np.zeros((3, 5), np.float32), np.zeros(5, np.float32)),
+        (np.zeros((5, 1), np.float32), np.float32([bias])),
+    ]
     found = search(start, reference, layers, SearchConfig(max_iterations=4))
     assert found.rounds.tolist() == [rounds] * 4
     assert found.steps == (0 if rounds < 0 else 4 * 3)

@@ -1,5 +1,7 @@
 """Small classifiers, queries and defenses that the tests of the defenses share."""
 
+import itertools
+
 import numpy as np
 
 from mindefense.defenses import DefenderClassifier, DefenMI, DefenMIConfig, MemGuard, MemGuardConfig
@@ -23,7 +25,7 @@ def toy_layers(classes, *, seed=0, widths=(32, 16), gain=1.5):
     units = [classes, *widths, 1]
     layers = [
         (np.float32(rng.normal(size=(i, o)) * gain * np.sqrt(2 / i)), np.float32(rng.normal(size=o) / 10))
-        for i, o in zip(units[:-1], units[1:], strict=True)
+        for i, o in itertools.pairwise(units)
     ]
     h = membership_logits(layers, np.sort(softmax(3 * rng.normal(size=(200, classes))), axis=1))
     layers[-1] = (layers[-1][0], np.float32(layers[-1][1] - np.median(h)))

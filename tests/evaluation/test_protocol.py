@@ -17,7 +17,7 @@ class Recorder(Attack):
     """Scores by the first feature and writes down who fitted and scored what through which door."""
 
     name = "recorder"
-    threshold_ = 0.5
+    threshold_ = 1.5
 
     def __init__(self, log, needs_fit=True):
         self.log = log
@@ -94,12 +94,12 @@ def test_metrics_are_those_of_the_scores_and_the_threshold():
     # Members 12, 13, 14 score 0, 1, 2 and the non-members 8 … 11 score -4 … -1; the defense turns the order round.
     is_member = np.arange(7) < 3
     expected = [
-        membership_metrics(np.array([0.0, 1, 2, -4, -3, -2, -1]), is_member, threshold=0.5),
-        membership_metrics(np.array([-24.0, -25, -26, -20, -21, -22, -23]), is_member, threshold=0.5),
+        membership_metrics(np.array([0.0, 1, 2, -4, -3, -2, -1]), is_member, threshold=1.5),
+        membership_metrics(np.array([-24.0, -25, -26, -20, -21, -22, -23]), is_member, threshold=1.5),
     ]
     assert [result.metrics for result in results] == expected
     assert [result.metrics.auc for result in results] == [1.0, 0.0]
-    assert results[0].metrics.recall == 2 / 3
+    assert results[0].metrics.recall == 1 / 3
 
 
 def test_without_a_defense_there_is_the_undefended_result_alone():
@@ -151,7 +151,7 @@ def test_unknown_threat_model(threat_model):
     assert log == []
 
 
-# ---------------------------------------------------------------------------------------------------------------- halves
+# --------------------------------------------------------------------------------------------------------------- halves
 
 
 @pytest.mark.parametrize("sizes", [(10, 10), (11, 6), (2, 3)])
@@ -180,7 +180,7 @@ def test_halves_are_seeded():
     assert [row - 100 for row in first[20:]] != first[:20]  # the two kinds are drawn independently
 
 
-# -------------------------------------------------------------------------------------------------------------- conclude
+# ------------------------------------------------------------------------------------------------------------- conclude
 
 
 def result(name, balanced, adversary="static", defended=True, *, triple=(0.5, 0.5, 0.5)):

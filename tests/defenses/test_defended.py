@@ -1,0 +1,241 @@
+"""`DefendedModel`: keyed noise, the same query the same answer, in both of its ways; and defenses from files."""
+
+import json
+
+import mindspore as ms
+import numpy as np
+import pytest
+import scipy.stats
+from toy_defenses import KINDS, l1, plain_logits, softmax, starts, toy_defense, toy_layers, toy_means
+
+from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoint
+from mindefense.defenses import DefendedModel, DefenMI, DefenMIConfig, MemGuard, MemGuardConfig, load_defense
+from mindefense.defenses.defended import keyed_laplace
+from mindefense.errors import CheckpointError, OutputError
+from mindefense.models import MLP
+from mindefense.target import forward
+
+KEY = b"a secret of the owner of the model"
+FEATURES = np.float32(np.random.default_rng(0).normal(size=(24, 6)))
+
+
+@pytest.fixture(scope="module")
+def net():
+    return MLP((6, 16, 3), seed=3)
+
+
+@pytest.fixture(scope="module", params=["defenmi", "memguard"])
+def defended(request, net):
+    # A small c3 for MemGuard: see test_construct.
+    c3 = {"c3_first": 1e-4, "threshold": 1e-3} if request.param == "memguard" else {}
+    return DefendedModel(net, toy_defense(request.param, "corrected", 3, max_iterations=100, **c3), key=KEY)
+
+
+@pytest.fixture(scope="module")
+def answered(defended):
+    """What the Cell says of all rows at once."""
+    return defended(ms.Tensor(FEATURES)).asnumpy()
+
+
+def test_answers_are_log_probabilities(defended, answered, net):
+    assert (answered.shape, answered.dtype) == ((24, 3), np.float32)
+    np.testing.assert_allclose(np.exp(np.float64(answered)).sum(axis=1), 1, atol=1e-5)
+    clean = forward(net, FEATURES)
+    np.testing.assert_array_equal(answered.argmax(axis=1), clean.argmax(axis=1))
+    assert (l1(np.exp(answered), softmax(clean)) > 1e-2).mean() > 0.5  # it does something
+
+
+def test_same_query_same_answer(defended, answered):
+    np.testing.assert_array_equal(defended(ms.Tensor(FEATURES)).asnumpy(), answered)
+
+
+def test_a_row_alone_gets_the_answer_it_gets_in_company(defended, answered):
+    alone = defended(ms.Tensor(FEATURES[9:10])).asnumpy()
+    np.testing.assert_allclose(np.exp(alone), np.exp(answered[9:10]), atol=1e-4)
+
+
+def test_both_ways_agree(defended, answered):
+    finished = []
+    responded = defended.respond(FEATURES, on_progress=finished.append)
+    assert (responded.shape, responded.dtype, sum(finished)) == ((24, 3), np.float32, 24)
+    assert (l1(np.exp(responded), np.exp(answered)) < 1e-3).mean() >= 0.9
+
+
+def test_predicts_within_a_mindspore_model(defended, answered):
+    predicted = ms.train.Model(defended).predict(ms.Tensor(FEATURES)).asnumpy()
+    np.testing.assert_allclose(np.exp(predicted), np.exp(answered), atol=1e-4)
+
+
+def test_answers_depend_on_the_key(defended, net):
+    def respond(key):
+        return DefendedModel(net, defended.defense, key=key).respond(FEATURES)
+
+    mine, again, other = respond(KEY), respond(KEY), respond(b"another")
+    np.testing.assert_array_equal(mine, again)
+    drawn, drawn_again = respond(None), respond(None)
+    if defended.defense.name == "memguard":  # no noise, hence nothing to key
+        np.testing.assert_array_equal(mine, other)
+        np.testing.assert_array_equal(mine, drawn)
+    else:
+        for one, two in ((mine, other), (mine, drawn), (drawn, drawn_again)):
+            assert (l1(np.exp(one), np.exp(two)) > 1e-3).mean() > 0.5
+
+
+def test_noise_is_on_the_input(net):
+    # What the driver gets is what the paper says: clean logits of x, start logits of x + Laplace(Δ/ε).
+    defense = toy_defense("defenmi", "corrected", 3, delta=3.0, epsilon=2.0, max_iterations=60)
+    noised = FEATURES + keyed_laplace(FEATURES, 1.5, KEY)
+    expected = defense.reshape(np.float32(softmax(forward(net, FEATURES))), forward(net, noised))
+    np.testing.assert_allclose(np.exp(DefendedModel(net, defense, key=KEY).respond(FEATURES)), expected, atol=1e-5)
+
+
+def test_respond_takes_float64_like_float32(defended):
+    np.testing.assert_array_equal(defended.respond(np.float64(FEATURES)), defended.respond(FEATURES))
+
+
+@pytest.mark.parametrize("scale", [1 / 3, 1.0, 20.0])
+def test_noise_is_laplace(scale):
+    rows = np.float32(np.random.default_rng(1).normal(size=(400, 50)))
+    noise = keyed_laplace(rows, scale, KEY)
+    assert (noise.shape, noise.dtype) == (rows.shape, np.float32)
+    assert scipy.stats.kstest(noise.ravel(), "laplace", args=(0, scale)).pvalue > 1e-3
+    assert scipy.stats.kstest(noise.ravel(), "laplace", args=(0, scale * 1.1)).pvalue < 1e-6
+    assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 0.03
+    assert abs(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]) < 0.03
+
+
+def test_noise_is_a_function_of_key_and_row():
+    rows = np.float32(np.random.default_rng(1).normal(size=(5, 40)))
+    noise = keyed_laplace(rows, 1.0, KEY)
+    np.testing.assert_array_equal(keyed_laplace(rows[::-1], 1.0, KEY), noise[::-1])
+    np.testing.assert_array_equal(keyed_laplace(np.float64(rows[2:3]), 1.0, KEY), noise[2:3])
+    np.testing.assert_array_equal(keyed_laplace(rows[[1, 1]], 1.0, KEY), noise[[1, 1]])
+    changed = rows.copy()
+    changed.view(np.int32)[:, 7] ^= 1  # the last bit of one feature
+    for other in (keyed_laplace(changed, 1.0, KEY), keyed_laplace(rows, 1.0, KEY[:-1])):
+        assert (other != noise).all()
+    np.testing.assert_allclose(keyed_laplace(rows, 2.0, KEY), 2 * noise, rtol=1e-6)
+
+
+def test_noise_keeps_the_shape_of_a_row():
+    images = np.zeros((2, 3, 4, 4), np.float32)
+    images[1] += 1
+    noise = keyed_laplace(images, 1.0, KEY)
+    assert noise.shape == images.shape
+    np.testing.assert_array_equal(noise.reshape(2, 48), keyed_laplace(images.reshape(2, 48), 1.0, KEY))
+
+
+@pytest.mark.parametrize(("name", "alignment"), KINDS)
+def test_files_hold_the_whole_defense(tmp_path, name, alignment):
+    changes = {"max_iterations": 40, "c2": 3.0} | ({"epsilon": 0.7} if name == "defenmi" else {})
+    defense = toy_defense(name, alignment, 3, **changes)
+    defense.save(tmp_path / "of" / "mine.ckpt")
+    loaded = load_defense(tmp_path / "of" / "mine.ckpt")
+    assert type(loaded) is type(defense)
+    assert loaded.config == defense.config
+    assert loaded.noise_scale == defense.noise_scale
+    for key, array in parameters_of(defense).items():
+        np.testing.assert_array_equal(parameters_of(loaded)[key], array)
+    np.testing.assert_array_equal(loaded.class_means.asnumpy(), defense.class_means.asnumpy())
+    logits = plain_logits(30, 3)
+    query = np.float32(softmax(logits)), starts(name, logits)
+    np.testing.assert_array_equal(loaded.reshape(*query), defense.reshape(*query))
+    described = json.loads((tmp_path / "of" / "mine.json").read_text(encoding="utf-8"))
+    assert (described["kind"], described["defense"]) == ("defense", name)
+    assert described["config"]["alignment"] == alignment
+    assert sorted(path.name for path in (tmp_path / "of").iterdir()) == ["mine.ckpt", "mine.json"]
+
+
+def test_classifier_comes_back_as_it_went_in():
+    defense = toy_defense("memguard", "corrected", 3)
+    for pair, wanted in zip(defense.classifier().weights(), toy_layers(3), strict=True):
+        for array, other in zip(pair, wanted, strict=True):
+            np.testing.assert_array_equal(array, other)
+    assert defense.class_mean_probs is None
+    np.testing.assert_array_equal(toy_defense("defenmi", "corrected", 3).class_mean_probs, toy_means(3))
+
+
+def test_configs_are_defaults_where_none_is_given():
+    classifier = toy_defense("memguard", "corrected", 3).classifier()
+    assert MemGuard(classifier).config == MemGuardConfig()
+    assert DefenMI(classifier, toy_means(3)).config == DefenMIConfig()
+
+
+def missing(path, defense):
+    pass
+
+
+def truncated(path, defense):
+    defense.save(path)
+    content = path.read_bytes()
+    path.unlink()  # MindSpore makes checkpoints read-only
+    path.write_bytes(content[: len(content) // 2])
+
+
+def empty(path, defense):
+    path.write_bytes(b"")
+
+
+def of_a_network(path, defense):
+    save_checkpoint(path, parameters_of(MLP((6, 3))), {"kind": "target"})
+
+
+def of_another_program(path, defense):
+    ms.save_checkpoint(MLP((6, 3)), str(path))
+
+
+def of_an_unknown_defense(path, defense):
+    defense.save(path)
+    held = load_checkpoint(path)
+    save_checkpoint(path, held.parameters, {**held.description, "defense": "top-k"})
+
+
+def without(name):
+    def write(path, defense):
+        defense.save(path)
+        held = load_checkpoint(path)
+        save_checkpoint(path, {k: v for k, v in held.parameters.items() if k != name}, held.description)
+
+    return write
+
+
+def with_config(**changes):
+    def write(path, defense):
+        defense.save(path)
+        held = load_checkpoint(path)
+        config = {**held.description["config"], **changes}
+        save_checkpoint(path, held.parameters, {**held.description, "config": config})
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        pytest.param(missing, "no checkpoint at .*mine.ckpt", id="missing"),
+        pytest.param(truncated, "mine.ckpt cannot be read: .*truncated", id="truncated"),
+        pytest.param(empty, "mine.ckpt cannot be read: ", id="empty"),
+        pytest.param(of_a_network, "mine.ckpt: expected a defense .* got target", id="network"),
+        pytest.param(of_another_program, "mine.ckpt: expected a defense .* got another program's", id="other program"),
+        pytest.param(of_an_unknown_defense, "mine.ckpt: expected a defense", id="unknown"),
+        pytest.param(without("class_mean_probs"), "mine.ckpt does not hold a whole defense", id="no means"),
+        pytest.param(without("classifier.1.W"), "mine.ckpt does not hold a whole defense", id="no weights"),
+        pytest.param(with_config(colour="red"), "mine.ckpt does not hold a whole defense", id="unknown setting"),
+        pytest.param(with_config(alignment="askew"), "mine.ckpt", id="bad setting"),
+        pytest.param(without("classifier.2.b"), "mine.ckpt", id="a layer less"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, capfd, write, words):
+    path = tmp_path / "mine.ckpt"
+    write(path, toy_defense("defenmi", "corrected", 3))
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_defense(path)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"cannot write .*mine.ckpt: "):
+        toy_defense("memguard", "corrected", 3).save(tmp_path / "file" / "mine.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

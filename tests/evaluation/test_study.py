@@ -1,0 +1,544 @@
+"""A whole study as a smoke test: its files, its stages one by one, and what it says when one is missing."""
+
+import csv
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mindefense import cli
+from mindefense.attacks import METHODS, MindArmourAttack, NeuralAttack
+from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoint
+from mindefense.data import make_location_like
+from mindefense.defenses import load_defense
+from mindefense.errors import CheckpointError, InputError, OutputError
+from mindefense.evaluation import Study, StudyConfig
+from mindefense.evaluation import study as study_module
+from mindefense.metrics import membership_metrics
+from mindefense.models import MLP
+from mindefense.target import Target
+from mindefense.training import PUBLISHED_ATTACK, PUBLISHED_DEFENDER, PUBLISHED_TARGET
+from mindefense.types import AttackResult
+
+CHECKPOINTS = ("target", "shadow", "defender", "defense")
+SMOKE = StudyConfig(smoke=True)
+
+
+def held_in(folder):
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def arrays(folder):
+    with np.load(folder / "defended.npz") as held:
+        return dict(held)
+
+
+def copy(source, target, *names):
+    """Copies files of a study."""
+    target.mkdir(exist_ok=True)
+    for name in names:
+        shutil.copy(source / name, target / name)
+    return target
+
+
+def answers(folder, role, indices):
+    """Confidence vectors of a trained network, computed here."""
+    x = Study(None, folder).data.features[indices].astype(np.float64)
+    parameters = load_checkpoint(folder / f"{role}.ckpt").parameters
+    for layer in range(5):
+        x = x @ parameters[f"layers.{layer}.weight"].T + parameters[f"layers.{layer}.bias"]
+        x = np.maximum(x, 0) if layer < 4 else x
+    return np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def study(staged, tmp_path):
+    """A copy of the study that may be changed."""
+    return copy(staged, tmp_path / "out", *(path.name for path in staged.iterdir()))
+
+
+# ------------------------------------------------------------------------------------------------------------ its files
+
+
+def test_files_are_there_and_nothing_partial(staged):
+    assert sorted(path.name for path in staged.iterdir()) == sorted(
+        [
+            "study.json",
+            "defended.npz",
+            "results.json",
+            "attacks.csv",
+            *(f"{name}.{end}" for name in CHECKPOINTS for end in ("ckpt", "json")),
+        ]
+    )
+
+
+def test_study_json_holds_the_configuration(staged):
+    assert json.loads((staged / "study.json").read_text(encoding="utf-8")) == dataclasses.asdict(SMOKE)
+    assert Study(None, staged).config == SMOKE
+
+
+def test_checkpoints_say_what_they_are(staged):
+    for name in CHECKPOINTS:
+        description = load_checkpoint(staged / f"{name}.ckpt").description
+        assert description["kind"] == name
+        assert description["data"]["synthetic"] is True
+        assert description == json.loads((staged / f"{name}.json").read_text(encoding="utf-8"))
+    target, shadow = (load_checkpoint(staged / f"{name}.ckpt") for name in ("target", "shadow"))
+    assert target.description["rows"] != shadow.description["rows"]
+    assert (target.parameters["layers.0.weight"] != shadow.parameters["layers.0.weight"]).any()
+
+
+def test_defended_vectors_belong_to_the_rows_of_the_split(staged):
+    held, opened = arrays(staged), Study(None, staged)
+    data, split = opened.data, opened.split
+    members, non_members = split.eval_members, split.eval_non_members
+    assert (len(members), len(non_members)) == (200, 200)
+    np.testing.assert_array_equal(held["indices"], np.concatenate((members, non_members)))
+    np.testing.assert_array_equal(held["is_member"], np.isin(held["indices"], split.target_members))
+    np.testing.assert_array_equal(held["labels"], data.labels[held["indices"]])
+    assert held["synthetic"]
+
+
+def test_defended_vectors_are_confidence_vectors_of_the_same_class(staged):
+    held = arrays(staged)
+    for name in ("clean_probs", "defended_probs"):
+        assert held[name].shape == (400, 30)
+        assert held[name].min() >= 0
+        np.testing.assert_allclose(held[name].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(held["clean_probs"].argmax(axis=1), held["defended_probs"].argmax(axis=1))
+    assert np.median(np.abs(held["clean_probs"] - held["defended_probs"]).sum(axis=1)) > 1e-3
+
+
+def test_clean_vectors_are_the_targets_answers(staged):
+    held = arrays(staged)
+    np.testing.assert_allclose(held["clean_probs"], answers(staged, "target", held["indices"]), atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------------- its results
+
+
+def test_results_are_about_these_files(staged):
+    results, held, opened = held_in(staged), arrays(staged), Study(None, staged)
+    clean, defended, is_member = held["clean_probs"], held["defended_probs"], held["is_member"]
+    right = clean.argmax(axis=1) == held["labels"]
+    assert results["target"]["member_accuracy"] == pytest.approx(right[is_member].mean())
+    assert results["target"]["non_member_accuracy"] == pytest.approx(right[~is_member].mean())
+    assert results["target"]["queries"] == results["defense"]["queries"] == 400
+    moved = np.abs(clean.astype(np.float64) - defended).sum(axis=1)
+    assert results["defense"]["mean_l1"] == pytest.approx(moved.mean(), abs=1e-6)
+    assert results["defense"]["label_changes"] == 0
+    assert (results["defense"]["name"], results["defense"]["alignment"]) == ("defenmi", "corrected")
+    assert results["settings"]["order"] == "synthetic"
+    assert (results["dataset"], results["synthetic"], results["smoke"]) == ("location-like", True, True)
+    gap = next(attack for attack in results["attacks"] if attack["name"] == "gap")
+    assert gap["recall"] == pytest.approx(right[is_member].mean())
+
+    def accuracy(role, indices):
+        said = answers(staged, role, indices).argmax(axis=1)
+        return pytest.approx((said == opened.data.labels[indices]).mean())
+
+    split = opened.split
+    assert results["target"]["test_accuracy"] == accuracy("target", split.target_non_members)
+    assert results["shadow"]["member_accuracy"] == accuracy("shadow", split.attacker_members)
+    assert results["shadow"]["non_member_accuracy"] == accuracy("shadow", split.attacker_non_members)
+
+
+def test_every_attacker_is_there_in_every_state(staged):
+    results = held_in(staged)
+    learning = {"max-confidence", "entropy", *(f"mindarmour-{method}" for method in ("lr", "knn", "mlp", "rf")), "nn"}
+    expected = {("gap", "static", False), ("gap", "static", True)}
+    expected |= {(name, *state) for name in learning for state in (("static", False), ("static", True))}
+    expected |= {(name, "adaptive", True) for name in learning}
+    found = [(attack["name"], attack["adversary"], attack["defended"]) for attack in results["attacks"]]
+    assert set(found) == expected
+    assert len(found) == len(expected)
+    models = {attack["name"]: attack["threat_model"] for attack in results["attacks"]}
+    assert (models.pop("gap"), models.pop("nn")) == ("none", "shadow")
+    assert set(models.values()) == {"auditor"}
+    # An auditor is judged on the half that it is not fitted on, the others on all rows.
+    sizes = {attack["name"]: (attack["n_members"], attack["n_non_members"]) for attack in results["attacks"]}
+    assert sizes.pop("gap") == sizes.pop("nn") == (200, 200)
+    assert set(sizes.values()) == {(100, 100)}
+
+
+def test_verdict_and_budgets_agree_with_the_attacks(staged):
+    results = held_in(staged)
+    for state, defended in (("undefended", False), ("defended", True)):
+        attacks = [attack for attack in results["attacks"] if attack["defended"] == defended]
+        verdict = results["verdict"][state]
+        assert verdict["strongest_balanced_accuracy"] == max(attack["balanced_accuracy"] for attack in attacks)
+        assert verdict["gap_accuracy"] == next(a["balanced_accuracy"] for a in attacks if a["name"] == "gap")
+    nn = {a["defended"]: a["accuracy"] for a in results["attacks"] if (a["name"], a["adversary"]) == ("nn", "static")}
+    budgets = {point["budget"]: point["accuracy"] for point in results["budgets"]}
+    assert list(budgets) == [1.0, 0.7, 0.5, 0.3, 0.1, 0.0]
+    assert budgets[0.0] == pytest.approx(nn[False])
+
+
+def test_budget_table_is_about_the_static_neural_attacker(staged, monkeypatch):
+    class Known(NeuralAttack):
+        """Decides by the largest confidence, which the defense moves across the bound for some rows."""
+
+        def member_probability(self, probs):
+            return np.float64(probs.max(axis=1) > 0.0425)
+
+    told = {}
+
+    def record(clean, defended, **more):
+        told.update(more, clean=clean, defended=defended)
+        return ()
+
+    monkeypatch.setattr(study_module, "budget_table", record)
+    opened, held = Study(None, staged), arrays(staged)
+    metrics = membership_metrics([1.0, 0.0], [True, False], threshold=0.5)
+    results = [AttackResult("gap", "none", "static", defended, metrics) for defended in (False, True)]
+    opened._report(results, Known())
+    g = load_defense(staged / "defense.ckpt").classifier().member_probability
+    for state in ("clean", "defended"):
+        probs = held[f"{state}_probs"]
+        np.testing.assert_array_equal(told[state], probs)
+        np.testing.assert_array_equal(told[f"correct_{state}"], (probs.max(axis=1) > 0.0425) == held["is_member"])
+        np.testing.assert_array_equal(told[f"g_{state}"], g(probs))
+    assert (told["correct_clean"] != told["correct_defended"]).any()
+    assert (told["g_clean"] != told["g_defended"]).any()
+
+
+def test_csv_has_the_numbers_of_the_json(staged):
+    with (staged / "attacks.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    attacks = held_in(staged)["attacks"]
+    assert [(row["name"], row["adversary"], float(row["auc"])) for row in rows] == [
+        (attack["name"], attack["adversary"], attack["auc"]) for attack in attacks
+    ]
+
+
+def test_stages_one_by_one_give_what_one_run_gives(staged, at_once):
+    one, other = held_in(staged), held_in(at_once)
+    assert set(one.pop("timings")) < set(other.pop("timings"))
+    assert one == other
+    for name, array in arrays(staged).items():
+        np.testing.assert_array_equal(array, arrays(at_once)[name])
+    for name in CHECKPOINTS:
+        first, second = (load_checkpoint(folder / f"{name}.ckpt") for folder in (staged, at_once))
+        assert first.description == second.description
+        assert first.parameters.keys() == second.parameters.keys()
+        for key, array in first.parameters.items():
+            np.testing.assert_array_equal(array, second.parameters[key])
+
+
+# -------------------------------------------------------------------------------------------------------- other studies
+
+
+def test_without_a_defense_and_resumed(staged, tmp_path, capsys, on_the_cpu):
+    """Trained networks are taken up again; what the defense would have needed is not."""
+    out = copy(staged, tmp_path / "out", "target.ckpt", "shadow.ckpt")
+    before = (out / "target.ckpt").stat().st_mtime_ns
+    assert cli.main(["run", "--smoke", "--defense", "none", "--resume", "--out", str(out)]) == 0
+    assert (out / "target.ckpt").stat().st_mtime_ns == before
+    text = capsys.readouterr().out
+    assert "undefended" in text
+    assert "adapts" not in text
+    results, defended = held_in(out), held_in(staged)
+    assert results["defense"] is None
+    assert results["verdict"]["defended"] is None
+    assert results["budgets"] == []
+    assert results["target"] == defended["target"]
+    assert results["shadow"] == defended["shadow"]
+    assert results["attacks"] == [attack for attack in defended["attacks"] if not attack["defended"]]
+    assert not (out / "defended.npz").exists()
+
+
+def test_memguard(staged, tmp_path):
+    out = copy(staged, tmp_path / "out", "target.ckpt", "defender.ckpt")
+    Study(dataclasses.replace(SMOKE, defense="memguard"), out).defend()
+    held, other = arrays(out), arrays(staged)
+    np.testing.assert_array_equal(held["clean_probs"], other["clean_probs"])
+    np.testing.assert_array_equal(held["defended_probs"].argmax(axis=1), held["clean_probs"].argmax(axis=1))
+    assert (held["defended_probs"] != other["defended_probs"]).any()
+    described = load_checkpoint(out / "defense.ckpt").description
+    assert (described["defense"], described["config"]["alignment"]) == ("memguard", "corrected")
+
+
+def test_published_alignment(staged, tmp_path):
+    out = copy(staged, tmp_path / "out", "target.ckpt", "defender.ckpt")
+    opened = Study(dataclasses.replace(SMOKE, alignment="published"), out)
+    opened.defend()
+    held, corrected = load_checkpoint(out / "defense.ckpt"), load_checkpoint(staged / "defense.ckpt")
+    assert held.description["config"]["alignment"] == "published"
+    # The published program takes the class means from the very rows it defends: here those of the evaluation.
+    check_means(held.parameters["class_mean_probs"], arrays(out)["clean_probs"])
+    assert (held.parameters["class_mean_probs"] != corrected.parameters["class_mean_probs"]).any()
+    assert (arrays(out)["defended_probs"] != arrays(staged)["defended_probs"]).any()
+
+
+def test_corrected_class_means_come_from_the_defenders_rows(staged):
+    split = Study(None, staged).split
+    rows = np.concatenate((split.defender_members, split.defender_non_members))
+    check_means(
+        load_checkpoint(staged / "defense.ckpt").parameters["class_mean_probs"], answers(staged, "target", rows)
+    )
+
+
+def check_means(means, probs):
+    """Row k is the softmax of the mean logits, up to a constant the logarithms, of the rows predicted as k."""
+    predicted = probs.argmax(axis=1)
+    for label in np.unique(predicted):
+        powers = np.exp(np.log(probs[predicted == label]).mean(axis=0))
+        np.testing.assert_allclose(means[label], powers / powers.sum(), atol=1e-6)
+
+
+def test_target_from_a_checkpoint(staged, tmp_path, capsys, on_the_cpu):
+    out, given = tmp_path / "out", staged / "target.ckpt"
+    assert cli.main(["train", "--smoke", "--pre_trained", str(given), "--out", str(out)]) == 0
+    assert "wrote" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["study.json", "target.ckpt", "target.json"]
+    held, original = (load_checkpoint(folder / "target.ckpt") for folder in (out, staged))
+    for name, array in original.parameters.items():
+        np.testing.assert_array_equal(held.parameters[name], array)
+    assert held.description["rows"] == original.description["rows"]
+    Study(None, out).rows("target")
+
+
+def test_target_of_another_program_is_taken_at_the_users_word(tmp_path):
+    net = MLP((446, 1024, 512, 256, 128, 30), seed=5)
+    save_checkpoint(tmp_path / "mine.ckpt", parameters_of(net), {})
+    opened = Study(SMOKE, tmp_path / "out")
+    opened.adopt_target(tmp_path / "mine.ckpt")
+    held = load_checkpoint(tmp_path / "out" / "target.ckpt")
+    assert (held.description["kind"], held.description["origin"]) == ("target", "mine.ckpt")
+    np.testing.assert_array_equal(held.parameters["layers.4.weight"], parameters_of(net)["layers.4.weight"])
+
+
+def test_target_of_another_seed_is_refused(staged, tmp_path):
+    with pytest.raises(CheckpointError, match=r"its data and rows differ.*data, split and seed"):
+        Study(dataclasses.replace(SMOKE, seed=1), tmp_path / "out").adopt_target(staged / "target.ckpt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_target_of_other_data_is_refused(staged, tmp_path):
+    held = load_checkpoint(staged / "target.ckpt")
+    described = {**held.description, "data": {"name": "location", "synthetic": False, "sha256": "0" * 64}}
+    save_checkpoint(tmp_path / "other.ckpt", held.parameters, described)
+    with pytest.raises(CheckpointError):
+        Study(SMOKE, tmp_path / "out").adopt_target(tmp_path / "other.ckpt")
+
+
+# ------------------------------------------------------------------------------------ who is trained and fitted on what
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_networks_are_trained_on_their_rows_the_published_way(smoke, tmp_path, monkeypatch):
+    trained = []
+
+    def record(net, features, labels, config, *, checkpoint, resume, description, on_epoch):
+        trained.append((net, features, labels, config, checkpoint.name, resume, description["kind"]))
+
+    monkeypatch.setattr(study_module, "train_classifier", record)
+    opened = Study(StudyConfig(seed=5, smoke=smoke), tmp_path)
+    opened.train_target()
+    opened.train_shadow(resume=True)
+    split, scale = opened.split, 0.2 if smoke else 1
+    for (net, features, labels, config, name, resume, kind), (role, rows, seed) in zip(
+        trained, [("target", split.target_members, 5), ("shadow", split.attacker_members, 6)], strict=True
+    ):
+        assert net.widths == (446, 1024, 512, 256, 128, 30)
+        np.testing.assert_array_equal(features, opened.data.features[rows])
+        np.testing.assert_array_equal(labels, opened.data.labels[rows])
+        assert config == dataclasses.replace(PUBLISHED_TARGET, seed=seed, epochs=8 if smoke else 200)
+        assert (name, kind, resume) == (f"{role}.ckpt", role, role == "shadow")
+        assert len(rows) == {"target": 1000, "shadow": 500}[role] * scale
+    weights = [net.weights()[0][0] for net, *_ in trained]
+    assert (weights[0] != weights[1]).any()
+
+
+def test_defenders_classifier_is_trained_on_the_targets_answers(staged, tmp_path, monkeypatch):
+    told = {}
+    out = copy(staged, tmp_path / "out", "study.json", "target.ckpt")
+    monkeypatch.setattr(
+        study_module, "fit_defender", lambda probs, is_member, **more: told.update(more, probs=probs, flags=is_member)
+    )
+    opened = Study(None, out)
+    opened.train_defender(resume=True)
+    split = opened.split
+    rows = np.concatenate((split.defender_members, split.defender_non_members))
+    np.testing.assert_allclose(told["probs"], answers(staged, "target", rows), atol=1e-5)
+    np.testing.assert_array_equal(told["flags"], np.isin(rows, split.target_members))
+    assert told["config"] == dataclasses.replace(PUBLISHED_DEFENDER, seed=2, epochs=8)
+    assert (told["checkpoint"], told["resume"]) == (out / "defender.ckpt", True)
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_attackers_get_what_their_threat_model_allows(smoke, tmp_path, monkeypatch):
+    asked = []
+
+    def record(make, **arguments):
+        attack = make()
+        asked.append((attack, arguments))
+        metrics = membership_metrics([1.0, 0.0], [True, False], threshold=0.5)
+        return [AttackResult(attack.name, arguments["threat_model"], "static", False, metrics)], {"static": attack}
+
+    nets = {role: MLP((446, 1024, 512, 256, 128, 30), seed=seed) for seed, role in enumerate(("target", "shadow"))}
+    monkeypatch.setattr(study_module, "evaluate_attack", record)
+    monkeypatch.setattr(Study, "_net", lambda self, role: nets[role])
+    opened = Study(StudyConfig(defense="none", seed=5, smoke=smoke), tmp_path)
+    opened.evaluate()
+
+    everyone, known = opened.rows("eval"), opened.rows("attacker")
+    fit, judged = everyone.halves(5)
+    some = opened.data.features[:3]
+    answer = {role: Target.from_cell(net).query(some) for role, net in nets.items()}
+
+    def indices(rows):
+        return rows.members.indices.tolist(), rows.non_members.indices.tolist()
+
+    assert [attack.name for attack, _ in asked] == [
+        "gap", "max-confidence", "entropy", "mindarmour-lr", "mindarmour-knn", "mindarmour-mlp", "mindarmour-rf", "nn"
+    ]  # fmt: skip
+    for attack, given in asked:
+        np.testing.assert_allclose(given["target"].clean.query(some), answer["target"], atol=1e-5)
+        if attack.name == "nn":
+            assert given["threat_model"] == "shadow"
+            np.testing.assert_allclose(given["fit_on"].clean.query(some), answer["shadow"], atol=1e-5)
+            assert indices(given["fit_rows"]) == indices(known)
+            assert indices(given["eval_rows"]) == indices(everyone)
+            assert attack.config == dataclasses.replace(PUBLISHED_ATTACK, seed=8, epochs=8 if smoke else 400)
+            continue
+        assert given["fit_on"] is given["target"]
+        if attack.name == "gap":
+            assert given["threat_model"] == "none"
+            assert indices(given["eval_rows"]) == indices(everyone)
+            continue
+        assert given["threat_model"] == "auditor"
+        assert indices(given["fit_rows"]) == indices(fit)
+        assert indices(given["eval_rows"]) == indices(judged)
+        if isinstance(attack, MindArmourAttack):
+            assert attack.seed == 5
+            whole = METHODS[attack.method]
+            assert attack.grid == ({name: values[:1] for name, values in whole.items()} if smoke else whole)
+
+
+# ------------------------------------------------------------------------------------------------------ what is missing
+
+# The files that are there → the stage → the command that must be named.
+MISSING = [
+    ([], "train-defender", "train"),
+    ([], "defend", "train-defender"),
+    ([], "evaluate", "defend"),
+    (["target"], "defend", "train-defender"),
+    (["target", "shadow", "defender"], "evaluate", "defend"),
+    (["defender"], "defend", "train"),
+    (["target", "defender", "defense"], "evaluate", "train-shadow"),
+]
+
+
+@pytest.mark.parametrize(("there", "stage", "command"), MISSING)
+def test_missing_predecessor_names_the_command(there, stage, command, staged, tmp_path, capfd, on_the_cpu):
+    out = copy(staged, tmp_path / "out", "study.json", *(f"{name}.ckpt" for name in there))
+    before = sorted(path.name for path in out.iterdir())
+    assert cli.main([stage, "--out", str(out)]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert f"no {dict(TRAINED)[command]} in {out}; run `mindefense {command} --out {out}`" in err
+    assert sorted(path.name for path in out.iterdir()) == before
+
+
+TRAINED = [
+    ("train", "target.ckpt"),
+    ("train-defender", "defender.ckpt"),
+    ("train-shadow", "shadow.ckpt"),
+    ("defend", "defense.ckpt"),
+]
+
+
+def test_without_a_defense_a_missing_shadow_is_named_too(staged, tmp_path):
+    out = copy(staged, tmp_path / "out", "target.ckpt")
+    with pytest.raises(CheckpointError, match=r"no shadow\.ckpt.*mindefense train-shadow"):
+        Study(dataclasses.replace(SMOKE, defense="none"), out).evaluate()
+
+
+def test_nothing_to_defend_with(staged, tmp_path):
+    out = copy(staged, tmp_path / "out", "target.ckpt", "defender.ckpt")
+    with pytest.raises(InputError, match="defenmi or memguard"):
+        Study(dataclasses.replace(SMOKE, defense="none"), out).defend()
+    assert sorted(path.name for path in out.iterdir()) == ["defender.ckpt", "target.ckpt"]
+
+
+def test_no_study_in_the_folder(tmp_path):
+    with pytest.raises(InputError, match=f"no study in {tmp_path}; run `mindefense train --out {tmp_path}`"):
+        Study(None, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["target", "shadow", "defender", "defense"])
+def test_file_of_another_kind_is_refused(name, study):
+    other = "shadow" if name == "target" else "target"
+    shutil.copy(study / f"{other}.ckpt", study / f"{name}.part")
+    (study / f"{name}.part").replace(study / f"{name}.ckpt")
+    opened = Study(None, study)
+    with pytest.raises(CheckpointError, match=f"{name}.ckpt.*of a {other}"):
+        opened.evaluate() if name != "defender" else opened.defend()
+
+
+@pytest.mark.parametrize(
+    ("change", "stage", "word"),
+    [
+        ({"seed": 1}, "evaluate", "belongs to another study.*data"),
+        ({"smoke": False}, "evaluate", "belongs to another study.*rows"),
+        ({"defense": "memguard"}, "evaluate", "expected memguard .*got defenmi"),
+        ({"alignment": "published"}, "evaluate", "published.*got defenmi .corrected"),
+    ],
+)
+def test_files_of_another_study_are_refused(change, stage, word, study):
+    opened = Study(dataclasses.replace(SMOKE, **change), study)
+    with pytest.raises(CheckpointError, match=word) as caught:
+        getattr(opened, stage)()
+    assert "mindefense" in str(caught.value)
+
+
+def test_a_shadow_of_another_seed_is_refused(study, monkeypatch):
+    """On data with a published order, `train --seed 1` leaves an older shadow that looks like this study's."""
+    monkeypatch.setattr(study_module, "make_location_like", lambda seed: make_location_like(0))
+    with pytest.raises(CheckpointError, match=r"shadow\.ckpt"):
+        Study(dataclasses.replace(SMOKE, seed=1, defense="none"), study)._net("shadow")
+
+
+def test_the_shadow_may_be_trained_last(study, monkeypatch):
+    def reached(make, **_):
+        raise InterruptedError("the attacks")
+
+    monkeypatch.setattr(study_module, "evaluate_attack", reached)
+    (study / "shadow.ckpt").rename(study / "later.ckpt")
+    opened = Study(None, study)
+    opened.defend()
+    (study / "later.ckpt").rename(study / "shadow.ckpt")
+    with pytest.raises(InterruptedError):
+        opened.evaluate()
+
+
+def test_resuming_with_other_settings_is_refused(study):
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        Study(dataclasses.replace(SMOKE, seed=1), study).train_target(resume=True)
+
+
+def test_unwritable_folder_shows_before_the_training(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="choose a writable folder"):
+        Study(SMOKE, tmp_path / "file" / "below").train_target()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"dataset": "mnist", "data_path": "x"}, "synthetic or location"),
+        ({"defense": "dp"}, "none or defenmi or memguard"),
+        ({"alignment": "other"}, "corrected or published"),
+        ({"data_path": "x"}, "none with the synthetic one"),
+        ({"dataset": "location"}, "a path with a named data set"),
+        ({"seed": -1}, "from 0 to"),
+    ],
+)
+def test_configuration_is_checked(wrong, word):
+    with pytest.raises(InputError, match=word):
+        StudyConfig(**wrong)

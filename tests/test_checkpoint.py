@@ -1,0 +1,208 @@
+"""Checkpoints come back as they were, say what they are, and are whole or not there."""
+
+import json
+import os
+import subprocess
+import sys
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of, save_checkpoint
+from mindefense.errors import CheckpointError, InputError, OutputError
+from mindefense.models import MLP
+
+DESCRIPTION = {"kind": "target", "architecture": {"name": "mlp", "widths": [4, 3, 2]}, "note": "é", "none": None}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def same(one, other):
+    assert list(one) == list(other)
+    for name, array in one.items():
+        assert array.dtype == other[name].dtype
+        np.testing.assert_array_equal(array, other[name])
+
+
+@pytest.fixture
+def net():
+    return MLP((4, 3, 2), seed=1)
+
+
+def test_round_trip(tmp_path, net):
+    path = tmp_path / "runs" / "a.ckpt"
+    parameters = {**parameters_of(net), "steps": np.arange(3), "turned": np.float64([[1, 2], [3, 4]]).T}
+    save_checkpoint(path, parameters, DESCRIPTION)
+    held = load_checkpoint(str(path))
+    assert held.path == path
+    assert held.description == DESCRIPTION
+    same(held.parameters, parameters)
+    assert json.loads((tmp_path / "runs" / "a.json").read_text(encoding="utf-8")) == DESCRIPTION
+    assert names(tmp_path / "runs") == ["a.ckpt", "a.json"]
+
+
+def test_written_again(tmp_path, net):
+    path = tmp_path / "a.ckpt"
+    for seed in (1, 2):
+        save_checkpoint(path, parameters_of(MLP((4, 3, 2), seed=seed)), {"seed": seed})
+    assert load_checkpoint(path).description == {"seed": 2}
+    same(load_checkpoint(path).parameters, parameters_of(MLP((4, 3, 2), seed=2)))
+    assert names(tmp_path) == ["a.ckpt", "a.json"]
+
+
+def test_of_another_program(tmp_path, net):
+    ms.save_checkpoint(net, str(tmp_path / "a.ckpt"), append_dict={"epoch": 3, "name": "theirs"})
+    held = load_checkpoint(tmp_path / "a.ckpt")
+    assert held.description == {}
+    for name, array in parameters_of(net).items():
+        np.testing.assert_array_equal(held.parameters[name], array)
+
+
+def test_into_a_network(tmp_path, net):
+    ms.save_checkpoint(net, str(tmp_path / "a.ckpt"))
+    other = MLP((4, 3, 2), seed=2)
+    load_into(other, load_checkpoint(tmp_path / "a.ckpt"))
+    same(parameters_of(other), parameters_of(net))
+
+
+def test_into_a_network_of_another_dtype(tmp_path, net):
+    load_into(net, Checkpoint(tmp_path, {k: v.astype(np.float64) * 2 for k, v in parameters_of(net).items()}, {}))
+    same(parameters_of(net), {k: v * 2 for k, v in parameters_of(MLP((4, 3, 2), seed=1)).items()})
+
+
+def changed(**arrays):
+    """The parameters of `net`, with these in place of those of the same name; None leaves one out."""
+    held = parameters_of(MLP((4, 3, 2), seed=2))
+    return {k: v for k, v in (held | {k.replace("__", "."): v for k, v in arrays.items()}).items() if v is not None}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (changed(layers__0__bias=None), r"\(missing: layers.0.bias\)"),
+        (changed(theirs=np.zeros(1)), r"\(unexpected: theirs\)"),
+        (changed(layers__0__bias=np.zeros(5)), r"\(mis-shaped: layers.0.bias \(5,\) instead of \(3,\)\)"),
+        (
+            changed(layers__1__bias=None, theirs=np.zeros(1), layers__0__bias=np.zeros((3, 1))),
+            r"\(missing: layers.1.bias; unexpected: theirs; mis-shaped: layers.0.bias \(3, 1\) instead of \(3,\)\)",
+        ),
+        ({f"n{k}": np.zeros(1) for k in range(9)}, r"unexpected: n0, n1, n2, n3 and 5 more\)"),
+    ],
+)
+def test_into_the_wrong_network(tmp_path, net, parameters, words):
+    before = {name: array.copy() for name, array in parameters_of(net).items()}
+    with pytest.raises(CheckpointError, match=f"a.ckpt does not fit this network .*{words}; the file's") as caught:
+        load_into(net, Checkpoint(tmp_path / "a.ckpt", parameters, {"architecture": {"widths": [9, 9]}}))
+    assert "[9, 9]" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    same(parameters_of(net), before)
+
+
+def test_kinds():
+    Checkpoint(None, {}, {"kind": "target"}).expect("target")
+    Checkpoint(None, {}, {}).expect("target")  # files of other programs do not say
+    with pytest.raises(CheckpointError, match=r"^a.ckpt: expected a checkpoint of a target, got one of a defense$"):
+        Checkpoint("a.ckpt", {}, {"kind": "defense"}).expect("target")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 0.1, 0.5, 0.9, -1])
+def test_truncated(tmp_path, capfd, net, kept):
+    save_checkpoint(tmp_path / "a.ckpt", parameters_of(net), DESCRIPTION)
+    content = (tmp_path / "a.ckpt").read_bytes()
+    (tmp_path / "b.ckpt").write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    refused(tmp_path / "b.ckpt", capfd)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n" * 9, bytes(range(256))])
+def test_no_checkpoint(tmp_path, capfd, content):
+    (tmp_path / "b.ckpt").write_bytes(content)
+    refused(tmp_path / "b.ckpt", capfd)
+
+
+def refused(path, capfd):
+    with pytest.raises(
+        CheckpointError, match=f"^{path} cannot be read: expected a MindSpore .ckpt file, got .+"
+    ) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_missing(tmp_path):
+    for path in (tmp_path / "a.ckpt", tmp_path):
+        with pytest.raises(CheckpointError, match=f"^no checkpoint at {path}; check the path"):
+            load_checkpoint(path)
+
+
+def test_damaged_description(tmp_path, net):
+    ms.save_checkpoint(net, str(tmp_path / "a.ckpt"), append_dict={"mindefense": "{no json"})
+    with pytest.raises(CheckpointError, match=r"a.ckpt: its description is damaged"):
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_description_without_nan(tmp_path, net, number):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save_checkpoint(tmp_path / "a.ckpt", parameters_of(net), {"loss": number})
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, net):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"cannot write .*a.ckpt: ") as caught:
+        save_checkpoint(tmp_path / "file" / "a.ckpt", parameters_of(net), {})
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["file"]
+
+
+def test_the_old_survives_a_failing_rename(tmp_path, net, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "a.ckpt"
+    save_checkpoint(path, parameters_of(net), {"seed": 1})
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match=r"cannot write .*a.ckpt: No space left on device; choose"):
+        save_checkpoint(path, parameters_of(MLP((4, 3, 2), seed=2)), {"seed": 2})
+    assert names(tmp_path) == ["a.ckpt", "a.json"]
+    assert load_checkpoint(path).description == {"seed": 1}
+    same(load_checkpoint(path).parameters, parameters_of(net))
+
+
+FULL_DISK = """
+import resource, sys
+from mindefense.checkpoint import save_checkpoint
+from mindefense.errors import OutputError
+import numpy as np
+save_checkpoint(sys.argv[1], {"w": np.ones(10)}, {"seed": 1})
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # as good as a full disk
+try:
+    save_checkpoint(sys.argv[1], {"w": np.ones(10_000)}, {"seed": 2})
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_the_old_survives_a_full_disk(tmp_path):
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.ckpt")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith(f"cannot write {tmp_path / 'a.ckpt'}: ")
+    assert run.stdout.count("\n") == 1
+    held = load_checkpoint(tmp_path / "a.ckpt")
+    assert held.description == {"seed": 1}
+    same(held.parameters, {"w": np.ones(10)})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"seed": 1}
+    assert names(tmp_path) == ["a.ckpt", "a.json"]
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["a", "a.bin", "a.ckpt.part"])
+def test_another_suffix(tmp_path, net, name):
+    # MindSpore would append .ckpt, to a file that is then neither renamed nor removed.
+    with pytest.raises(InputError, match=f"^path: expected a name that ends in .ckpt, .* got .*{name}$"):
+        save_checkpoint(tmp_path / name, parameters_of(net), {})
+    assert names(tmp_path) == []

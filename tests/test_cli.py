@@ -1,0 +1,604 @@
+"""The command line: quick help, and every mistake in one line that names a remedy and leaves nothing behind."""
+
+import argparse
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+
+import numpy as np
+import pytest
+
+from mindefense import cli
+from mindefense.data import LOADERS, SOURCES, Source
+from mindefense.errors import DataError, InputError, MindefenseError
+
+COMMANDS = ("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "download")
+STAGES = ("train-defender", "train-shadow", "defend", "evaluate")
+
+
+def command(*arguments, **options):
+    """Runs the command line as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "mindefense.cli", *map(str, arguments)], capture_output=True, text=True, **options
+    )
+
+
+# ------------------------------------------------------------------------------------------- before MindSpore is loaded
+
+# What to type → words of the one line on stderr.
+MISTAKES = {
+    "nothing": ([], ["COMMAND", "mindefense --help"]),
+    "unknown command": (["attack"], ["'attack'", "evaluate", "mindefense --help"]),
+    "unknown option": (["run", "--sed", "1"], ["--sed", "mindefense"]),
+    "negative seed": (["run", "--seed", "-1"], ["--seed", "whole number of at least 0", "'-1'", "run --help"]),
+    "seed in words": (["run", "--seed", "one"], ["--seed", "whole number of at least 0", "'one'"]),
+    "fractional seed": (["train", "--seed", "1.5"], ["--seed", "whole number of at least 0", "train --help"]),
+    "negative device id": (["run", "--device_id", "-2"], ["--device_id", "whole number of at least 0"]),
+    "unknown device": (["run", "--device_target", "TPU"], ["--device_target", "'TPU'", "CPU", "Ascend"]),
+    "unknown device of a stage": (["defend", "--out", "x", "--device_target", "TPU"], ["'TPU'", "CPU"]),
+    "unknown data set": (["run", "--dataset", "mnist"], ["--dataset", "'mnist'", "location", "texas100"]),
+    "unknown defense": (["run", "--defense", "dp"], ["--defense", "'dp'", "defenmi", "memguard", "none"]),
+    "unknown alignment": (["run", "--alignment", "x"], ["--alignment", "corrected", "published"]),
+    "option without value": (["run", "--out"], ["--out", "expected one argument"]),
+    "missing data": (["run", "--data_path", "nowhere"], ["--data_path", "existing path", "nowhere", "spelling"]),
+    "missing checkpoint": (["run", "--pre_trained", "no.ckpt"], ["--pre_trained", "existing path", "no.ckpt"]),
+    "missing split": (["train", "--split_config", "no.ini"], ["--split_config", "existing path", "no.ini"]),
+    "synthetic data from a path": (
+        ["run", "--dataset", "synthetic", "--data_path", "."],
+        ["--dataset synthetic", "no --data_path"],
+    ),
+    "named data without a path": (["run", "--dataset", "texas100"], ["--data_path", "folder or file of texas100"]),
+    "download of nothing": (["download"], ["name", "--to"]),
+    "download to nowhere": (["download", "location"], ["--to", "download --help"]),
+    "download of something else": (["download", "texas100", "--to", "x"], ["'texas100'", "location"]),
+    **{f"{stage} of nothing": ([stage], ["--out", f"{stage} --help"]) for stage in STAGES},
+    **{
+        f"{stage} without a study": ([stage, "--out", "empty"], ["no study in empty", "mindefense train --out empty"])
+        for stage in STAGES
+    },
+}
+ASKED = {"help": ["--help"], "version": ["--version"], **{name: [name, "--help"] for name in COMMANDS}}
+
+PROBE = """
+import contextlib, io, json, sys, time
+from mindefense import cli
+
+answers = {}
+for name, argv in json.load(sys.stdin).items():
+    out, err, began = io.StringIO(), io.StringIO(), time.perf_counter()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = cli.main(argv)
+        except SystemExit as stop:
+            code = stop.code
+    slow = sorted({"mindspore", "mindarmour", "sklearn", "scipy"} & set(sys.modules))
+    answers[name] = [code, out.getvalue(), err.getvalue(), slow, time.perf_counter() - began]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What one process says to all of `MISTAKES` and `ASKED`, and which slow packages it has loaded by then."""
+    folder = tmp_path_factory.mktemp("answers")
+    (folder / "empty").mkdir()
+    typed = {name: argv for name, (argv, _) in MISTAKES.items()} | ASKED
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE], input=json.dumps(typed), capture_output=True, text=True, cwd=folder
+    )
+    assert run.returncode == 0, run.stderr
+    assert [path.name for path in folder.rglob("*")] == ["empty"]
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_one_line_with_a_remedy(name, answers):
+    code, out, err, slow, seconds = answers[name]
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("mindefense")
+    assert "error: " in err
+    for word in MISTAKES[name][1]:
+        assert word in err
+    assert slow == []
+    assert seconds < 0.5
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_help_is_complete_and_quick(name, answers):
+    code, out, err, slow, seconds = answers[name]
+    assert (code, err) == (0, "")
+    expected = {
+        "help": COMMANDS,
+        "version": ["mindefense 0."],
+        "download": ["location", "--to"],
+        "run": ["--data_path", "--defense", "--seed", "--out", "--smoke", "--pre_trained", "--resume", "--debug"],
+        "train": ["--data_path", "--device_target", "--split_config", "--split_section"],
+    }
+    for word in expected.get(name, ["--out", "--device_target", "--debug"]):
+        assert word in out
+    assert ("--resume" in out) == (name in ("run", "train", "train-defender", "train-shadow"))
+    assert slow == []
+    assert seconds < 0.5
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"), [(["--help"], 0), (["run", "--seed", "-1"], 2), (["defend", "--out", "x"], 2)]
+)
+def test_answer_comes_at_once(argv, code, tmp_path):
+    began = time.perf_counter()
+    run = command(*argv, cwd=tmp_path)
+    assert time.perf_counter() - began < 1.0  # about 0.1 s on an idle machine; MindSpore alone takes 2 s
+    assert run.returncode == code
+    assert "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_choices_are_those_of_the_package():
+    from mindefense.defenses.base import ALIGNMENTS
+    from mindefense.evaluation import config
+    from mindefense.runtime import DEVICE_TARGETS
+
+    assert set(cli.DATASETS) == set(config.DATASETS) == {*LOADERS, "synthetic"}
+    assert set(cli.DEFENSES) == set(config.DEFENSES)
+    assert len(cli.DATASETS) == len(config.DATASETS)
+    assert len(cli.DEFENSES) == len(config.DEFENSES)
+    parser = argparse.ArgumentParser()
+    cli.add_study_arguments(parser)
+    choices = {action.dest: action.choices for action in parser._actions}
+    assert set(choices["alignment"]) == set(ALIGNMENTS)
+    assert set(choices["device_target"]) == set(DEVICE_TARGETS)
+    assert set(cli.STAGES) == set(COMMANDS) - {"download"}
+
+
+def test_defaults_describe_a_whole_study():
+    args = vars(cli.build_parser().parse_args(["run"]))
+    defaults = {field.name: field.default for field in dataclasses.fields(study_config())}
+    assert {name: args[name] for name in ("defense", "alignment", "seed", "smoke")} == {
+        name: defaults[name] for name in ("defense", "alignment", "seed", "smoke")
+    }
+    assert args["device_target"] == "auto"
+
+
+def study_config():
+    from mindefense.evaluation import StudyConfig
+
+    return StudyConfig
+
+
+# ------------------------------------------------------------------------------------------------------- guarded, debug
+
+
+def raising(error):
+    def work():
+        raise error
+
+    return work
+
+
+def test_guarded_counts_0_for_done(capsys):
+    assert cli.guarded(lambda: None) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("error_class", [MindefenseError, InputError, DataError])
+def test_guarded_says_the_users_mistakes_in_one_line(error_class, capsys):
+    error = error_class("x", expected="y", got="a\nb", fix="do z")
+    assert cli.guarded(raising(error), prog="script.py") == 2
+    assert capsys.readouterr() == ("", "script.py: error: x: expected y, got a b; do z\n")
+    with pytest.raises(error_class):
+        cli.guarded(raising(error), debug=True)
+
+
+def test_guarded_lets_mistakes_of_the_package_through():
+    for debug in (False, True):
+        with pytest.raises(ZeroDivisionError):
+            cli.guarded(raising(ZeroDivisionError()), debug=debug)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_interruption(debug, capsys):
+    assert cli.guarded(raising(KeyboardInterrupt()), debug=debug) == 130
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("mindefense: interrupted")
+    assert "--resume" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("argv", [["run", "--data_path", "nowhere"], ["defend", "--out", "nowhere"]])
+def test_debug_shows_the_traceback(argv, tmp_path):
+    run = command(*argv, "--debug", cwd=tmp_path)
+    assert run.returncode == 1
+    assert "Traceback" in run.stderr
+    assert "InputError: " in run.stderr.splitlines()[-1]
+    assert "nowhere" in run.stderr.splitlines()[-1]
+
+
+# -------------------------------------------------------------------------------------------- after MindSpore is loaded
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory, in a process that runs on the CPU."""
+    import mindspore as ms
+
+    # Other tests may have run something in this process, after which MindSpore lets nobody choose a device.
+    monkeypatch.setattr(ms, "set_device", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def location_line(label=1, features=446, feature=0):
+    return b'"%d"' % label + b",%d" % feature * features
+
+
+def tgz(text):
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        info = tarfile.TarInfo("bangkok")
+        info.size = len(text)
+        archive.addfile(info, io.BytesIO(text))
+    return gzip.compress(sink.getvalue(), 1)
+
+
+def data(name, content):
+    """Puts a data file into ./data."""
+
+    def write(folder):
+        (folder / "data").mkdir()
+        (folder / "data" / name).write_bytes(content() if callable(content) else content)
+        return ["--data_path", "data"]
+
+    return write
+
+
+def arrays(value, at_label=False):
+    """The content of a data_complete.npz with `value` in row 7 of x or y."""
+
+    def content():
+        x, y = np.zeros((5010, 446), np.float32), np.ones(5010, np.float32)
+        if at_label:
+            y[7] = value
+        else:
+            x[7, 3] = value
+        sink = io.BytesIO()
+        np.savez(sink, x=x, y=y)
+        return sink.getvalue()
+
+    return content
+
+
+def empty_folder(folder):
+    (folder / "data").mkdir()
+    return ["--data_path", "data"]
+
+
+def net_checkpoint(folder, widths, description, name="net.ckpt"):
+    from mindefense.checkpoint import parameters_of, save_checkpoint
+    from mindefense.models import MLP
+
+    save_checkpoint(folder / name, parameters_of(MLP(widths)), description)
+    (folder / name).chmod(0o600)
+    return ["--pre_trained", name]
+
+
+def other_architecture(folder):
+    return net_checkpoint(
+        folder, (446, 8, 30), {"kind": "target", "architecture": {"name": "mlp", "widths": [446, 8, 30]}}
+    )
+
+
+def other_data_set(folder):
+    return net_checkpoint(folder, (600, 1024, 512, 256, 128, 100), {"kind": "target"})
+
+
+def other_program(folder):
+    import mindspore as ms
+
+    ms.save_checkpoint([{"name": "conv.weight", "data": ms.Tensor(np.zeros(3, np.float32))}], str(folder / "net.ckpt"))
+    return ["--pre_trained", "net.ckpt"]
+
+
+def other_rows(folder):
+    return net_checkpoint(folder, (446, 1024, 512, 256, 128, 30), {"kind": "target", "rows": "0123"})
+
+
+def truncated_checkpoint(folder):
+    arguments = other_architecture(folder)
+    content = (folder / "net.ckpt").read_bytes()
+    (folder / "net.ckpt").write_bytes(content[: len(content) // 2])
+    return arguments
+
+
+def defense_checkpoint(folder):
+    from mindefense.defenses import DefenderClassifier, MemGuard
+
+    MemGuard(DefenderClassifier(30)).save(folder / "defense.ckpt")
+    return ["--pre_trained", "defense.ckpt"]
+
+
+def no_checkpoint(folder):
+    (folder / "net.ckpt").write_text("these are no weights")
+    return ["--pre_trained", "net.ckpt"]
+
+
+def empty_checkpoint(folder):
+    (folder / "net.ckpt").touch()
+    return ["--pre_trained", "net.ckpt"]
+
+
+def split_file(text):
+    def write(folder):
+        (folder / "config.ini").write_text(text)
+        return ["--split_config", "config.ini"]
+
+    return write
+
+
+def file_as_out(below):
+    def write(folder):
+        (folder / "file").write_text("mine")
+        return ["--out", f"file{below}"]
+
+    return write
+
+
+# Preparation that returns arguments → what is wrong, what to do.
+LATE_MISTAKES = {
+    "folder without data": (empty_folder, ["location data", "data_complete.npz"], "mindefense download location"),
+    "truncated archive": (
+        data("dataset_location.tgz", lambda: tgz((location_line() + b"\n") * 5010)[:2000]),
+        ["dataset_location.tgz", "damaged or cut"],
+        "mindefense download location",
+    ),
+    "too few columns": (
+        data("bangkok", location_line() + b"\n" + location_line(features=445)),
+        ["bangkok line 2", "447 columns", "446"],
+        "replace the file",
+    ),
+    "label out of range": (
+        data("bangkok", location_line() + b"\n" + location_line(label=31)),
+        ["bangkok line 2", "label 1…30", "31"],
+        "replace the file",
+    ),
+    "label 0": (data("bangkok", location_line(label=0)), ["line 1", "label 1…30"], "replace the file"),
+    "feature out of range": (data("bangkok", location_line(feature=2)), ["line 1", "0 or 1"], "replace the file"),
+    "too few rows": (data("bangkok", location_line() + b"\n"), ["5,010 rows", "got 1"], "replace the file"),
+    "NaN in the features": (
+        data("data_complete.npz", arrays(np.nan)),
+        ["x row 7", "nan"],
+        "replace the file",
+    ),
+    "NaN in the labels": (data("data_complete.npz", arrays(np.nan, True)), ["y row 7", "nan"], "replace the file"),
+    "label of npz out of range": (data("data_complete.npz", arrays(31, True)), ["y row 7", "31"], "replace the file"),
+    "no npz": (data("data_complete.npz", b"PK\3\4 and no more"), ["npz"], "replace the file"),
+    "other architecture": (other_architecture, ["net.ckpt", "does not fit", "mis-shaped"], "[446, 8, 30]"),
+    "checkpoint of another data set": (other_data_set, ["net.ckpt", "does not fit"], "choose another checkpoint"),
+    "checkpoint of another program": (other_program, ["unexpected: conv.weight"], "choose another checkpoint"),
+    "checkpoint of other rows": (other_rows, ["net.ckpt", "its rows differ"], "give the data, split and seed"),
+    "truncated checkpoint": (truncated_checkpoint, ["net.ckpt", "cannot be read"], "train it again"),
+    "no checkpoint": (no_checkpoint, ["net.ckpt", "cannot be read"], "train it again"),
+    "empty checkpoint": (empty_checkpoint, ["net.ckpt", "cannot be read"], "train it again"),
+    "folder as a checkpoint": (lambda folder: ["--pre_trained", "."], ["no checkpoint at ."], "check the path"),
+    "defense as a target": (defense_checkpoint, ["defense.ckpt", "of a defense"], "a checkpoint of a target"),
+    "out below a file": (file_as_out("/below"), ["cannot write", "Not a directory"], "choose a writable folder"),
+    "out is a file": (file_as_out(""), ["cannot write", "file"], "choose a writable folder"),
+    "no such section": (split_file("[other]\na=1\n"), ["'synthetic'", "config.ini"], "one of other"),
+    "section without ranges": (
+        split_file("[synthetic]\na=1\n"),
+        ["[synthetic]", "user_training_data_index_range", "no such key"],
+        "add it to the section",
+    ),
+    "no ini file": (split_file("x"), ["config.ini"], "readable ini file"),
+}
+
+
+@pytest.mark.parametrize("name", LATE_MISTAKES)
+def test_late_mistake_is_one_line_with_a_remedy_and_leaves_nothing(name, here, capfd):
+    prepare, wrong, remedy = LATE_MISTAKES[name]
+    arguments = prepare(here)
+    before = {path: path.stat().st_mtime_ns for path in here.rglob("*") if path.is_file()}
+    capfd.readouterr()
+    code = cli.main(["run", "--smoke", "--device_target", "CPU", "--out", "out", *arguments])
+    err = capfd.readouterr().err
+    assert code == 2
+    assert err.count("\n") == 1
+    assert err.startswith("mindefense: error: ")
+    for word in (*wrong, remedy):
+        assert word in err
+    assert {path: path.stat().st_mtime_ns for path in here.rglob("*") if path.is_file()} == before
+    assert not (here / "out").exists()
+
+
+def test_section_of_the_split_is_named(here, capfd):
+    (here / "config.ini").write_text("[location]\na=1\n")
+    assert cli.main(["train", "--split_config", "config.ini", "--split_section", "texas", "--out", "out"]) == 2
+    err = capfd.readouterr().err
+    assert "'texas'" in err
+    assert "one of location" in err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"dataset": ',
+        "[]",
+        '{"colour": 1}',
+        '{"seed": "x"}',
+        '{"defense": "dp"}',
+    ],
+)
+def test_damaged_study_is_one_line(text, here, capfd):
+    (here / "study.json").write_text(text)
+    assert cli.main(["evaluate", "--out", "."]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
+    assert [path.name for path in here.iterdir()] == ["study.json"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected", "out"),
+    [
+        ([], {}, "runs/synthetic"),
+        (["--smoke"], {"smoke": True}, "runs/synthetic-smoke"),
+        (["--data_path", "."], {"dataset": "location", "data_path": "HERE"}, "runs/location"),
+        (
+            ["--data_path", ".", "--dataset", "texas100", "--smoke"],
+            {"dataset": "texas100", "data_path": "HERE", "smoke": True},
+            "runs/texas100-smoke",
+        ),
+        (["--seed", "7", "--defense", "memguard", "--out", "x"], {"seed": 7, "defense": "memguard"}, "x"),
+        (["--defense", "none", "--alignment", "published"], {"defense": "none", "alignment": "published"}, None),
+        (
+            ["--split_config", "c.ini", "--split_section", "s"],
+            {"split_config": "HERE/c.ini", "split_section": "s"},
+            None,
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["run", "train"])
+def test_arguments_become_the_study(name, argv, expected, out, here, monkeypatch):
+    asked = []
+
+    def record(config, folder, *, progress):
+        asked.append((config, folder))
+        raise InputError("enough")
+
+    (here / "c.ini").touch()
+    monkeypatch.setattr("mindefense.evaluation.study.Study", record)
+    assert cli.main([name, *argv]) == 2
+    expected = {
+        key: str(value).replace("HERE", str(here)) if key in PATHS else value for key, value in expected.items()
+    }
+    ((config, folder),) = asked
+    assert config == study_config()(**expected)
+    assert out is None or folder == out
+
+
+PATHS = ("data_path", "split_config")
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize(
+    ("argv", "method"),
+    [
+        (["train"], "train_target"),
+        (["train-shadow"], "train_shadow"),
+        (["train-defender"], "train_defender"),
+        (["run"], "run"),
+    ],
+)
+def test_resume_reaches_the_training(argv, method, resume, here, monkeypatch):
+    from mindefense.evaluation.study import Study
+
+    asked = []
+
+    def record(self, **arguments):
+        asked.append(arguments["resume"])
+        raise InputError("enough")
+
+    (here / "study.json").write_text(json.dumps(dataclasses.asdict(study_config()(smoke=True))))
+    monkeypatch.setattr(Study, method, record)
+    assert cli.main([*argv, "--out", ".", *(["--resume"] if resume else [])]) == 2
+    assert asked == [resume]
+
+
+def test_interrupted_study(here, capfd, monkeypatch):
+    from mindefense.evaluation.study import Study
+
+    def interrupted(self, **_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Study, "run", interrupted)
+    assert cli.main(["run", "--smoke", "--out", "out"]) == 130
+    assert "interrupted; --resume goes on" in capfd.readouterr().err
+
+
+def test_absent_device_is_one_line_without_noise(tmp_path):
+    run = command("run", "--smoke", "--device_target", "GPU", "--out", tmp_path / "out")
+    if run.returncode == 0:
+        pytest.skip("this machine has a GPU")
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert run.stderr.count("\n") == 1
+    for word in ("device_target GPU", "CPU", "use --device_target auto"):
+        assert word in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def full_disk(tmp_path_factory):
+    """A run with a limit on the size of files, which stands for the disk: study.json fits, a checkpoint does not."""
+    tmp_path = tmp_path_factory.mktemp("disk")
+    arguments = net_checkpoint(tmp_path, (446, 1024, 512, 256, 128, 30), {"kind": "target"})
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "target.ckpt").write_bytes(b"old")
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    run = command("train", "--smoke", *arguments, "--out", "out", cwd=tmp_path, preexec_fn=limit)
+    run.out = out
+    return run
+
+
+def test_full_disk_is_said_and_leaves_the_old_file(full_disk):
+    assert full_disk.returncode == 2
+    assert "Traceback" not in full_disk.stderr
+    assert full_disk.stderr.splitlines()[-1].startswith("mindefense: error: cannot write out/target.ckpt: ")
+    assert "free space" in full_disk.stderr.splitlines()[-1]
+    assert (full_disk.out / "target.ckpt").read_bytes() == b"old"
+
+
+def test_full_disk_is_one_line(full_disk):
+    assert full_disk.stderr.count("\n") == 1
+
+
+def test_full_disk_leaves_nothing_partial(full_disk):
+    assert sorted(path.name for path in full_disk.out.iterdir()) == ["study.json", "target.ckpt"]
+
+
+# ------------------------------------------------------------------------------------------------------------- download
+
+
+@pytest.fixture
+def source(monkeypatch):
+    """Replaces Location by a small file at an address where nobody answers."""
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    content = b"the right file"
+    small = Source(
+        "small.tgz", f"http://127.0.0.1:{port}/x", "sha256", hashlib.sha256(content).hexdigest(), len(content)
+    )
+    monkeypatch.setitem(SOURCES, "location", small)
+    return small, content
+
+
+def test_download_without_a_network_says_what_to_do_and_leaves_nothing(source, here, capfd):
+    assert cli.main(["download", "location", "--to", "new/folder"]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert "refused" in err
+    assert f"fetch {source[0].url} by hand and put it at {os.path.join('new', 'folder', 'small.tgz')}" in err
+    assert list(here.iterdir()) == []
+
+
+def test_download_that_is_there_already(source, here, capfd):
+    (here / "small.tgz").write_bytes(source[1])
+    assert cli.main(["download", "location", "--to", "."]) == 0
+    out, err = capfd.readouterr()
+    assert "wrote small.tgz" in out
+    assert err == ""
