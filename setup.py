@@ -26,6 +26,7 @@ setup(
         "numpy>=1.26,<2",
         "scikit-learn>=1.4,<1.10",
         "scipy>=1.11",
+        "joblib>=1.3",
         "threadpoolctl>=3.1",
         "rich>=13",
     ],

@@ -10,11 +10,13 @@ python benchmarks/reshape.py --golden FILE.npz        the published vectors inst
 
 import argparse
 import itertools
-import resource
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
+import psutil
 from threadpoolctl import threadpool_limits
 
 from mindefense.confidence import softmax
@@ -88,8 +90,10 @@ def golden_case(path: str) -> tuple[Reshaper, np.ndarray, np.ndarray]:
 
 
 def peak_mib() -> float:
-    """Peak resident memory of this process and its largest child so far."""
-    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    """Peak resident memory of this process and its worker processes so far, added up."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    peaks = [re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text()) for process in processes]
+    return sum(int(peak.group(1)) for peak in peaks if peak) / 1024
 
 
 def measure(name: str, case: tuple[Reshaper, np.ndarray, np.ndarray], repeats: int) -> None:

@@ -28,7 +28,10 @@ STAGES = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Says a mistake in one line."""
+    """Says a mistake in one line; takes no abbreviated options."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Prints it and leaves with exit code 2."""
@@ -52,7 +55,10 @@ def guarded(work: Callable[[], None], *, debug: bool = False, prog: str = "minde
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{prog}: interrupted; --resume goes on with the training from its last checkpoint", file=sys.stderr)
+        print(
+            f"{prog}: interrupted; trainings go on with --resume from the last checkpoint that was written, if one was",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
@@ -100,7 +106,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say what a study is about."""
     parser.add_argument("--data_path", metavar="PATH", help="folder or file of the data set (default: synthetic rows)")
-    parser.add_argument("--dataset", choices=DATASETS, help="which data set that is (default: location)")
+    parser.add_argument(
+        "--dataset",
+        choices=DATASETS,
+        help="which data set that is (default: location, or synthetic without --data_path)",
+    )
     parser.add_argument("--split_config", metavar="FILE", help="DefenMI config.ini with the ranges of the rows")
     parser.add_argument("--split_section", metavar="NAME", help="its section (default: the data set's name)")
     parser.add_argument("--pre_trained", metavar="CKPT", help="take the target from this checkpoint, train none")
@@ -112,7 +122,9 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
         help="published repeats the published program where it departs from its idea (default: corrected)",
     )
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="decides all that is random (default: 0)")
-    parser.add_argument("--out", metavar="DIR", help="folder for all files (default: runs/DATASET)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for all files (default: runs/DATASET, with --smoke runs/DATASET-smoke)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--smoke", action="store_true", help="few rows and epochs: does it run? no figures to quote")
     add_common_arguments(parser)
@@ -151,7 +163,8 @@ def _stage(args: argparse.Namespace) -> None:
         "defend": (study.defend, "defense.ckpt and defended.npz"),
     }[args.stage]
     work()
-    print(f"wrote {written} in {study.out}")
+    following = list(STAGES)[list(STAGES).index(args.stage) + 1]
+    print(f"wrote {written} in {study.out}; next: mindefense {following} --out {study.out}")
 
 
 def _new_study(args: argparse.Namespace):

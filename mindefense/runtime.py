@@ -1,4 +1,4 @@
-"""Devices and versions: the only writer of MindSpore's global state."""
+"""Devices and versions: the only place that chooses MindSpore's device and mode."""
 
 from __future__ import annotations
 

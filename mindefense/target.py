@@ -13,14 +13,18 @@ from mindefense.checks import check_logits
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
 
+BATCH_SIZE = 64
+"""Rows that a network is given at a time."""
 
-def forward(net: nn.Cell, features: np.ndarray, *, batch_size: int = 1024) -> np.ndarray:
+
+def forward(net: nn.Cell, features: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
     """Logits of all rows, batch by batch.
 
     Args:
         net: Cell from ``(n, ...)`` float32 to ``(n, C)`` logits.
         features: ``(N, ...)`` rows.
-        batch_size: Rows a batch; the last batch is filled up, so that the network sees one shape.
+        batch_size: Rows a batch; the last batch is filled up, so that the network sees one shape and a row's logits
+            do not depend on how many rows are asked about.
 
     Returns:
         ``(N, C)`` float32 logits.
@@ -31,7 +35,7 @@ def forward(net: nn.Cell, features: np.ndarray, *, batch_size: int = 1024) -> np
     n = len(features)
     if not n:
         raise InputError("features", expected="at least one row", got="none")
-    batch = min(batch_size, n)
+    batch = batch_size
     was_training = net.training
     net.set_train(False)
     logits = []
@@ -70,12 +74,16 @@ class Target:
         self.queries = 0
 
     @classmethod
-    def from_cell(cls, net: nn.Cell, *, batch_size: int = 1024) -> Target:
+    def from_cell(cls, net: nn.Cell, *, batch_size: int = BATCH_SIZE) -> Target:
         """The target that a Cell from rows to logits (or log-probabilities) is."""
         return cls(lambda features: log_softmax(forward(net, features, batch_size=batch_size)))
 
     def query(self, features: np.ndarray) -> np.ndarray:
-        """Log-probabilities ``(N, C)`` float32 of rows ``(N, ...)``, N at least 1."""
+        """Log-probabilities ``(N, C)`` float32 of rows ``(N, ...)``.
+
+        Raises:
+            InputError: If there are no rows, or the model does not take them.
+        """
         if not len(features):
             raise InputError("features", expected="at least one row", got="none")
         keys = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(features)]

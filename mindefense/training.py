@@ -144,6 +144,7 @@ def train_classifier(
             save_checkpoint(checkpoint, parameters_of(net), {**described, "history": _columns(history)})
         if on_epoch is not None:
             on_epoch(history[-1])
+    net.set_train(False)
     return tuple(history)
 
 
@@ -166,7 +167,7 @@ def _columns(history: list[Epoch]) -> dict[str, list[float]]:
 def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any]) -> list[Epoch]:
     """Loads the weights of an interrupted run and returns its history."""
     held = load_checkpoint(path)
-    differing = [key for key, value in described.items() if held.description.get(key) != value]
+    differing = [key for key in described if key != "versions" and held.description.get(key) != described[key]]
     if differing:
         raise CheckpointError(
             f"{path} cannot be resumed: its {', '.join(differing)} differ from this run's",
@@ -186,7 +187,7 @@ class _EpochGraph(nn.Cell):
 
     def __init__(self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str):
         super().__init__(auto_prefix=False)
-        self.net = net
+        self.net = net.set_train(True)
         self.weights = ms.ParameterTuple(net.trainable_params())
         self.binary = loss == "sigmoid"
         labels = labels.astype(np.float32 if self.binary else np.int32)

@@ -38,7 +38,7 @@ class LabelledData:
     """One whole data set.
 
     Attributes:
-        name: Name of the data set; ends in ``(synthetic)`` nowhere, `synthetic` says it.
+        name: Name of the data set.
         features: ``(N, ...)`` float32.
         labels: ``(N,)`` int32 classes ``0 … num_classes-1``.
         num_classes: Number of classes, C.

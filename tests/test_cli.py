@@ -42,6 +42,7 @@ MISTAKES = {
     "negative seed": (["run", "--seed", "-1"], ["--seed", "whole number of at least 0", "'-1'", "run --help"]),
     "seed in words": (["run", "--seed", "one"], ["--seed", "whole number of at least 0", "'one'"]),
     "fractional seed": (["train", "--seed", "1.5"], ["--seed", "whole number of at least 0", "train --help"]),
+    "seed too large": (["run", "--seed", "4294967296"], ["--seed", "below 2**32", "run --help"]),
     "negative device id": (["run", "--device_id", "-2"], ["--device_id", "whole number of at least 0"]),
     "unknown device": (["run", "--device_target", "TPU"], ["--device_target", "'TPU'", "CPU", "Ascend"]),
     "unknown device of a stage": (["defend", "--out", "x", "--device_target", "TPU"], ["'TPU'", "CPU"]),
@@ -521,7 +522,7 @@ def test_interrupted_study(here, capfd, monkeypatch):
 
     monkeypatch.setattr(Study, "run", interrupted)
     assert cli.main(["run", "--smoke", "--out", "out"]) == 130
-    assert "interrupted; --resume goes on" in capfd.readouterr().err
+    assert "interrupted; trainings go on with --resume" in capfd.readouterr().err
 
 
 def test_absent_device_is_one_line_without_noise(tmp_path):

@@ -171,10 +171,10 @@ class SearchDefense(nn.Cell):
         return ops.concat((swapped[:, :-1], top), 1)
 
     def _put_on_top(self, probs, predicted):
-        """Breaks ties that rounding left in favour of the predicted class."""
-        tied = (ops.Argmax(1)(probs) != predicted).astype(ms.float32).reshape(-1, 1)
-        at = self._one_hot(predicted) * tied
-        return at * (ops.ReduceMax(True)(probs, 1) * (1 + 1e-6)) + (1 - at) * probs
+        """Lifts the predicted class where it is not ahead by what a logarithm in float32 can still tell."""
+        at = self._one_hot(predicted)
+        rival = ops.ReduceMax(True)((1 - at) * probs, 1)
+        return at * ops.maximum(probs, rival * (1 + 1e-6)) + (1 - at) * probs
 
     def _one_hot(self, positions):
         return ops.one_hot(positions, self.classes, ms.Tensor(1.0), ms.Tensor(0.0))

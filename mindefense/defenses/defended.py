@@ -18,6 +18,7 @@ from mindefense.defenses.base import SearchDefense
 from mindefense.defenses.classifier import DefenderClassifier, classifier_layers
 from mindefense.defenses.defenmi import DefenMI, DefenMIConfig
 from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+from mindefense.defenses.reshaping import put_on_top
 from mindefense.errors import CheckpointError, InputError
 from mindefense.target import forward
 
@@ -58,7 +59,8 @@ def keyed_laplace(features: np.ndarray, scale: float, key: bytes) -> np.ndarray:
         ``(N, ...)`` float32 noise.
     """
     noise = np.empty(features.shape, np.float32)
-    for row, out in zip(np.ascontiguousarray(features, np.float32), noise, strict=True):
+    # Adding 0 makes -0 and 0 one query, which they are to every network.
+    for row, out in zip(np.ascontiguousarray(features, np.float32) + np.float32(0), noise, strict=True):
         digest = hmac.new(key, row.tobytes(), hashlib.sha256).digest()
         generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
         out[...] = generator.laplace(0.0, scale, row.shape)
@@ -77,10 +79,12 @@ class DefendedModel(nn.Cell):
             `DefendedModel` of the same parts.
 
     Inputs:
-        - **x** (Tensor) - ``(N, ...)`` float32.
+        - **x** (Tensor) - ``(N, ...)`` float32. Called from Python, the Cell draws the noise and hands it to
+          `construct` as a second input of the same shape; inside another Cell both must be given.
 
     Outputs:
-        Tensor, ``(N, C)`` float32 log-probabilities.
+        Tensor, ``(N, C)`` float32 log-probabilities. The same query gets the same noise always; the same bytes it gets
+        from `respond`, in whatever company, and from the Cell in batches of one size.
 
     Supported Platforms:
         ``CPU``
@@ -115,4 +119,6 @@ class DefendedModel(nn.Cell):
         start_logits = clean_logits
         if self.defense.noise_scale:
             start_logits = forward(self.net, features + keyed_laplace(features, self.defense.noise_scale, self._key))
-        return log_probs(self.defense.reshape(softmax(clean_logits), start_logits, on_progress=on_progress))
+        clean_probs = softmax(clean_logits)
+        put_on_top(clean_probs, clean_logits.argmax(axis=1))  # what rounding has made equal
+        return log_probs(self.defense.reshape(clean_probs, start_logits, on_progress=on_progress))

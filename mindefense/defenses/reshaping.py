@@ -109,7 +109,7 @@ class Reshaper:
         probs = np.empty_like(kept)
         probs[rows, order] = kept
         if self.aligned:
-            _put_on_top(probs, predicted)
+            put_on_top(probs, predicted)
         return Reshaped(probs, found.rounds, found.steps)
 
 
@@ -122,10 +122,17 @@ def _with_last_on_top(vectors: np.ndarray) -> np.ndarray:
     return vectors
 
 
-def _put_on_top(probs: np.ndarray, predicted: np.ndarray) -> None:
-    """Breaks ties that rounding left, in place, in favour of the predicted class."""
-    tied = np.flatnonzero(probs.argmax(axis=1) != predicted)
-    probs[tied, predicted[tied]] = probs[tied].max(axis=1) * _NUDGE
+def put_on_top(probs: np.ndarray, predicted: np.ndarray) -> None:
+    """Lifts the predicted class, in place, where it is not ahead by what a logarithm in float32 can still tell.
+
+    Args:
+        probs: ``(N, C)`` float32, in which the predicted class is level with the largest or very near it.
+        predicted: ``(N,)`` predicted classes.
+    """
+    here = np.arange(len(probs))
+    own = probs[here, predicted]
+    probs[here, predicted] = -1
+    probs[here, predicted] = np.maximum(own, probs.max(axis=1) * _NUDGE)
 
 
 def cores() -> int:

@@ -71,11 +71,15 @@ def evaluate_attack(
         adversary.
 
     Raises:
-        InputError: If the rows to fit on and to judge on overlap, for an attack that fits.
+        InputError: If the threat model is unknown or not one for this attack, or the rows to fit on and to judge on
+            overlap, for an attack that fits.
     """
     if threat_model not in THREAT_MODELS:
         raise InputError("threat_model", expected=" or ".join(THREAT_MODELS), got=repr(threat_model))
     static = make()
+    if static.needs_fit == (threat_model == "none"):
+        wanted = "auditor or shadow, since it fits" if static.needs_fit else "none, since it fits nothing"
+        raise InputError(f"threat_model of {static.name}", expected=wanted, got=repr(threat_model))
     if static.needs_fit:
         _check_disjoint(fit_rows, eval_rows)
     static.fit(fit_on.clean, fit_rows.members, fit_rows.non_members)

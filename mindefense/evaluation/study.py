@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +29,7 @@ from mindefense.defenses.memguard import MemGuard, MemGuardConfig
 from mindefense.errors import CheckpointError, DataError, InputError
 from mindefense.evaluation.config import StudyConfig
 from mindefense.evaluation.protocol import Doors, Rows, conclude, evaluate_attack
+from mindefense.evaluation.provenance import check_finished, read_config, sha256_of
 from mindefense.files import check_writable, replacing, write_json
 from mindefense.metrics import budget_table, utility_metrics
 from mindefense.models.mlp import MLP, TARGET_WIDTHS
@@ -81,8 +81,8 @@ class Study:
         progress: Told what happens.
 
     Raises:
-        InputError: If `out` holds another study, or none and `config` is None.
-        OutputError: If `out` cannot be written to.
+        InputError: If `config` is None and `out` holds no study, or the data have too few rows for the split.
+        DataError: If the data set is missing or damaged.
     """
 
     def __init__(self, config: StudyConfig | None, out: str | os.PathLike, *, progress: Progress | None = None):
@@ -90,7 +90,7 @@ class Study:
         self.progress = progress or Quiet()
         self.timings: dict[str, float] = {}
         self._doors: dict[str, Doors] = {}
-        self.config = config if config is not None else _read_config(self.out)
+        self.config = config if config is not None else read_config(self.out)
         self.data  # noqa: B018  a wrong path must show before anything is done
         self.split  # noqa: B018
 
@@ -115,9 +115,14 @@ class Study:
         """Who gets which rows."""
         if self.config.split_config is not None:
             section = self.config.split_section or self.config.dataset
-            return split_from_config(self.config.split_config, section, self.data, seed=self.config.seed)
-        scale = _SMOKE_SCALE if self.config.smoke else 1.0
-        return published_split(self.data, seed=self.config.seed, scale=scale)
+            split = split_from_config(self.config.split_config, section, self.data, seed=self.config.seed)
+        else:
+            split = published_split(self.data, seed=self.config.seed)
+        if not self.config.smoke:
+            return split
+        roles = {name: rows for name, rows in vars(split).items() if isinstance(rows, np.ndarray)}
+        few = {name: rows[: max(1, round(_SMOKE_SCALE * len(rows)))] for name, rows in roles.items()}
+        return dataclasses.replace(split, name=f"{split.name} × {_SMOKE_SCALE:g}", **few)
 
     def rows(self, role: str) -> Rows:
         """The members and non-members of ``"target"``, ``"defender"``, ``"attacker"`` or ``"eval"``."""
@@ -128,7 +133,7 @@ class Study:
 
     def train_target(self, *, resume: bool = False) -> None:
         """Trains the target and writes ``study.json`` and ``target.ckpt``."""
-        self._begin()
+        self._begin(resume=resume)
         self._train_net("target", self.rows("target").members, resume=resume)
 
     def adopt_target(self, checkpoint: str | os.PathLike) -> None:
@@ -143,6 +148,7 @@ class Study:
         held = load_checkpoint(checkpoint)
         held.expect("target")
         load_into(self._new_net(0), held)
+        check_finished(held, "finish its training with --resume")
         mark = self._mark("target")
         if other := [name for name in mark if held.description.get(name, mark[name]) != mark[name]]:
             raise CheckpointError(
@@ -150,7 +156,7 @@ class Study:
                 fix="give the data, split and seed that it was trained with",
             )
         described = {"kind": "target", "origin": os.path.basename(checkpoint), **held.description, **mark}
-        self._begin()
+        self._begin(resume=False)
         save_checkpoint(self.out / "target.ckpt", held.parameters, described)
 
     def train_shadow(self, *, resume: bool = False) -> None:
@@ -185,8 +191,7 @@ class Study:
         if self.config.defense == "memguard":
             defense = MemGuard(classifier, MemGuardConfig(alignment=alignment))
         else:
-            # The published program takes the class means from the very rows it defends.
-            rows = self.rows("eval" if alignment == "published" else "defender")
+            rows = self.rows(self._means_role())
             features = np.concatenate((rows.members.features, rows.non_members.features))
             means = class_mean_probs(forward(self._net("target"), features))
             defense = DefenMI(classifier, means, DefenMIConfig(alignment=alignment))
@@ -264,6 +269,7 @@ class Study:
         offset = ("target", "shadow").index(role)
         net = self._new_net(self.config.seed + offset)
         config = self._shortened(PUBLISHED_TARGET, offset)
+        self._doors.clear()
         with self._training(f"train {role}", config.epochs) as on_epoch:
             train_classifier(
                 net,
@@ -300,6 +306,7 @@ class Study:
             raise CheckpointError(f"no {path.name} in {self.out}", fix=f"run `mindefense {command} --out {self.out}`")
         held = load_checkpoint(path)
         held.expect(kind)
+        check_finished(held, f"run `mindefense {command} --out {self.out} --resume`")
         mark = self._mark(kind)
         if stale := [name for name, value in mark.items() if held.description.get(name) != value]:
             raise CheckpointError(
@@ -308,9 +315,23 @@ class Study:
             )
         return held
 
-    def _begin(self) -> None:
-        """Proves that the folder can be written to and notes what the study is about."""
+    def _begin(self, *, resume: bool) -> None:
+        """Notes what the study is about, and takes away what an earlier study in this folder had found."""
         check_writable(self.out)
+        before = read_config(self.out) if (self.out / "study.json").is_file() else None
+        if resume and before not in (None, self.config):
+            differing = [
+                field.name
+                for field in dataclasses.fields(StudyConfig)
+                if before and getattr(before, field.name) != getattr(self.config, field.name)
+            ]
+            raise InputError(
+                f"{self.out} cannot be resumed: its study has another {', '.join(differing)}",
+                fix="give the same settings, or start afresh without --resume",
+            )
+        if not resume:
+            for name in ("results.json", "attacks.csv", "defended.npz"):
+                (self.out / name).unlink(missing_ok=True)
         write_json(self.out / "study.json", dataclasses.asdict(self.config))
 
     def _mark(self, kind: str) -> dict[str, Any]:
@@ -318,20 +339,23 @@ class Study:
         split = self.split
         indices = {"target": split.target_members, "shadow": split.attacker_members}.get(kind)
         if indices is None:
-            indices = np.concatenate((split.defender_members, split.defender_non_members))
+            role = self._means_role() if kind == "defense" else "defender"
+            indices = np.concatenate((getattr(split, f"{role}_members"), getattr(split, f"{role}_non_members")))
         mark: dict[str, Any] = {
             "data": {"name": self.data.name, "synthetic": self.data.synthetic, "sha256": self.data.fingerprint},
             "rows": hashlib.sha256(indices.tobytes()).hexdigest(),
         }
         if kind in ("defender", "defense"):
-            target = hashlib.sha256()
-            for weights in self._net("target").weights():
-                for array in weights:
-                    target.update(array.tobytes())
-            mark["target"] = target.hexdigest()
+            mark["target"] = sha256_of(self._net("target").weights())
+        if kind == "defense":
+            mark["classifier"] = sha256_of(self._defender().weights())
         if kind == "shadow":
             mark["seed"] = self.config.seed
         return mark
+
+    def _means_role(self) -> str:
+        """Whose rows the class means come from; the published program takes the very rows it defends."""
+        return "eval" if (self.config.defense, self.config.alignment) == ("defenmi", "published") else "defender"
 
     def _door(self, role: str) -> Doors:
         """The ways into target or shadow, both behind the same defense with a key of their own."""
@@ -443,19 +467,6 @@ class Study:
         began = time.perf_counter()
         yield
         self.timings[stage] = round(time.perf_counter() - began, 3)
-
-
-def _read_config(out: Path) -> StudyConfig:
-    """The configuration of the study that a folder holds."""
-    noted = out / "study.json"
-    if not noted.is_file():
-        raise InputError(f"no study in {out}", fix=f"run `mindefense train --out {out}` first")
-    try:
-        return StudyConfig(**json.loads(noted.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{noted} is damaged", expected="what `mindefense train` writes", got=str(error), fix="train again"
-        ) from error
 
 
 def _accuracy(net: MLP, samples: Samples) -> float:

@@ -86,16 +86,16 @@ def attack_table(evaluation: Evaluation) -> Table:
         heads |= {("static", True): f"{name},\nunaware of it", ("adaptive", True): f"{name},\nadapts to it"}
     for head in heads.values():
         table.add_column(f"{head}\nacc  AUC  TPR", justify="left", no_wrap=True)
-    by_name: dict[str, dict[tuple[str, bool], AttackResult]] = {}
+    by_attacker: dict[tuple[str, str], dict[tuple[str, bool], AttackResult]] = {}
     for result in evaluation.attacks:
-        by_name.setdefault(result.name, {})[result.adversary, result.defended] = result
+        by_attacker.setdefault((result.name, result.threat_model), {})[result.adversary, result.defended] = result
     tops = [evaluation.undefended.strongest, evaluation.defended.strongest if evaluation.defended else None]
-    for name, results in by_name.items():
+    for (name, threat_model), results in by_attacker.items():
         cells = []
         for group in heads:
             result = results.get(group)
             cells.append(Text(_figures(result), style="bold red" if result in tops else "") if result else Text("–"))
-        table.add_row(name, _LEARNED_FROM[next(iter(results.values())).threat_model], *cells)
+        table.add_row(name, _LEARNED_FROM[threat_model], *cells)
     return table
 
 
@@ -121,21 +121,25 @@ def summary(evaluation: Evaluation) -> list[str]:
     if evaluation.defended is not None:
         lines.append(_verdict("defended", evaluation.defended))
         one_way = [
-            result.name
+            f"{result.name} ({result.adversary})"
             for result in evaluation.attacks
             if result.defended and not 0.05 < result.metrics.share_called_member < 0.95
         ]
         if one_way:
             lines.append(
-                f"beware: {', '.join(dict.fromkeys(one_way))} answers nearly one way on defended outputs; an accuracy "
-                "near 0.5 then says that this attacker was fooled, not that nothing is left to find"
+                f"beware: on defended outputs these answer nearly one way: {', '.join(one_way)}; an accuracy near 0.5 "
+                "then says that the attacker was fooled, not that nothing is left to find"
             )
     return lines
 
 
 def _verdict(state: str, verdict: Verdict) -> str:
     best = verdict.strongest
-    word = "[bold red]leaks[/]" if verdict.leaks else "[bold green]no attacker passes 0.6 in all three[/]"
+    word = (
+        "[bold red]leaks[/]"
+        if verdict.leaks
+        else "[bold green]no attacker has accuracy, precision and recall all above 0.6[/]"
+    )
     return (
         f"[bold]{state}[/]: {word}; strongest attacker {best.name} ({best.adversary}, {_KNOWLEDGE[best.threat_model]}) "
         f"with balanced accuracy {best.metrics.balanced_accuracy:.3f}; the gap attack, which no defense that keeps the "

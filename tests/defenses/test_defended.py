@@ -54,6 +54,18 @@ def test_a_row_alone_gets_the_answer_it_gets_in_company(defended, answered):
     np.testing.assert_allclose(np.exp(alone), np.exp(answered[9:10]), atol=1e-4)
 
 
+def test_responses_do_not_depend_on_the_company(defended):
+    together = defended.respond(FEATURES)
+    alone = np.concatenate([defended.respond(row[None]) for row in FEATURES])
+    np.testing.assert_array_equal(alone, together)
+    np.testing.assert_array_equal(defended.respond(FEATURES[::-1]), together[::-1])
+
+
+def test_minus_zero_is_the_same_query():
+    rows = np.zeros((1, 6), np.float32)
+    np.testing.assert_array_equal(keyed_laplace(-rows, 1.0, KEY), keyed_laplace(rows, 1.0, KEY))
+
+
 def test_both_ways_agree(defended, answered):
     finished = []
     responded = defended.respond(FEATURES, on_progress=finished.append)

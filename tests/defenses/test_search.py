@@ -105,15 +105,16 @@ def test_slots_make_no_difference(pool):
     assert found.steps == expected.steps
 
 
+@pytest.mark.parametrize("threshold", [0.1, 1e4])
 @pytest.mark.parametrize(("bias", "rounds"), [(0.0, -1), (3e-5, -1), (-3e-5, -1), (5e-5, 0), (-5e-5, 0)])
-def test_undecided_starts_are_not_searched(bias, rounds):
+def test_undecided_starts_are_not_searched(bias, rounds, threshold):
     # σ(4e-5) is 0.5 + 1e-5, the bound.
     start, reference = rows(3, 4)
     layers = [
         (np.zeros((3, 5), np.float32), np.zeros(5, np.float32)),
         (np.zeros((5, 1), np.float32), np.float32([bias])),
     ]
-    found = search(start, reference, layers, SearchConfig(max_iterations=4))
+    found = search(start, reference, layers, SearchConfig(max_iterations=4, threshold=threshold))
     assert found.rounds.tolist() == [rounds] * 4
     assert found.steps == (0 if rounds < 0 else 4 * 3)
 
@@ -137,7 +138,16 @@ def test_arguments_are_left_alone():
 
 @pytest.mark.parametrize(
     ("first", "threshold", "rounds"),
-    [(0.1, 1e4, 6), (0.1, 1e5, 7), (0.1, 0.1, 1), (0.1, 0.99, 1), (0.1, 1.0, 2), (3.0, 3e3, 4), (1e-3, 1e3, 7)],
+    [
+        (0.1, 1e4, 6),
+        (0.1, 1e5, 7),
+        (0.1, 0.1, 1),
+        (0.1, 0.99, 1),
+        (0.1, 1.0, 2),
+        (3.0, 3e3, 4),
+        (1e-3, 1e3, 7),
+        (0.07, 0.7, 2),
+    ],
 )
 def test_rounds(first, threshold, rounds):
     assert SearchConfig(c3_first=first, threshold=threshold).rounds == rounds

@@ -486,7 +486,7 @@ def test_file_of_another_kind_is_refused(name, study):
         ({"seed": 1}, "evaluate", "belongs to another study.*data"),
         ({"smoke": False}, "evaluate", "belongs to another study.*rows"),
         ({"defense": "memguard"}, "evaluate", "expected memguard .*got defenmi"),
-        ({"alignment": "published"}, "evaluate", "published.*got defenmi .corrected"),
+        ({"alignment": "published"}, "evaluate", "belongs to another study.*rows"),
     ],
 )
 def test_files_of_another_study_are_refused(change, stage, word, study):
@@ -517,8 +517,26 @@ def test_the_shadow_may_be_trained_last(study, monkeypatch):
 
 
 def test_resuming_with_other_settings_is_refused(study):
-    with pytest.raises(CheckpointError, match="cannot be resumed"):
+    noted = (study / "study.json").read_bytes()
+    with pytest.raises(InputError, match="cannot be resumed: its study has another seed"):
         Study(dataclasses.replace(SMOKE, seed=1), study).train_target(resume=True)
+    assert (study / "study.json").read_bytes() == noted
+
+
+def test_a_new_study_takes_the_old_ones_findings_away(study):
+    (study / "results.json").write_text("of the old one")
+    Study(dataclasses.replace(SMOKE, seed=1), study)._begin(resume=False)
+    assert not (study / "results.json").exists()
+    assert not (study / "defended.npz").exists()
+
+
+@pytest.mark.parametrize("kind", ["target", "shadow", "defender"])
+def test_a_half_trained_network_is_refused(study, kind):
+    held = load_checkpoint(study / f"{kind}.ckpt")
+    history = {name: values[:3] for name, values in held.description["history"].items()}
+    save_checkpoint(study / f"{kind}.ckpt", held.parameters, {**held.description, "history": history})
+    with pytest.raises(CheckpointError, match=f"{kind}.ckpt: the training stopped after epoch 3 of 8; run .*--resume"):
+        Study(None, study).evaluate()
 
 
 def test_unwritable_folder_shows_before_the_training(tmp_path):

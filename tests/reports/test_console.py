@@ -115,7 +115,8 @@ def test_summary_names_the_strongest_and_the_gap_in_both_states(evaluation):
         "1.000; the gap attack, which no defense that keeps the labels can lower, has 0.692"
     ) in text
     assert (
-        "defended: no attacker passes 0.6 in all three; strongest attacker mindarmour-lr (adaptive, fitted on the "
+        "defended: no attacker has accuracy, precision and recall all above 0.6; strongest attacker mindarmour-lr "
+        "(adaptive, fitted on the "
         "target) with balanced accuracy 0.734; the gap attack"
     ) in text
 
@@ -149,7 +150,9 @@ def test_one_way_attackers_are_called_out(evaluation):
     (warning,) = [line for line in summary(evaluation) if line.startswith("beware")]
     # max-confidence calls nobody, nn (static .999, adaptive .951) all; lr at .949 is just not worth a warning, and
     # what it does on undefended outputs (.97) is not the defense's doing.
-    assert warning.startswith("beware: max-confidence, nn answers nearly one way")
+    assert warning.startswith(
+        "beware: on defended outputs these answer nearly one way: max-confidence (static), nn (static), nn (adaptive);"
+    )
 
 
 def test_nobody_is_called_out_without_cause(evaluation):
