@@ -18,10 +18,15 @@ CASES = {
 }
 
 
+LEVEL_MEANS = np.float32([[0.4, 0.4, 0.2], [0.4, 0.4, 0.2], [1 / 3, 1 / 3, 1 / 3]])
+"""References that leave it open which class is predicted."""
+
+
 def call(defense, logits, start):
     """Probabilities that the Cell answers with."""
     log_probs = defense(ms.Tensor(logits), ms.Tensor(start)).asnumpy()
     assert log_probs.dtype == np.float32
+    assert np.isfinite(log_probs).all()
     return np.exp(np.float64(log_probs))
 
 
@@ -86,10 +91,13 @@ def test_undecided_starts_give_the_reference():
     layers = toy_layers(3)
     layers[-1] = (layers[-1][0] * 0, np.float32([0.0]))
     logits = plain_logits(30, 3)
-    defense = toy_defense("defenmi", "corrected", 3, layers=layers, max_iterations=5)
+    defense = toy_defense("defenmi", "corrected", 3, layers=layers, means=LEVEL_MEANS, max_iterations=5)
     driven = defense.reshape_in_detail(np.float32(softmax(logits)), logits)
     assert set(driven.rounds) == {-1}
-    np.testing.assert_allclose(call(defense, logits, logits), driven.probs, atol=1e-6)
+    probs = call(defense, logits, logits)
+    np.testing.assert_allclose(probs, driven.probs, atol=1e-6)
+    np.testing.assert_array_equal(probs.argmax(axis=1), logits.argmax(axis=1))
+    np.testing.assert_array_equal(driven.probs.argmax(axis=1), logits.argmax(axis=1))
 
 
 @pytest.mark.parametrize("case", ["defenmi-published-3"], indirect=True)
