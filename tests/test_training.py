@@ -64,9 +64,12 @@ def test_agrees_with_numpy(loss, labels, outputs):
     config = TrainConfig(epochs=3, learning_rate=0.7, decay_every=2, batch_size=8, loss=loss, seed=3)
     net = MLP((5, 8, outputs), seed=1)
     weights, figures = sgd(net.weights(), FEATURES, labels, config)
-    seen = []
-    history = train_classifier(net, FEATURES, labels, config, on_epoch=seen.append)
+    seen, modes = [], []
+    history = train_classifier(
+        net, FEATURES, labels, config, on_epoch=lambda epoch: (seen.append(epoch), modes.append(net.training))
+    )
     assert list(history) == seen
+    assert (modes, net.training) == ([True] * 3, False)
     assert [(epoch.number, epoch.of) for epoch in history] == [(1, 3), (2, 3), (3, 3)]
     for epoch, (expected_loss, expected_accuracy) in zip(history, figures, strict=True):
         assert epoch.loss == pytest.approx(expected_loss, abs=1e-4)
@@ -192,6 +195,13 @@ def test_a_finished_run_resumes_to_its_end(whole):
     assert again.history == whole.history
     assert again.seen == []
     assert identical(parameters_of(again.net), parameters_of(whole.net))
+
+
+def test_other_versions_may_resume(whole):
+    described = {"kind": "toy", "data": "sha-256 of it", "versions": {"mindspore": "9.9"}}
+    net = MLP((5, 4, 3), seed=1)
+    history = train_classifier(net, FEATURES, CLASSES, LONG, checkpoint=whole.path, resume=True, description=described)
+    assert history == whole.history
 
 
 @pytest.mark.parametrize(
