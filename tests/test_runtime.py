@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import logging
-import subprocess
 import sys
 
 import mindspore as ms
@@ -56,27 +55,39 @@ def test_the_device_chosen(monkeypatch, here, asked, given):
         assert calls == [(given, 1), {"mode": ms.PYNATIVE_MODE if given == "CPU" else ms.GRAPH_MODE}]
 
 
-def test_another_device_cannot_be_asked_for_late(monkeypatch):
+@pytest.fixture
+def refusing(monkeypatch):
+    """A MindSpore that has computed something on the CPU already, on a machine that has everything."""
+
     def refuse(*_):
         raise RuntimeError("The runtime has been initialized, please set it before")
 
     monkeypatch.setattr(ms.hal, "is_available", lambda name: True)
     monkeypatch.setattr(ms, "set_device", refuse)
+    monkeypatch.setattr(ms, "get_context", {"device_target": "CPU"}.get)
+    monkeypatch.setattr(ms, "set_context", lambda **_: None)
+
+
+def test_the_device_in_use_can_be_asked_for_late(refusing):
+    assert use_device("CPU") == "CPU"
+
+
+def test_another_device_cannot_be_asked_for_late(refusing):
     with pytest.raises(
         DeviceError, match=r"^device_target GPU: expected to be chosen before .* call use_device first$"
     ):
         use_device("GPU")
 
 
-def test_the_device_in_use_can_be_asked_for_late():
-    code = (
-        "import mindefense.runtime, mindspore as ms\n"
-        "ms.ops.relu(ms.Tensor([1.0])).asnumpy()\n"
-        "print(mindefense.runtime.use_device('CPU'))\n"
-        "print(mindefense.runtime.use_device('CPU'))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (run.stdout.split(), run.stderr) == (["CPU", "CPU"], "")
+def test_the_cpu_for_real():
+    mode = ms.get_context("mode")
+    try:
+        ms.ops.relu(ms.Tensor([1.0])).asnumpy()
+        assert use_device("CPU") == "CPU"
+        assert ms.get_context("device_target") == "CPU"
+        assert ms.get_context("mode") == ms.PYNATIVE_MODE
+    finally:
+        ms.set_context(mode=mode)
 
 
 def test_logging_is_as_it_was():

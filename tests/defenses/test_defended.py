@@ -101,6 +101,19 @@ def test_noise_is_on_the_input(net):
     np.testing.assert_allclose(np.exp(DefendedModel(net, defense, key=KEY).respond(FEATURES)), expected, atol=1e-5)
 
 
+def test_labels_are_those_of_the_logits():
+    # Two logits so near each other that their probabilities are the same in float32.
+    net = MLP((6, 3))
+    near = np.float32(0.03)
+    net.load_weights([(np.zeros((6, 3), np.float32), np.float32([near, np.nextafter(near, np.float32(1)), -3]))])
+    clean = forward(net, FEATURES)
+    assert set(clean.argmax(axis=1)) == {1}
+    assert set(np.float32(softmax(clean)).argmax(axis=1)) == {0}
+    for name in ("defenmi", "memguard"):
+        defended = DefendedModel(net, toy_defense(name, "corrected", 3, max_iterations=20), key=KEY)
+        assert set(defended.respond(FEATURES).argmax(axis=1)) == {1}
+
+
 def test_respond_takes_float64_like_float32(defended):
     np.testing.assert_array_equal(defended.respond(np.float64(FEATURES)), defended.respond(FEATURES))
 
