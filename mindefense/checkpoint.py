@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,16 @@ from mindspore import nn
 
 from mindefense.errors import CheckpointError, InputError
 from mindefense.files import replacing, write_json
+from mindefense.models.architecture import architecture_of
 from mindefense.runtime import muted
 
 _DESCRIPTION = "mindefense"
 """Key of the description inside the file; no parameter has this name."""
+_OF_AN_OPTIMIZER = re.compile(
+    r"(optimizer|moments?|moment[12]|accum|stat|mean_square|mean_grad)\.|learning_rate|(momentum|global_step"
+    r"|beta[12]_power|epoch_num|step_num|loss_scale|scale_sense|current_iterator_step|last_overflow_iterator_step)$"
+)
+"""Names of what MindSpore's own training saves beside the network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,13 +35,15 @@ class Checkpoint:
 
     Attributes:
         path: Where it came from.
-        parameters: Name → array.
+        parameters: Name → array of the network.
         description: What the writer said of it; empty for files of other programs.
+        state: Name → array of the optimizer that was at work, if it was kept too.
     """
 
     path: Path
     parameters: dict[str, np.ndarray]
     description: dict[str, Any]
+    state: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def expect(self, kind: str) -> None:
         """Raises CheckpointError if the file says that it holds something else than `kind`."""
@@ -97,8 +106,10 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
         description = {} if text is None else json.loads(str(getattr(text, "value", text)))
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path}: its description is damaged", fix="copy or train it again") from error
-    parameters = {name: value.asnumpy() for name, value in held.items() if isinstance(value, ms.Tensor)}
-    return Checkpoint(path, parameters, description)
+    arrays = {name: value.asnumpy() for name, value in held.items() if isinstance(value, ms.Tensor)}
+    state = {name: array for name, array in arrays.items() if _OF_AN_OPTIMIZER.match(name)}
+    parameters = {name: array for name, array in arrays.items() if name not in state}
+    return Checkpoint(path, parameters, description, state)
 
 
 def parameters_of(net: nn.Cell) -> dict[str, np.ndarray]:
@@ -124,10 +135,15 @@ def load_into(net: nn.Cell, checkpoint: Checkpoint) -> None:
     faults = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped)]
     if any(names for _, names in faults):
         listed = "; ".join(f"{word}: {_short(names)}" for word, names in faults if names)
-        architecture = checkpoint.description.get("architecture", "not said in the file")
+        there, here = (
+            architecture_of({name: tuple(part.shape) for name, part in parameters.items()}) or "no network known here"
+            for parameters in (held, wanted)
+        )
         raise CheckpointError(
             f"{checkpoint.path} does not fit this network ({listed})",
-            fix=f"the file's architecture is {architecture}; build that network or choose another checkpoint",
+            expected=here,
+            got=f"a file that seems to hold {there}",
+            fix="build the network that the file holds, or choose another checkpoint",
         )
     for name, parameter in wanted.items():
         parameter.set_data(ms.Tensor(held[name].astype(ms.dtype_to_nptype(parameter.dtype), copy=False)))

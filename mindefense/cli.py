@@ -6,6 +6,7 @@ Nothing here imports MindSpore before the arguments are known to be good, so tha
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +16,9 @@ from typing import NoReturn
 from mindefense import __version__
 from mindefense.errors import InputError, MindefenseError
 
-DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "synthetic")
+DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "cifar100", "synthetic")
+MODELS = ("mlp", "vgg16")
+SCHEDULES = ("step", "cosine")
 DEFENSES = ("defenmi", "memguard", "none")
 STAGES = {
     "run": "all stages, one after the other",
@@ -76,6 +79,8 @@ def build_parser() -> Parser:
         stage = commands.add_parser(name, help=text, description=text)
         if name in ("run", "train"):
             add_study_arguments(stage)
+            add_training_arguments(stage)
+            add_image_arguments(stage)
             stage.set_defaults(command=_run if name == "run" else _train)
         else:
             add_common_arguments(stage)
@@ -84,7 +89,7 @@ def build_parser() -> Parser:
         if name in ("train-defender", "train-shadow"):
             stage.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     fetch = commands.add_parser("download", help="fetch a public data set", description="fetch a public data set")
-    fetch.add_argument("name", choices=("location",), help="data set")
+    fetch.add_argument("name", choices=("location", "cifar100"), help="data set")
     fetch.add_argument("--to", required=True, metavar="DIR", help="folder to put it into")
     fetch.add_argument("--debug", action="store_true", help="show a traceback with an error")
     fetch.set_defaults(command=_download)
@@ -105,7 +110,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say what a study is about."""
-    parser.add_argument("--data_path", metavar="PATH", help="folder or file of the data set (default: synthetic rows)")
+    _add_input_arguments(parser)
     parser.add_argument(
         "--dataset",
         choices=DATASETS,
@@ -113,8 +118,74 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split_config", metavar="FILE", help="DefenMI config.ini with the ranges of the rows")
     parser.add_argument("--split_section", metavar="NAME", help="its section (default: the data set's name)")
+    _add_defense_arguments(parser, default="defenmi")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
+    add_common_arguments(parser)
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say which target is trained and how."""
+    group = parser.add_argument_group("training of the target (defaults: as published)")
+    group.add_argument(
+        "--model", choices=MODELS, help="the target's kind (default: vgg16 for cifar100, mlp for all others)"
+    )
+    group.add_argument("--epochs", type=_positive, metavar="N", help="passes over the members")
+    group.add_argument("--learning_rate", type=_fraction, metavar="RATE", help="learning rate after warming up")
+    group.add_argument("--schedule", choices=SCHEDULES, help="how the learning rate falls")
+    group.add_argument("--warmup_epochs", type=_whole, metavar="N", help="epochs over which it rises at first")
+    group.add_argument(
+        "--until_accuracy", type=_fraction, metavar="SHARE", help="end after the first epoch with this accuracy"
+    )
+
+
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of vgg16 alone."""
+    group = parser.add_argument_group("images (vgg16)")
+    _add_size_arguments(group)
+    group.add_argument(
+        "--members", type=_positive, metavar="N", help="train on the first N images of train.bin (default: on all)"
+    )
+    group.add_argument(
+        "--width_multiplier", type=_fraction, metavar="SHARE", help="share of the published widths (default: 1)"
+    )
+    group.add_argument("--augment", action="store_true", help="train on random crops and flips")
+
+
+def add_tutorial_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of MindArmour's tutorial on VGG16 and CIFAR-100, and those that go beyond it."""
+    _add_input_arguments(parser)
+    _add_size_arguments(parser)
+    _add_defense_arguments(parser, default="none")
+    add_common_arguments(parser)
+
+
+def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data_path", metavar="PATH", help="folder or file of the data set (default: synthetic rows)")
     parser.add_argument("--pre_trained", metavar="CKPT", help="take the target from this checkpoint, train none")
-    parser.add_argument("--defense", choices=DEFENSES, default="defenmi", help="what to defend with (default: defenmi)")
+
+
+def _add_size_arguments(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--image_size", type=_positive, metavar="PIXELS", help="height and width of the network's input (default: 224)"
+    )
+    parser.add_argument(
+        "--num_samples",
+        type=_positive,
+        metavar="N",
+        help="members and non-members to judge by, of each as many (default: 5000, or as many as there are)",
+    )
+    parser.add_argument("--batch_size", type=_positive, default=64, metavar="N", help="images at a time (default: 64)")
+    parser.add_argument(
+        "--parity",
+        action="store_true",
+        help="crop and flip members alone at random, as the tutorial does, instead of treating both sides alike",
+    )
+
+
+def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> None:
+    parser.add_argument(
+        "--defense", choices=DEFENSES, default=default, help=f"what to defend with (default: {default})"
+    )
     parser.add_argument(
         "--alignment",
         choices=("corrected", "published"),
@@ -125,9 +196,28 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="folder for all files (default: runs/DATASET, with --smoke runs/DATASET-smoke)"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--smoke", action="store_true", help="few rows and epochs: does it run? no figures to quote")
-    add_common_arguments(parser)
+
+
+def run_tutorial(args: argparse.Namespace) -> None:
+    """What MindArmour's tutorial does, with its lines on the screen, and then the rest of an evaluation."""
+    args.model, args.dataset = "vgg16", None if args.data_path is None else "cifar100"
+    if not args.smoke:
+        for name, wanted, fix in (
+            ("data_path", "the folder of CIFAR-100", "fetch it with `mindefense download cifar100 --to DIR`"),
+            ("pre_trained", "a checkpoint of VGG16", "train one with `mindefense train --model vgg16`"),
+        ):
+            if getattr(args, name) is None:
+                raise InputError(f"--{name}", expected=wanted, got="none", fix=f"{fix}, or try --smoke")
+    study = _new_study(args)
+    evaluation = study.run(pre_trained=args.pre_trained)
+    from mindefense.reports.console import tutorial_lines
+
+    for line in tutorial_lines(evaluation):
+        print(line)
+    _report(study, evaluation)
+    if args.defense == "none":
+        print("nothing was defended; to see what a defense changes: --defense defenmi")
 
 
 def run_study(args: argparse.Namespace) -> None:
@@ -147,7 +237,8 @@ def _train(args: argparse.Namespace) -> None:
         study.adopt_target(args.pre_trained)
     else:
         study.train_target(resume=args.resume)
-    print(f"wrote {study.out / 'target.ckpt'}; next: mindefense train-defender --out {study.out}")
+    following = "evaluate" if study.config.defense == "none" and not study.recipe.has_shadow else "train-defender"
+    print(f"wrote {study.out / 'target.ckpt'}; next: mindefense {following} --out {study.out}")
 
 
 def _stage(args: argparse.Namespace) -> None:
@@ -169,39 +260,42 @@ def _stage(args: argparse.Namespace) -> None:
 
 def _new_study(args: argparse.Namespace):
     """The study that the arguments describe; wrong paths show before MindSpore is loaded."""
+    given = {**dict.fromkeys(("model", "dataset", "split_config", "split_section", "members")), **vars(args)}
     for name in ("data_path", "pre_trained", "split_config"):
-        path = getattr(args, name)
-        if path is not None and not Path(path).exists():
-            raise InputError(f"--{name}", expected="an existing path", got=path, fix="check its spelling")
-    dataset = args.dataset or ("synthetic" if args.data_path is None else "location")
+        if given[name] is not None and not Path(given[name]).exists():
+            raise InputError(f"--{name}", expected="an existing path", got=given[name], fix="check its spelling")
+    real = "cifar100" if given["model"] == "vgg16" else "location"
+    dataset = given["dataset"] or ("synthetic" if args.data_path is None else real)
+    given |= {"dataset": dataset, "model": given["model"] or ("vgg16" if dataset == "cifar100" else "mlp")}
     if dataset == "synthetic" and args.data_path is not None:
         raise InputError("--dataset synthetic", expected="no --data_path", got=args.data_path)
     if dataset != "synthetic" and args.data_path is None:
         raise InputError("--data_path", expected=f"the folder or file of {dataset}", got="none")
+    for name in ("data_path", "split_config"):
+        given[name] = given[name] and os.path.abspath(given[name])
     out = args.out or os.path.join("runs", dataset + ("-smoke" if args.smoke else ""))
-    described = {
-        "dataset": dataset,
-        "data_path": args.data_path and os.path.abspath(args.data_path),
-        "split_config": args.split_config and os.path.abspath(args.split_config),
-        "split_section": args.split_section,
-        "defense": args.defense,
-        "alignment": args.alignment,
-        "seed": args.seed,
-        "smoke": args.smoke,
-    }
-    return _open_study(described, out, args)
+    return _open_study(given, out, args)
 
 
-def _open_study(described, out, args):
+def _open_study(given, out, args):
     from rich.console import Console
 
-    from mindefense.evaluation.study import Study, StudyConfig
+    from mindefense.evaluation.config import StudyConfig, smoke_sizes
+    from mindefense.evaluation.provenance import members_of
+    from mindefense.evaluation.study import Study
     from mindefense.reports.console import ConsoleProgress, print_opening
     from mindefense.runtime import use_device
 
     device = use_device(args.device_target, device_id=args.device_id)
     console = Console()
-    config = StudyConfig(**described) if described is not None else None
+    config = None
+    if given is not None:
+        pre_trained = given.get("pre_trained")
+        if pre_trained and given["model"] == "vgg16" and given["members"] is None:
+            given["members"] = members_of(pre_trained)
+        settings = {field.name for field in dataclasses.fields(StudyConfig)}
+        chosen = {name: value for name, value in given.items() if name in settings and value is not None}
+        config = StudyConfig(**smoke_sizes(chosen, pre_trained=bool(pre_trained)))
     study = Study(config, out, progress=ConsoleProgress(console))
     print_opening(
         console,
@@ -210,6 +304,7 @@ def _open_study(described, out, args):
         smoke=study.config.smoke,
         device=device,
         seed=study.config.seed,
+        parity=study.config.parity if study.config.model == "vgg16" else None,
     )
     return study
 
@@ -242,6 +337,24 @@ def _whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    """An integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    """A number in (0, 1]."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, got {text!r}")
+    return number
 
 
 def _seed(text: str) -> int:

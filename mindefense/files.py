@@ -14,8 +14,12 @@ from mindefense.errors import OutputError
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike, *, fix: str = "choose a writable folder with free space") -> Iterator[Path]:
     """Yields a path beside `path` to write to; on success it takes the place of `path`, on failure it is removed.
+
+    Args:
+        path: The file to write. Its folder is made if need be, and removed on failure if it was made.
+        fix: What the message of a failure tells to do.
 
     Raises:
         OutputError: If the folder cannot be made or written to, or the disk is full.
@@ -24,15 +28,21 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     # A folder of its own, since writers may leave temporary files of their own behind when the disk is full.
     room = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         try:
             room.mkdir(parents=True, exist_ok=True)
             yield room / path.name
             os.replace(room / path.name, path)
-        finally:
+        except BaseException:
             shutil.rmtree(room, ignore_errors=True)
+            for folder in made:
+                with contextlib.suppress(OSError):  # the first error is the one to tell
+                    folder.rmdir()
+            raise
+        shutil.rmtree(room, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path}: {reason}", fix="choose a writable folder with free space") from error
+        raise OutputError(f"cannot write {path}: {reason}", fix=fix) from error
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import mindspore as ms
 import numpy as np
@@ -17,14 +18,62 @@ BATCH_SIZE = 64
 """Rows that a network is given at a time."""
 
 
-def forward(net: nn.Cell, features: np.ndarray, *, batch_size: int = BATCH_SIZE) -> np.ndarray:
+class Preparation(Protocol):
+    """Makes a network's inputs of samples."""
+
+    def batches(
+        self,
+        samples: np.ndarray,
+        batch_size: int,
+        *,
+        order: np.ndarray | None = None,
+        augment_seed: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Yields ``(n, ...)`` float32 inputs of the samples, `batch_size` at a time; the last batch may be smaller.
+
+        `order` holds the positions of the samples wanted, None all; `augment_seed` asks for random variants.
+        """
+        ...
+
+
+class AsTheyAre:
+    """The preparation of samples that are a network's inputs already."""
+
+    def batches(
+        self,
+        samples: np.ndarray,
+        batch_size: int,
+        *,
+        order: np.ndarray | None = None,
+        augment_seed: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """The samples as float32."""
+        if augment_seed is not None:
+            raise InputError("augment", expected="images, to crop and flip", got="samples of another kind")
+        for first in range(0, len(samples) if order is None else len(order), batch_size):
+            rows = slice(first, first + batch_size) if order is None else order[first : first + batch_size]
+            yield samples[rows].astype(np.float32, copy=False)
+
+
+def forward(
+    net: nn.Cell,
+    samples: np.ndarray,
+    *,
+    batch_size: int = BATCH_SIZE,
+    prepare: Preparation | None = None,
+    noise: Callable[[np.ndarray], np.ndarray] | None = None,
+    on_rows: Callable[[int], None] | None = None,
+) -> np.ndarray:
     """Logits of all rows, batch by batch.
 
     Args:
         net: Cell from ``(n, ...)`` float32 to ``(n, C)`` logits.
-        features: ``(N, ...)`` rows.
+        samples: ``(N, ...)`` rows.
         batch_size: Rows a batch; the last batch is filled up, so that the network sees one shape and a row's logits
             do not depend on how many rows are asked about.
+        prepare: Makes the network's inputs of the rows; None if they are the inputs.
+        noise: Gives what is added to a batch of inputs, of its shape; None for nothing.
+        on_rows: Called after each batch with its number of rows.
 
     Returns:
         ``(N, C)`` float32 logits.
@@ -32,25 +81,27 @@ def forward(net: nn.Cell, features: np.ndarray, *, batch_size: int = BATCH_SIZE)
     Raises:
         InputError: If `net` does not take such rows, or answers with NaN or another shape.
     """
-    n = len(features)
+    n = len(samples)
     if not n:
         raise InputError("features", expected="at least one row", got="none")
-    batch = batch_size
     was_training = net.training
     net.set_train(False)
     logits = []
     try:
-        for first in range(0, n, batch):
-            rows = features[first : first + batch].astype(np.float32, copy=False)
-            missing = batch - len(rows)
-            if missing:
-                rows = np.concatenate((rows, np.repeat(rows[-1:], missing, axis=0)))
-            logits.append(net(ms.Tensor(rows)).asnumpy()[: batch - missing])
+        for inputs in (prepare or AsTheyAre()).batches(samples, batch_size):
+            if noise is not None:
+                inputs = inputs + noise(inputs)
+            real = len(inputs)
+            if real < batch_size:
+                inputs = np.concatenate((inputs, np.repeat(inputs[-1:], batch_size - real, axis=0)))
+            logits.append(net(ms.Tensor(inputs)).asnumpy()[:real])
+            if on_rows is not None:
+                on_rows(real)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             "features",
             expected="rows that the network takes",
-            got=f"shape {features.shape} and {str(error).strip().splitlines()[0]}",
+            got=f"shape {samples.shape} and {str(error).strip().splitlines()[0]}",
             fix="give the network that belongs to this data set",
         ) from error
     finally:
@@ -58,38 +109,103 @@ def forward(net: nn.Cell, features: np.ndarray, *, batch_size: int = BATCH_SIZE)
     return check_logits(np.concatenate(logits), name="logits of the network").astype(np.float32, copy=False)
 
 
-class Target:
-    """A model that answers queries, counts them, and gives the same sample the same answer.
-
-    Args:
-        respond: ``(N, ...)`` float32 rows → ``(N, C)`` float32 log-probabilities.
-
-    Attributes:
-        queries: Rows that reached the model; what was asked before is answered from memory and not counted.
-    """
+class _Remembered:
+    """Answers of a function of rows, by the rows' digests; `asked` counts the rows that reached the function."""
 
     def __init__(self, respond: Callable[[np.ndarray], np.ndarray]):
         self._respond = respond
         self._answers: dict[bytes, np.ndarray] = {}
-        self.queries = 0
+        self.asked = 0
+
+    def new(self, samples: np.ndarray) -> int:
+        """How many different rows among these were not asked before."""
+        return len(self._new(_digests(samples)))
+
+    def _new(self, keys: list[bytes]) -> dict[bytes, int]:
+        return {key: position for position, key in enumerate(keys) if key not in self._answers}
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        if not len(samples):
+            raise InputError("features", expected="at least one row", got="none")
+        keys = _digests(samples)
+        if new := self._new(keys):
+            answers = self._respond(samples[list(new.values())])
+            self._answers.update(zip(new, answers, strict=True))
+            self.asked += len(new)
+        return np.stack([self._answers[key] for key in keys])
+
+
+def _digests(samples: np.ndarray) -> list[bytes]:
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(samples)]
+
+
+class Network:
+    """A trained Cell with the way its inputs come about; gives each sample to the Cell once.
+
+    Args:
+        cell: Cell from ``(n, ...)`` float32 to ``(n, C)`` logits.
+        prepare: Makes the Cell's inputs of samples; None if they are the inputs.
+        batch_size: Rows the Cell is given at a time.
+        on_rows: Called with the number of rows that just came out of the Cell.
+
+    Attributes:
+        cell: As given.
+        feed: `prepare`, `batch_size` and `on_rows` as the keyword arguments of `forward`.
+    """
+
+    def __init__(
+        self,
+        cell: nn.Cell,
+        *,
+        prepare: Preparation | None = None,
+        batch_size: int = BATCH_SIZE,
+        on_rows: Callable[[int], None] | None = None,
+    ):
+        self.cell = cell
+        self.feed: dict[str, Any] = {"prepare": prepare, "batch_size": batch_size, "on_rows": on_rows}
+        self._logits = _Remembered(lambda samples: forward(cell, samples, **self.feed))
+
+    def logits(self, samples: np.ndarray) -> np.ndarray:
+        """``(N, C)`` float32 logits of ``(N, ...)`` samples.
+
+        Raises:
+            InputError: If there are no rows, or the Cell does not take them.
+        """
+        return self._logits(samples)
+
+    def new(self, samples: np.ndarray) -> int:
+        """How many of these samples the Cell has not seen."""
+        return self._logits.new(samples)
+
+
+class Target:
+    """A model that answers queries, counts them, and gives the same sample the same answer.
+
+    Args:
+        respond: ``(N, ...)`` samples → ``(N, C)`` float32 log-probabilities.
+    """
+
+    def __init__(self, respond: Callable[[np.ndarray], np.ndarray]):
+        self._answers = _Remembered(respond)
 
     @classmethod
-    def from_cell(cls, net: nn.Cell, *, batch_size: int = BATCH_SIZE) -> Target:
-        """The target that a Cell from rows to logits (or log-probabilities) is."""
-        return cls(lambda features: log_softmax(forward(net, features, batch_size=batch_size)))
+    def from_cell(cls, net: nn.Cell, *, batch_size: int = BATCH_SIZE, prepare: Preparation | None = None) -> Target:
+        """The target that a Cell from samples, prepared or as they are, to logits (or log-probabilities) is."""
+        return cls(lambda samples: log_softmax(forward(net, samples, batch_size=batch_size, prepare=prepare)))
 
-    def query(self, features: np.ndarray) -> np.ndarray:
-        """Log-probabilities ``(N, C)`` float32 of rows ``(N, ...)``.
+    @property
+    def queries(self) -> int:
+        """Rows that reached the model; what was asked before is answered from memory and not counted."""
+        return self._answers.asked
+
+    def query(self, samples: np.ndarray) -> np.ndarray:
+        """Log-probabilities ``(N, C)`` float32 of samples ``(N, ...)``.
 
         Raises:
             InputError: If there are no rows, or the model does not take them.
         """
-        if not len(features):
-            raise InputError("features", expected="at least one row", got="none")
-        keys = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(features)]
-        new = {key: position for position, key in enumerate(keys) if key not in self._answers}
-        if new:
-            answers = self._respond(features[list(new.values())])
-            self._answers.update(zip(new, answers, strict=True))
-            self.queries += len(new)
-        return np.stack([self._answers[key] for key in keys])
+        return self._answers(samples)
+
+    def new(self, samples: np.ndarray) -> int:
+        """How many of these samples have not been asked about."""
+        return self._answers.new(samples)

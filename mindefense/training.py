@@ -1,7 +1,8 @@
-"""Fits a classifier Cell to arrays. Knows nothing about attacks or defenses.
+"""Fits a classifier Cell to samples. Knows nothing about attacks or defenses.
 
-An epoch runs as one loop inside one graph: stepped from Python, networks of this size spend most of their time on
-the way in and out of the graph.
+Two engines, chosen by what is to be trained. Plain descent on rows that fit into memory runs an epoch as one loop
+inside one graph: stepped from Python, such small networks spend most of their time on the way in and out of the graph.
+Images, which are prepared batch by batch, and momentum go step by step through MindSpore's own optimizer.
 """
 
 from __future__ import annotations
@@ -11,31 +12,44 @@ import json
 import math
 import numbers
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, save_checkpoint
+from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.errors import CheckpointError, InputError
-from mindefense.target import forward
+from mindefense.runtime import compiled
+from mindefense.target import AsTheyAre, Preparation, forward
 
 LOSSES = ("softmax", "sigmoid")
+SCHEDULES = ("step", "cosine")
+_STATE = "optimizer."
+"""Begins the names of the optimizer's parameters in the checkpoint of an unfinished training."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Plain stochastic gradient descent on mini-batches.
+    """Stochastic gradient descent on mini-batches.
 
     Attributes:
         epochs: Passes over the data.
-        learning_rate: Step length at the start.
-        decay_every: Epochs after which the learning rate falls to a tenth, each time; None for never.
-        batch_size: Rows a step; the last step of an epoch takes what is left.
+        learning_rate: Step length at the start, after warming up.
+        decay_every: Epochs after which the learning rate falls to a tenth, each time; None for never. Counts for the
+            schedule ``"step"`` alone.
+        batch_size: Rows a step. With plain descent on rows in memory the last step of an epoch takes what is left;
+            otherwise what is left sits the epoch out, so that batch normalization never sees a small batch.
         loss: ``"softmax"`` cross-entropy over classes, or ``"sigmoid"`` binary cross-entropy of one output.
-        seed: Seeds the order of the rows in every epoch.
+        seed: Seeds the order of the rows in every epoch, and crops and flips.
+        schedule: ``"step"``, or ``"cosine"`` from the learning rate to 0 over all epochs.
+        warmup_epochs: Epochs over which the learning rate rises linearly at first.
+        momentum: Share of the last step that the next one keeps, in [0, 1).
+        weight_decay: L2 penalty of the weights; biases and batch normalization are spared.
+        augment: Whether images are cropped and flipped at random.
+        until_accuracy: End after the first epoch with this share of rows classified rightly, in (0, 1], as measured
+            during that epoch; None to train all epochs.
     """
 
     epochs: int = 200
@@ -44,9 +58,15 @@ class TrainConfig:
     batch_size: int = 64
     loss: str = "softmax"
     seed: int = 0
+    schedule: str = "step"
+    warmup_epochs: int = 0
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    augment: bool = False
+    until_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("decay_every", 1), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("decay_every", 1), ("seed", 0), ("warmup_epochs", 0)):
             value = getattr(self, name)
             if name == "decay_every" and value is None:
                 continue
@@ -56,10 +76,34 @@ class TrainConfig:
             raise InputError("learning_rate", expected="a finite number above 0", got=repr(self.learning_rate))
         if self.loss not in LOSSES:
             raise InputError("loss", expected=" or ".join(LOSSES), got=repr(self.loss))
+        if self.schedule not in SCHEDULES:
+            raise InputError("schedule", expected=" or ".join(SCHEDULES), got=repr(self.schedule))
+        if not 0 <= self.momentum < 1:
+            raise InputError("momentum", expected="a number in [0, 1)", got=repr(self.momentum))
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError("weight_decay", expected="a finite number of at least 0", got=repr(self.weight_decay))
+        if self.until_accuracy is not None and not 0 < self.until_accuracy <= 1:
+            raise InputError("until_accuracy", expected="a share in (0, 1]", got=repr(self.until_accuracy))
 
-    def rate(self, epoch: int) -> float:
-        """Learning rate of the epoch, counted from 0."""
-        return self.learning_rate * (0.1 ** (epoch // self.decay_every) if self.decay_every else 1)
+    def ends(self, history: Sequence[Epoch]) -> bool:
+        """Whether a training with this history is finished."""
+        if not history:
+            return False
+        last = history[-1]
+        reached = self.until_accuracy is not None and last.accuracy >= self.until_accuracy
+        return last.number >= self.epochs or reached
+
+    def rates(self, epoch: int, steps: int) -> np.ndarray:
+        """Learning rate of each of the `steps` steps of the epoch, counted from 0; ``(steps,)`` float64."""
+        done = epoch + np.arange(steps) / steps
+        rates = np.full(steps, float(self.learning_rate))
+        if self.schedule == "cosine":
+            rates *= (1 + np.cos(np.pi * done / self.epochs)) / 2
+        elif self.decay_every:
+            rates *= 0.1 ** (epoch // self.decay_every)
+        if self.warmup_epochs:
+            rates *= np.minimum(1, (done + 1 / steps) / self.warmup_epochs)
+        return rates
 
 
 PUBLISHED_TARGET = TrainConfig(epochs=200, learning_rate=0.01, decay_every=150)
@@ -68,6 +112,10 @@ PUBLISHED_DEFENDER = TrainConfig(epochs=400, learning_rate=0.001, decay_every=No
 """How they train the defender's classifier."""
 PUBLISHED_ATTACK = TrainConfig(epochs=400, learning_rate=0.01, decay_every=300, loss="sigmoid")
 """How they train the attack network."""
+PUBLISHED_VGG16 = TrainConfig(
+    epochs=100, learning_rate=0.01, decay_every=30, warmup_epochs=5, momentum=0.9, weight_decay=5e-4
+)
+"""How MindArmour's tutorial trains VGG16 on CIFAR-100, but for crops and flips, which are to be asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +141,7 @@ def train_classifier(
     labels: np.ndarray,
     config: TrainConfig,
     *,
+    prepare: Preparation | None = None,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 50,
     resume: bool = False,
@@ -103,13 +152,14 @@ def train_classifier(
 
     Args:
         net: Cell from ``(N, ...)`` float32 to logits, ``(N, C)`` for softmax and ``(N, 1)`` for sigmoid.
-        features: ``(N, ...)`` float32 rows.
+        features: ``(N, ...)`` rows: float32, or what `prepare` takes.
         labels: ``(N,)``: int32 classes for softmax, 0/1 for sigmoid.
         config: How to train.
+        prepare: Makes the network's inputs of the rows, batch by batch; None if the rows are the inputs.
         checkpoint: Where to keep the weights, a ``.ckpt`` path; None keeps them in memory alone.
         checkpoint_every: Epochs between two writes; the last epoch is always written.
         resume: Go on from `checkpoint` if it is there; the weights come out the same to the last bit as without the
-            interruption.
+            interruption, unless the network has dropout, whose draws are not kept.
         description: Joins the checkpoint's description: what was trained on what.
         on_epoch: Called after every epoch.
 
@@ -123,34 +173,41 @@ def train_classifier(
     """
     if len(features) != len(labels) or not len(labels):
         raise InputError("labels", expected=f"one per row ({len(features)}, at least 1)", got=str(len(labels)))
-    if not np.isfinite(features).all():
+    if features.dtype.kind == "f" and not np.isfinite(features).all():
         raise InputError("features", expected="finite numbers", got="NaN or infinity", fix="clean the data first")
-    _check_fit(net, features, labels, config.loss)
+    _check_fit(net, features, labels, config.loss, prepare)
     # As JSON gives it back, so that a resume compares like with like.
     described = json.loads(json.dumps({**(description or {}), "train": dataclasses.asdict(config)}))
+    stepwise = prepare is not None or config.momentum or config.weight_decay
+    engine = (_Steps if stepwise else _EpochGraph)(net, features, labels, config, prepare)
     history: list[Epoch] = []
     if resume and checkpoint is not None and os.path.exists(checkpoint):
         history = _resume(net, checkpoint, described)
-    epoch_graph = _EpochGraph(net, features, labels, config.loss)
-    for number in range(len(history), config.epochs):
-        loss, accuracy = epoch_graph.run(number, config)
+        if not config.ends(history):
+            engine.restore(load_checkpoint(checkpoint))
+    while not config.ends(history):
+        number = len(history)
+        with compiled():
+            loss, accuracy = engine.run(number)
         if not math.isfinite(loss):
             raise InputError(
                 f"the loss became {loss} in epoch {number + 1}",
-                fix=f"use a learning rate below {config.rate(number):g}, or look for extreme features",
+                fix=f"use a learning rate below {config.learning_rate:g}, or look for extreme features",
             )
         history.append(Epoch(number + 1, config.epochs, loss, accuracy))
-        if checkpoint is not None and ((number + 1) % checkpoint_every == 0 or number + 1 == config.epochs):
-            save_checkpoint(checkpoint, parameters_of(net), {**described, "history": _columns(history)})
+        finished = config.ends(history)
+        if checkpoint is not None and ((number + 1) % checkpoint_every == 0 or finished):
+            state = {} if finished else engine.state()
+            save_checkpoint(checkpoint, {**parameters_of(net), **state}, {**described, "history": _columns(history)})
         if on_epoch is not None:
             on_epoch(history[-1])
     net.set_train(False)
     return tuple(history)
 
 
-def _check_fit(net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str) -> None:
+def _check_fit(net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str, prepare: Preparation | None) -> None:
     """Raises InputError if `net` does not take such rows or does not have such classes."""
-    outputs = forward(net, features[:1]).shape[1]
+    outputs = forward(net, features[:1], prepare=prepare, batch_size=1).shape[1]
     if loss == "sigmoid":
         wanted, fits = "0 or 1, and a network with one output", outputs == 1 and np.isin(labels, (0, 1)).all()
     else:
@@ -182,22 +239,124 @@ def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any])
     return [Epoch(number, of, loss, accuracy) for number, (loss, accuracy) in enumerate(rows, 1)]
 
 
+class _Engine(Protocol):
+    """Trains a network epoch by epoch."""
+
+    def __init__(
+        self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, config: TrainConfig, prepare: Preparation | None
+    ): ...
+
+    def run(self, number: int) -> tuple[float, float]:
+        """Trains epoch `number`, counted from 0, and returns its mean loss and share of rows classified rightly.
+
+        The order of the rows depends on seed and number alone, so that a resume finds it.
+        """
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What a resume needs beside the weights, under names that no network has."""
+        ...
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes over what `state` gave."""
+        ...
+
+
+class _Steps:
+    """Batches prepared on the way, each one step of MindSpore's `Momentum`."""
+
+    def __init__(
+        self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, config: TrainConfig, prepare: Preparation | None
+    ):
+        self._features, self._config = features, config
+        self._prepare = prepare if prepare is not None else AsTheyAre()
+        self._labels = labels.astype(np.float32 if config.loss == "sigmoid" else np.int32)
+        self._batch = min(config.batch_size, len(labels))
+        self._steps = len(labels) // self._batch
+        rates = np.concatenate([config.rates(epoch, self._steps) for epoch in range(config.epochs)])
+        self._step = _Step(net, config, rates)
+
+    def run(self, number: int) -> tuple[float, float]:
+        n = self._steps * self._batch
+        order = np.random.default_rng((self._config.seed, number)).permutation(len(self._labels))[:n]
+        seed = None
+        if self._config.augment:
+            seed = int(np.random.default_rng((self._config.seed, number, 1)).integers(2**31))
+        batches = self._prepare.batches(self._features, self._batch, order=order, augment_seed=seed)
+        total = right = 0.0
+        for rows, batch in zip(order.reshape(self._steps, -1), batches, strict=True):
+            loss, correct = self._step(ms.Tensor(batch), ms.Tensor(self._labels[rows]))
+            total += float(loss.asnumpy())
+            right += float(correct.asnumpy())
+            if not math.isfinite(total):
+                break
+        return total / self._steps, right / n
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {_STATE + name: parameter.asnumpy() for name, parameter in self._step.optimizer_state().items()}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        for name, parameter in self._step.optimizer_state().items():
+            held = checkpoint.state.get(_STATE + name)
+            if held is None or held.size != parameter.size:  # a scalar comes back as an array of one
+                raise CheckpointError(
+                    f"{checkpoint.path} cannot be resumed: it lacks the optimizer's {name}", fix="start afresh"
+                )
+            parameter.set_data(ms.Tensor(held.reshape(parameter.shape)))
+
+
+class _Step(nn.Cell):
+    """One step down the gradient, in one graph."""
+
+    def __init__(self, net: nn.Cell, config: TrainConfig, rates: np.ndarray):
+        super().__init__(auto_prefix=False)
+        self.net = net.set_train(True)
+        weights, spared = [], []
+        for parameter in net.trainable_params():
+            (spared if parameter.name.endswith((".bias", ".gamma", ".beta")) else weights).append(parameter)
+        groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+        groups = [group for group in groups if group["params"]]
+        self.optimizer = nn.Momentum(groups, rates.astype(np.float32).tolist(), config.momentum)
+        self.loss = _Loss(net, config.loss)
+        self.gradient = ms.value_and_grad(self.loss, None, self.optimizer.parameters, has_aux=True)
+
+    def optimizer_state(self) -> dict[str, ms.Parameter]:
+        own = {id(parameter) for parameter in self.net.get_parameters()}
+        return {p.name: p for p in self.optimizer.get_parameters() if id(p) not in own}
+
+    @ms.jit
+    def construct(self, features, labels):
+        """The batch's mean loss and its number of rows classified rightly."""
+        weight = ops.ones_like(labels).astype(ms.float32) / labels.shape[0]
+        (loss, logits), gradients = self.gradient(features, labels, weight)
+        self.optimizer(gradients)
+        return loss, self.loss.is_right(logits, labels).sum()
+
+
 class _EpochGraph(nn.Cell):
     """All steps of an epoch as one loop in one graph; the data are on the device from the start."""
 
-    def __init__(self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str):
+    def __init__(
+        self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, config: TrainConfig, prepare: Preparation | None
+    ):
         super().__init__(auto_prefix=False)
+        self.config = config
         self.net = net.set_train(True)
         self.weights = ms.ParameterTuple(net.trainable_params())
-        self.binary = loss == "sigmoid"
-        labels = labels.astype(np.float32 if self.binary else np.int32)
+        labels = labels.astype(np.float32 if config.loss == "sigmoid" else np.int32)
         self.features = ms.Parameter(ms.Tensor(features.astype(np.float32)), "train.features", requires_grad=False)
         self.labels = ms.Parameter(ms.Tensor(labels), "train.labels", requires_grad=False)
-        self.cross_entropy = ops.BCEWithLogitsLoss("none")
-        self.gradient = ms.value_and_grad(self._loss, None, self.weights, has_aux=True)
+        self.loss = _Loss(net, config.loss)
+        self.gradient = ms.value_and_grad(self.loss, None, self.weights, has_aux=True)
 
-    def run(self, number: int, config: TrainConfig) -> tuple[float, float]:
-        """Trains epoch `number`; its order of rows depends on seed and number alone, so that a resume finds it."""
+    def state(self) -> dict[str, np.ndarray]:
+        return {}  # plain descent remembers nothing
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        pass
+
+    def run(self, number: int) -> tuple[float, float]:
+        config = self.config
         n = len(self.labels)
         batch = min(config.batch_size, n)
         steps = math.ceil(n / batch)
@@ -206,17 +365,18 @@ class _EpochGraph(nn.Cell):
         order[:n] = np.random.default_rng((config.seed, number)).permutation(n)
         real = np.arange(steps * batch).reshape(steps, batch) < n
         share = real / real.sum(axis=1, keepdims=True)
-        rate = config.rate(number)
+        rates = config.rates(number, steps)
         loss, right = self(
             ms.Tensor(order.reshape(steps, batch)),
-            ms.Tensor((rate * share).astype(np.float32)),
+            ms.Tensor((rates[:, None] * share).astype(np.float32)),
+            ms.Tensor((1 / rates).astype(np.float32)),
             ms.Tensor(real.astype(np.float32)),
         )
-        return float(loss.asnumpy()) / rate / steps, float(right.asnumpy()) / n
+        return float(loss.asnumpy()) / steps, float(right.asnumpy()) / n
 
     @ms.jit
-    def construct(self, order, weight, real):
-        """Sums of the batches' losses, times the learning rate, and of the rows classified rightly."""
+    def construct(self, order, weight, unweight, real):
+        """Sums of the batches' losses and of the rows classified rightly."""
         step = ms.Tensor(0, ms.int32)
         total, right = ms.Tensor(0.0), ms.Tensor(0.0)
         while step < order.shape[0]:
@@ -226,12 +386,22 @@ class _EpochGraph(nn.Cell):
             # The learning rate is in the loss's weights already, so that an update is a single pass.
             for k in range(len(self.weights)):
                 ops.assign_sub(self.weights[k], gradients[k])
-            total = total + loss
-            right = right + (self._is_right(logits, labels) * real[step]).sum()
+            total = total + loss * unweight[step]
+            right = right + (self.loss.is_right(logits, labels) * real[step]).sum()
             step = step + 1
         return total, right
 
-    def _loss(self, features, labels, weight):
+
+class _Loss(nn.Cell):
+    """Weighted sum of the rows' losses, and the logits it came from."""
+
+    def __init__(self, net: nn.Cell, loss: str):
+        super().__init__(auto_prefix=False)
+        self.net = net
+        self.binary = loss == "sigmoid"
+        self.cross_entropy = ops.BCEWithLogitsLoss("none")
+
+    def construct(self, features, labels, weight):
         logits = self.net(features)
         if self.binary:
             losses = self.cross_entropy(logits.reshape(-1), labels, ops.ones_like(weight), ops.ones_like(weight))
@@ -240,7 +410,8 @@ class _EpochGraph(nn.Cell):
             losses = -(ops.log_softmax(logits, -1) * truth).sum(1)
         return (losses * weight).sum(), logits
 
-    def _is_right(self, logits, labels):
+    def is_right(self, logits, labels):
+        """1.0 for every row classified rightly, else 0.0."""
         if self.binary:
             called = (logits.reshape(-1) > 0).astype(ms.float32)
             return (called == labels).astype(ms.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class Samples:
     """Rows that somebody asks a target about.
 
     Attributes:
-        features: ``(N, ...)`` float32, what goes into the target.
+        features: ``(N, ...)`` float32, or uint8 for images ``(N, channels, height, width)``; what goes into the target.
         labels: ``(N,)`` int32 true classes, ``0 … C-1``.
         indices: ``(N,)`` int64 positions of the rows in the data set they come from.
     """
@@ -39,11 +40,13 @@ class LabelledData:
 
     Attributes:
         name: Name of the data set.
-        features: ``(N, ...)`` float32.
+        features: ``(N, ...)`` float32, or uint8 for images ``(N, channels, height, width)``.
         labels: ``(N,)`` int32 classes ``0 … num_classes-1``.
         num_classes: Number of classes, C.
         synthetic: True if the rows were made up; every figure derived from them must say so.
         order: ``(N,)`` int64 permutation that the published experiments index with, or None.
+        parts: Published parts of the data set by name, for example train and test, as ranges over its rows; None if
+            it has none.
     """
 
     name: str
@@ -52,6 +55,7 @@ class LabelledData:
     num_classes: int
     synthetic: bool = False
     order: np.ndarray | None = None
+    parts: Mapping[str, range] | None = None
 
     def __post_init__(self) -> None:
         if len(self.features) != len(self.labels):
@@ -64,6 +68,10 @@ class LabelledData:
                 expected=f"classes 0…{self.num_classes - 1}",
                 got=f"{self.labels.min()}…{self.labels.max()}",
             )
+        for name, rows in (self.parts or {}).items():
+            if not (isinstance(rows, range) and rows.step == 1 and 0 <= rows.start < rows.stop <= len(self.labels)):
+                expected = f"a range of one or more rows within 0…{len(self.labels) - 1}"
+                raise InputError(f"{self.name} part {name}", expected=expected, got=repr(rows))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,11 +82,14 @@ class LabelledData:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over name, shapes and bytes of features and labels, hex; tells two data sets apart."""
+        """SHA-256 over name, shapes and bytes of features and labels, and parts, hex; tells two data sets apart."""
         digest = hashlib.sha256(self.name.encode())
         for array in (self.features, self.labels):
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
+        if self.parts is not None:  # the same rows under other borders make another study
+            borders = sorted((name, rows.start, rows.stop) for name, rows in self.parts.items())
+            digest.update(f"parts{borders}".encode())
         return digest.hexdigest()
 
 
@@ -252,7 +263,7 @@ class Evaluation:
         settings: Everything else that was chosen.
         versions: Versions of everything that figures depend on.
         target: The target.
-        shadow_accuracy: The shadow's accuracy on its own training rows and on others.
+        shadow_accuracy: The shadow's accuracy on its own training rows and on others; None without a shadow.
         defense: The defense, or None.
         attacks: Every attacker on every state of the target.
         budgets: The published budget table, empty without a defense.
@@ -268,7 +279,7 @@ class Evaluation:
     settings: dict[str, object]
     versions: dict[str, str]
     target: TargetFacts
-    shadow_accuracy: tuple[float, float]
+    shadow_accuracy: tuple[float, float] | None
     defense: DefenseFacts | None
     attacks: tuple[AttackResult, ...]
     budgets: tuple[BudgetPoint, ...]

@@ -98,9 +98,10 @@ def changed(**arrays):
 )
 def test_into_the_wrong_network(tmp_path, net, parameters, words):
     before = {name: array.copy() for name, array in parameters_of(net).items()}
-    with pytest.raises(CheckpointError, match=f"a.ckpt does not fit this network .*{words}; the file's") as caught:
-        load_into(net, Checkpoint(tmp_path / "a.ckpt", parameters, {"architecture": {"widths": [9, 9]}}))
-    assert "[9, 9]" in str(caught.value)
+    with pytest.raises(
+        CheckpointError, match=f"a.ckpt does not fit this network .*{words}: expected MLP 4-3-2, got"
+    ) as caught:
+        load_into(net, Checkpoint(tmp_path / "a.ckpt", parameters, {}))
     assert "\n" not in str(caught.value)
     same(parameters_of(net), before)
 

@@ -384,7 +384,7 @@ LATE_MISTAKES = {
     "NaN in the labels": (data("data_complete.npz", arrays(np.nan, True)), ["y row 7", "nan"], "replace the file"),
     "label of npz out of range": (data("data_complete.npz", arrays(31, True)), ["y row 7", "31"], "replace the file"),
     "no npz": (data("data_complete.npz", b"PK\3\4 and no more"), ["npz"], "replace the file"),
-    "other architecture": (other_architecture, ["net.ckpt", "does not fit", "mis-shaped"], "[446, 8, 30]"),
+    "other architecture": (other_architecture, ["net.ckpt", "does not fit", "mis-shaped"], "MLP 446-8-30"),
     "checkpoint of another data set": (other_data_set, ["net.ckpt", "does not fit"], "choose another checkpoint"),
     "checkpoint of another program": (other_program, ["unexpected: conv.weight"], "choose another checkpoint"),
     "checkpoint of other rows": (other_rows, ["net.ckpt", "its rows differ"], "give the data, split and seed"),

@@ -13,7 +13,7 @@ ROOT = Path(mindefense.__file__).parent
 FLOORS = [
     ("errors",),
     ("types", "files", "checks", "confidence"),
-    ("runtime", "data", "models", "metrics"),
+    ("runtime", "data", "models", "images", "metrics"),
     ("checkpoint", "target"),
     ("training",),
     ("defenses", "attacks"),

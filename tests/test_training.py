@@ -346,7 +346,7 @@ def test_bad_config(name, value):
     ],
 )
 def test_rate(decay_every, epoch, rate):
-    assert TrainConfig(learning_rate=0.01, decay_every=decay_every).rate(epoch) == pytest.approx(rate)
+    assert TrainConfig(learning_rate=0.01, decay_every=decay_every).rates(epoch, 3) == pytest.approx([rate] * 3)
 
 
 def test_published_settings():

@@ -66,6 +66,8 @@ _ROLES = {
     "attacker_members": _Role("attacker_train_member_data_range", 3000, 3500),
     "attacker_non_members": _Role("attacker_train_nonmember_data_range", 4000, 4500),
 }
+TUTORIAL_SAMPLES = 5000
+"""Members and non-members each that MindArmour's tutorial evaluates."""
 _APART = (
     ("target_members", "target_non_members", "the target must not be tested on what it was trained on"),
     ("target_members", "defender_non_members", "the defender's non-members must not be members"),
@@ -78,6 +80,8 @@ _APART = (
         if fitted.startswith(("target_members", "defender_", "attacker_"))
     ),
 )
+_OPTIONAL = (("defender_members", "defender_non_members"), ("attacker_members", "attacker_non_members"))
+"""Roles that a split may leave out, both kinds together: not every target is defended or has a shadow."""
 _WITHIN = (("eval_members", "target_members"), ("defender_members", "target_members"))
 
 
@@ -184,8 +188,12 @@ def check_split(split: Split, rows: int) -> None:
         InputError: A role is empty, repeats a row or points outside ``0 … N-1``, or two roles overlap wrongly.
     """
     taken: dict[str, np.ndarray] = {}
+    left_out = {role for pair in _OPTIONAL if not any(len(getattr(split, role)) for role in pair) for role in pair}
     for role in _ROLES:
         indices = np.asarray(getattr(split, role))
+        if role in left_out:
+            taken[role] = np.empty(0, np.int64)
+            continue
         taken[role] = np.unique(indices)
         if indices.ndim != 1 or indices.dtype.kind not in "iu" or not len(indices):
             got = f"{indices.dtype} {indices.shape}"
@@ -206,3 +214,55 @@ def check_split(split: Split, rows: int) -> None:
         if outside:
             what = f"split {split.name} {inner}"
             raise InputError(what, expected=f"rows of {outer} only", got=f"{outside} others")
+
+
+def parts_split(data: LabelledData, *, members: int | None = None, num_samples: int | None = None) -> Split:
+    """The split of a data set that is published in a training and a test part, such as CIFAR-100.
+
+    Rows are taken from the front of a part, as MindArmour's tutorial does. Target: the first `members` rows of the
+    training part. Evaluation: the first `num_samples` of these and of the test part. Defender: the target's members,
+    and as many non-members, which are the next rows of the training part, or the test part's after the evaluation's
+    if the target was trained on all of the training part. Attacker: what is left of the training part, halved.
+
+    Args:
+        data: With the parts ``"train"`` and ``"test"``.
+        members: Rows the target was trained on; None for all of the training part.
+        num_samples: Members and non-members to judge by, of each as many; None for 5,000 or as many as there are.
+
+    Returns:
+        The split; without rows for defender or attacker if none are left.
+
+    Raises:
+        InputError: The data have no such parts, or too few rows.
+    """
+    if data.parts is None or not {"train", "test"} <= set(data.parts):
+        raise InputError(f"{data.name} parts", expected="train and test", got=str(data.parts and list(data.parts)))
+    train, test = (np.arange(data.parts[name].start, data.parts[name].stop) for name in ("train", "test"))
+    _check_count("members", members, len(train), f"the training part has {len(train):,} rows")
+    target, rest = np.split(train, [len(train) if members is None else members])
+    most = min(len(target), len(test))
+    _check_count("num_samples", num_samples, most, f"{len(target):,} members, {len(test):,} test rows are there")
+    judged = min(most, TUTORIAL_SAMPLES) if num_samples is None else num_samples
+    unseen = (test[judged:] if not len(rest) else rest)[: len(target)]
+    attacker = rest[len(unseen) :]
+    middle = len(attacker) // 2
+    nobody = np.empty(0, np.int64)
+    split = Split(
+        target_members=target,
+        target_non_members=test[:judged],
+        defender_members=target if len(unseen) else nobody,
+        defender_non_members=unseen,
+        eval_members=target[:judged],
+        eval_non_members=test[:judged],
+        attacker_members=attacker[:middle] if middle else nobody,
+        attacker_non_members=attacker[middle:] if middle else nobody,
+        name=f"first {len(target):,} of train, first {judged:,} of each judged",
+        permutation="as published" if not data.synthetic else "synthetic",
+    )
+    check_split(split, len(data))
+    return split
+
+
+def _check_count(name: str, count: int | None, most: int, there: str) -> None:
+    if count is not None and not 1 <= count <= most:
+        raise InputError(name, expected=f"a number from 1 to {most:,}", got=f"{count:,}", fix=there)

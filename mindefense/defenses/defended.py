@@ -7,6 +7,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -20,7 +21,7 @@ from mindefense.defenses.defenmi import DefenMI, DefenMIConfig
 from mindefense.defenses.memguard import MemGuard, MemGuardConfig
 from mindefense.defenses.reshaping import put_on_top
 from mindefense.errors import CheckpointError, InputError
-from mindefense.target import forward
+from mindefense.target import BATCH_SIZE, Preparation, forward
 
 
 def load_defense(path: str | os.PathLike) -> SearchDefense:
@@ -77,6 +78,9 @@ class DefendedModel(nn.Cell):
         defense: What reshapes its answers.
         key: Secret that the noise depends on; None draws a new one, so that answers differ from those of another
             `DefendedModel` of the same parts.
+        prepare: Makes the network's inputs of the samples that `respond` is asked about; None if they are the inputs.
+        batch_size: Rows that `respond` gives the network at a time.
+        on_rows: Called with the number of rows that just came out of the network.
 
     Inputs:
         - **x** (Tensor) - ``(N, ...)`` float32. Called from Python, the Cell draws the noise and hands it to
@@ -90,11 +94,21 @@ class DefendedModel(nn.Cell):
         ``CPU``
     """
 
-    def __init__(self, net: nn.Cell, defense: SearchDefense, *, key: bytes | None = None):
+    def __init__(
+        self,
+        net: nn.Cell,
+        defense: SearchDefense,
+        *,
+        key: bytes | None = None,
+        prepare: Preparation | None = None,
+        batch_size: int = BATCH_SIZE,
+        on_rows: Callable[[int], None] | None = None,
+    ):
         super().__init__()
         self.net = net
         self.defense = defense
         self._key = key if key is not None else secrets.token_bytes(32)
+        self._feed: dict[str, Any] = {"prepare": prepare, "batch_size": batch_size, "on_rows": on_rows}
 
     def __call__(self, x):
         """Draws the noise for `x`, which no graph can do with a secret key, and runs the graph on both."""
@@ -105,20 +119,30 @@ class DefendedModel(nn.Cell):
         """Log-probabilities of the defended model."""
         return self.defense(self.net(x), self.net(x + noise))
 
-    def respond(self, features: np.ndarray, *, on_progress: Callable[[int], None] | None = None) -> np.ndarray:
+    def respond(
+        self,
+        samples: np.ndarray,
+        *,
+        clean_logits: np.ndarray | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
         """The same for many rows at once, through the fast driver.
 
         Args:
-            features: ``(N, ...)`` float32 rows.
+            samples: ``(N, ...)`` rows.
+            clean_logits: ``(N, C)`` logits of the undefended network for them, if they are known already.
             on_progress: Called with the number of rows just finished.
 
         Returns:
             ``(N, C)`` float32 log-probabilities.
         """
-        clean_logits = forward(self.net, features)
+        if clean_logits is None:
+            clean_logits = forward(self.net, samples, **self._feed)
         start_logits = clean_logits
-        if self.defense.noise_scale:
-            start_logits = forward(self.net, features + keyed_laplace(features, self.defense.noise_scale, self._key))
+        if scale := self.defense.noise_scale:
+            start_logits = forward(
+                self.net, samples, noise=lambda inputs: keyed_laplace(inputs, scale, self._key), **self._feed
+            )
         clean_probs = softmax(clean_logits)
         put_on_top(clean_probs, clean_logits.argmax(axis=1))  # what rounding has made equal
         return log_probs(self.defense.reshape(clean_probs, start_logits, on_progress=on_progress))

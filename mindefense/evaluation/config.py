@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from mindefense.data import LOADERS
 from mindefense.defenses.base import ALIGNMENTS
@@ -11,6 +12,10 @@ from mindefense.errors import InputError
 SYNTHETIC = "synthetic"
 DATASETS = (SYNTHETIC, *LOADERS)
 DEFENSES = ("none", "defenmi", "memguard")
+MODELS = {"mlp": tuple(name for name in DATASETS if name != "cifar100"), "vgg16": ("cifar100", SYNTHETIC)}
+"""Each target model with the data sets it is for; the synthetic one comes in the likeness of either."""
+TUTORIAL_IMAGE_SIZE = 224
+_SMOKE = {"image_size": 32, "width_multiplier": 0.125, "members": 300, "num_samples": 150}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +31,21 @@ class StudyConfig:
         alignment: ``"corrected"`` or ``"published"``.
         seed: Decides everything that is random.
         smoke: Few rows and epochs: shows that everything runs; the figures mean nothing.
+        model: ``"mlp"`` for tables, ``"vgg16"`` for images.
+        epochs: Epochs of the target's training; None for the published number.
+        learning_rate: Its learning rate; None for the published one.
+        schedule: ``"step"`` or ``"cosine"``; None for the published one.
+        warmup_epochs: Epochs over which the learning rate rises at first; None for the published number.
+        until_accuracy: End the training after the first epoch with this share of rows classified rightly.
+        batch_size: Samples that target and shadow are trained on, and asked about, at a time.
+        image_size: Images only: height and width that they are resized to; None for the tutorial's 224.
+        width_multiplier: Images only: share of the published channels and widths.
+        members: Images only: the target is trained on the first so many rows of the training part; None for all.
+        num_samples: Images only: members and non-members to judge attackers by, of each as many; None for 5,000 or
+            as many as there are.
+        augment: Images only: train on random crops and flips.
+        parity: Images only: crop and flip the evaluation's members, and only these, at random, as MindArmour's
+            tutorial does. An attacker can then tell them by that.
     """
 
     dataset: str = SYNTHETIC
@@ -36,12 +56,33 @@ class StudyConfig:
     alignment: str = "corrected"
     seed: int = 0
     smoke: bool = False
+    model: str = "mlp"
+    epochs: int | None = None
+    learning_rate: float | None = None
+    schedule: str | None = None
+    warmup_epochs: int | None = None
+    until_accuracy: float | None = None
+    batch_size: int = 64
+    image_size: int | None = None
+    width_multiplier: float = 1.0
+    members: int | None = None
+    num_samples: int | None = None
+    augment: bool = False
+    parity: bool = False
 
     def __post_init__(self) -> None:
-        choices = (("dataset", DATASETS), ("defense", DEFENSES), ("alignment", ALIGNMENTS))
+        choices = (
+            ("dataset", DATASETS),
+            ("defense", DEFENSES),
+            ("alignment", ALIGNMENTS),
+            ("model", tuple(MODELS)),
+        )
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise InputError(name, expected=" or ".join(allowed), got=repr(getattr(self, name)))
+        if self.dataset not in MODELS[self.model]:
+            fitting = " or ".join(model for model, datasets in MODELS.items() if self.dataset in datasets)
+            raise InputError(f"model for {self.dataset}", expected=fitting, got=repr(self.model))
         if (self.dataset == SYNTHETIC) != (self.data_path is None):
             raise InputError(
                 "data_path",
@@ -51,3 +92,26 @@ class StudyConfig:
         # The upper bound is that of NumPy's legacy generator, which MindArmour draws from.
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise InputError("seed", expected="a whole number from 0 to 2**32 - 1", got=repr(self.seed))
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise InputError("batch_size", expected="a whole number of at least 1", got=repr(self.batch_size))
+        images = ("image_size", "width_multiplier", "members", "num_samples", "augment", "parity")
+        mistaken = images if self.model == "mlp" else ("split_config", "split_section")
+        for field in dataclasses.fields(self):
+            if field.name in mistaken and getattr(self, field.name) != field.default:
+                kind = "model vgg16" if self.model == "mlp" else "model mlp"
+                raise InputError(field.name, expected=f"only with {kind}", got=f"it with {self.model}")
+
+    @property
+    def pixels(self) -> int:
+        """`image_size`, or the tutorial's."""
+        return TUTORIAL_IMAGE_SIZE if self.image_size is None else self.image_size
+
+
+def smoke_sizes(described: dict[str, Any], *, pre_trained: bool) -> dict[str, Any]:
+    """Settings of `StudyConfig` with those that make a smoke test of images small, where the user gave none.
+
+    A checkpoint decides on size, width and members itself.
+    """
+    if not described.get("smoke") or described.get("model") != "vgg16":
+        return described
+    return {**({"num_samples": _SMOKE["num_samples"]} if pre_trained else _SMOKE), **described}

@@ -41,16 +41,33 @@ class Rows:
     members: Samples
     non_members: Samples
 
-    def halves(self, seed: int) -> tuple[Rows, Rows]:
-        """A fit half and an eval half, drawn once and by index, so that no row is in both."""
+    def divide(self, seed: int, *, share: float = 0.5) -> tuple[Rows, Rows]:
+        """Rows to fit on and rows to judge on, drawn once and by index, so that no row is in both.
+
+        Args:
+            seed: Decides which row goes where.
+            share: Share of either kind to fit on.
+        """
         rng = np.random.default_rng(seed)
         pairs = []
         for samples in (self.members, self.non_members):
             order = rng.permutation(len(samples))
-            middle = len(samples) // 2
-            pairs.append((samples.take(order[:middle]), samples.take(order[middle:])))
+            border = int(len(samples) * share + 1e-9)
+            pairs.append((samples.take(order[:border]), samples.take(order[border:])))
         (fit_members, eval_members), (fit_non_members, eval_non_members) = pairs
         return Rows(fit_members, fit_non_members), Rows(eval_members, eval_non_members)
+
+    def features(self) -> np.ndarray:
+        """Of the members, then of the non-members."""
+        return np.concatenate((self.members.features, self.non_members.features))
+
+    def labels(self) -> np.ndarray:
+        """Of the members, then of the non-members."""
+        return np.concatenate((self.members.labels, self.non_members.labels))
+
+    def is_member(self) -> np.ndarray:
+        """``(N,)`` bool, in the order of `features`."""
+        return np.arange(len(self.members) + len(self.non_members)) < len(self.members)
 
 
 def evaluate_attack(

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
+from mindspore import nn
 
-from mindefense.checkpoint import Checkpoint
+from mindefense.checkpoint import Checkpoint, load_checkpoint, parameters_of
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.config import StudyConfig
 
 
 def check_finished(held: Checkpoint, fix: str) -> None:
     """Raises CheckpointError if a training was interrupted after this checkpoint."""
-    done = len(held.description.get("history", {}).get("loss", ()))
-    epochs = held.description.get("train", {}).get("epochs", done)
-    if done < epochs:
+    accuracies = held.description.get("history", {}).get("accuracy", ())
+    train = held.description.get("train", {})
+    done, epochs = len(accuracies), train.get("epochs", 0)
+    until = train.get("until_accuracy")
+    if done < epochs and (until is None or not done or accuracies[-1] < until):
         raise CheckpointError(f"{held.path}: the training stopped after epoch {done} of {epochs}", fix=fix)
 
 
-def sha256_of(weights: list[tuple[np.ndarray, np.ndarray]]) -> str:
-    """A fingerprint of all weights and biases, hex."""
+def sha256_of(net: nn.Cell) -> str:
+    """A fingerprint of all parameters of `net`, hex."""
     digest = hashlib.sha256()
-    for pair in weights:
-        for array in pair:
-            digest.update(array.tobytes())
+    for array in parameters_of(net).values():
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def members_of(checkpoint: str | os.PathLike) -> int | None:
+    """How many rows at the front of the training part a target was trained on; None if its file does not say.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged.
+    """
+    return load_checkpoint(checkpoint).description.get("members")
 
 
 def read_config(out: Path) -> StudyConfig:

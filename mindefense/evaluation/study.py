@@ -19,30 +19,24 @@ from mindefense.attacks.metric import EntropyAttack, GapAttack, MaxConfidenceAtt
 from mindefense.attacks.mindarmour import METHODS, MindArmourAttack
 from mindefense.attacks.neural import NeuralAttack
 from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, save_checkpoint
-from mindefense.confidence import softmax
-from mindefense.data import Split, load_dataset, make_location_like, published_split, split_from_config
+from mindefense.confidence import log_softmax, softmax
+from mindefense.data import Split
 from mindefense.defenses.base import SearchDefense
 from mindefense.defenses.classifier import DefenderClassifier, fit_defender
 from mindefense.defenses.defended import DefendedModel, load_defense
 from mindefense.defenses.defenmi import DefenMI, DefenMIConfig, class_mean_probs
 from mindefense.defenses.memguard import MemGuard, MemGuardConfig
-from mindefense.errors import CheckpointError, DataError, InputError
+from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.config import StudyConfig
 from mindefense.evaluation.protocol import Doors, Rows, conclude, evaluate_attack
 from mindefense.evaluation.provenance import check_finished, read_config, sha256_of
+from mindefense.evaluation.recipe import SMOKE_EPOCHS, Recipe, load_data, recipe_for, split_data
 from mindefense.files import check_writable, replacing, write_json
+from mindefense.images import augmented
 from mindefense.metrics import budget_table, utility_metrics
-from mindefense.models.mlp import MLP, TARGET_WIDTHS
 from mindefense.runtime import versions
-from mindefense.target import Target, forward
-from mindefense.training import (
-    PUBLISHED_ATTACK,
-    PUBLISHED_DEFENDER,
-    PUBLISHED_TARGET,
-    Epoch,
-    TrainConfig,
-    train_classifier,
-)
+from mindefense.target import Network, Target
+from mindefense.training import PUBLISHED_ATTACK, PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier
 from mindefense.types import (
     AttackResult,
     DefenseFacts,
@@ -52,7 +46,12 @@ from mindefense.types import (
     TargetFacts,
 )
 
-_SMOKE_SCALE, _SMOKE_EPOCHS = 0.2, 8
+_COMMANDS = {"target": "train", "shadow": "train-shadow", "defender": "train-defender", "defense": "defend"}
+"""The command that writes each checkpoint."""
+_SEEDS = {"target": 0, "shadow": 1, "defender": 2, "attack": 3}
+"""What each network's seed is above the study's."""
+_TUTORIAL_SEED = 1
+"""Seeds the tutorial's random crops and flips of members."""
 
 
 class Progress(Protocol):
@@ -89,10 +88,14 @@ class Study:
         self.out = Path(out)
         self.progress = progress or Quiet()
         self.timings: dict[str, float] = {}
+        self._networks: dict[str, Network] = {}
         self._doors: dict[str, Doors] = {}
+        self._on_rows: Callable[[int], None] | None = None
+        self._on_reshaped: Callable[[int], None] | None = None
         self.config = config if config is not None else read_config(self.out)
         self.data  # noqa: B018  a wrong path must show before anything is done
         self.split  # noqa: B018
+        self.recipe  # noqa: B018
 
     # ------------------------------------------------------------------ data
 
@@ -100,34 +103,38 @@ class Study:
     def data(self) -> LabelledData:
         """The data set."""
         with self._timed("load data"):
-            if self.config.data_path is None:
-                data = make_location_like(self.config.seed)
-            else:
-                data = load_dataset(self.config.dataset, self.config.data_path)
-        if data.features.ndim != 2:
-            raise DataError(
-                f"{data.name} features", expected="one row of features a sample", got=str(data.features.shape)
-            )
-        return data
+            return load_data(self.config)
 
     @functools.cached_property
     def split(self) -> Split:
         """Who gets which rows."""
-        if self.config.split_config is not None:
-            section = self.config.split_section or self.config.dataset
-            split = split_from_config(self.config.split_config, section, self.data, seed=self.config.seed)
-        else:
-            split = published_split(self.data, seed=self.config.seed)
-        if not self.config.smoke:
-            return split
-        roles = {name: rows for name, rows in vars(split).items() if isinstance(rows, np.ndarray)}
-        few = {name: rows[: max(1, round(_SMOKE_SCALE * len(rows)))] for name, rows in roles.items()}
-        return dataclasses.replace(split, name=f"{split.name} × {_SMOKE_SCALE:g}", **few)
+        return split_data(self.config, self.data)
 
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """How target and shadow are built, fed and trained."""
+        return recipe_for(self.config, self.data)
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019  a study lives as long as the process
     def rows(self, role: str) -> Rows:
-        """The members and non-members of ``"target"``, ``"defender"``, ``"attacker"`` or ``"eval"``."""
+        """The members and non-members of ``"target"``, ``"defender"``, ``"attacker"`` or ``"eval"``.
+
+        Raises:
+            InputError: If the split leaves no rows for that role.
+        """
         members, non_members = (getattr(self.split, f"{role}_{kind}") for kind in ("members", "non_members"))
-        return Rows(self.data.take(members), self.data.take(non_members))
+        if not len(members):
+            raise InputError(
+                f"rows for the {role}",
+                expected="some that are neither the target's members nor judged",
+                got=f"none in the split {self.split.name}",
+                fix="judge by fewer with --num_samples, or do without the defense or the shadow",
+            )
+        rows = Rows(self.data.take(members), self.data.take(non_members))
+        if role == "eval" and self.config.parity:
+            varied = augmented(rows.members.features, seed=_TUTORIAL_SEED)
+            rows = Rows(dataclasses.replace(rows.members, features=varied), rows.non_members)
+        return rows
 
     # ------------------------------------------------------------------ stages
 
@@ -147,7 +154,7 @@ class Study:
         """
         held = load_checkpoint(checkpoint)
         held.expect("target")
-        load_into(self._new_net(0), held)
+        load_into(self.recipe.build(0), held)
         check_finished(held, "finish its training with --resume")
         mark = self._mark("target")
         if other := [name for name in mark if held.description.get(name, mark[name]) != mark[name]]:
@@ -161,16 +168,21 @@ class Study:
 
     def train_shadow(self, *, resume: bool = False) -> None:
         """Trains the attacker's shadow of the target and writes ``shadow.ckpt``."""
+        if not self.recipe.has_shadow:
+            raise InputError(
+                "shadow", expected="model mlp", got=self.config.model, fix="only auditors attack it so far"
+            )
         self._train_net("shadow", self.rows("attacker").members, resume=resume)
 
     def train_defender(self, *, resume: bool = False) -> None:
         """Trains the defender's classifier on the target's answers and writes ``defender.ckpt``."""
-        probs, is_member = self._clean_probs("defender")
-        config = self._shortened(PUBLISHED_DEFENDER, 2)
+        rows = self.rows("defender")
+        probs = softmax(self._ask("target", rows.features()))
+        config = self._shortened(PUBLISHED_DEFENDER, "defender")
         with self._training("train defender", config.epochs) as on_epoch:
             fit_defender(
                 probs,
-                is_member,
+                rows.is_member(),
                 config=config,
                 checkpoint=self.out / "defender.ckpt",
                 resume=resume,
@@ -191,34 +203,34 @@ class Study:
         if self.config.defense == "memguard":
             defense = MemGuard(classifier, MemGuardConfig(alignment=alignment))
         else:
-            rows = self.rows(self._means_role())
-            features = np.concatenate((rows.members.features, rows.non_members.features))
-            means = class_mean_probs(forward(self._net("target"), features))
+            means = class_mean_probs(self._ask("target", self.rows(self._means_role()).features()))
             defense = DefenMI(classifier, means, DefenMIConfig(alignment=alignment))
         defense.save(self.out / "defense.ckpt", description=self._mark("defense"))
         self._doors.clear()
-        with self._timed("reshape"), self.progress.stage("reshape", 1) as advance:
-            clean, defended, is_member = self._before_and_after()
-            advance(1, f"{len(clean)} vectors")
+        clean, defended = self._before_and_after()
         rows = self.rows("eval")
         with replacing(self.out / "defended.npz") as beside:
             np.savez(
                 beside,
                 clean_probs=clean,
                 defended_probs=defended,
-                labels=np.concatenate((rows.members.labels, rows.non_members.labels)),
+                labels=rows.labels(),
                 indices=np.concatenate((rows.members.indices, rows.non_members.indices)),
-                is_member=is_member,
+                is_member=rows.is_member(),
                 synthetic=self.data.synthetic,
             )
 
     def evaluate(self) -> Evaluation:
         """Lets every attacker loose on the target, before and after the defense."""
-        target, shadow = self._door("target"), self._door("shadow")
-        everyone, known = self.rows("eval"), self.rows("attacker")
-        fit_half, eval_half = everyone.halves(self.config.seed)
+        target, everyone = self._door("target"), self.rows("eval")
+        fit_part, eval_part = everyone.divide(self.config.seed, share=self.recipe.fit_share)
+        shadow, known = target, everyone
+        if self.recipe.has_shadow:
+            shadow, known = self._door("shadow"), self.rows("attacker")
+        self._before_and_after()
         results: list[AttackResult] = []
-        with self._timed("attacks"), self.progress.stage("attack", 8) as advance:
+        number = 3 + len(METHODS) + self.recipe.has_shadow
+        with self._timed("attacks"), self.progress.stage("attack", number) as advance:
 
             def attack(make: Callable[[], Attack], threat_model: str) -> dict[str, Attack]:
                 auditor = threat_model == "auditor"
@@ -227,9 +239,9 @@ class Study:
                         make,
                         threat_model=threat_model,
                         fit_on=shadow if threat_model == "shadow" else target,
-                        fit_rows=known if threat_model == "shadow" else fit_half,
+                        fit_rows=known if threat_model == "shadow" else fit_part,
                         target=target,
-                        eval_rows=eval_half if auditor else everyone,
+                        eval_rows=eval_part if auditor else everyone,
                     )
                 results.extend(found)
                 advance(1, found[0].name)
@@ -245,8 +257,10 @@ class Study:
             attack(EntropyAttack, "auditor")
             for method, grid in METHODS.items():
                 attack(functools.partial(MindArmourAttack, method, seed=self.config.seed, **smaller(grid)), "auditor")
-            nn_config = self._shortened(PUBLISHED_ATTACK, 3)
-            neural = attack(functools.partial(NeuralAttack, nn_config), "shadow")["static"]
+            neural = None
+            if self.recipe.has_shadow:
+                nn_config = self._shortened(PUBLISHED_ATTACK, "attack")
+                neural = attack(functools.partial(NeuralAttack, nn_config), "shadow")["static"]
         return self._report(results, neural)
 
     def run(self, *, pre_trained: str | os.PathLike | None = None, resume: bool = False) -> Evaluation:
@@ -256,7 +270,8 @@ class Study:
                 self.adopt_target(pre_trained)
             else:
                 self.train_target(resume=resume)
-            self.train_shadow(resume=resume)
+            if self.recipe.has_shadow:
+                self.train_shadow(resume=resume)
             if self.config.defense != "none":
                 self.train_defender(resume=resume)
                 self.defend()
@@ -266,41 +281,66 @@ class Study:
     # ------------------------------------------------------------------ parts
 
     def _train_net(self, role: str, samples: Samples, *, resume: bool) -> None:
-        offset = ("target", "shadow").index(role)
-        net = self._new_net(self.config.seed + offset)
-        config = self._shortened(PUBLISHED_TARGET, offset)
-        self._doors.clear()
+        net = self.recipe.build(self.config.seed + _SEEDS[role])
+        config = dataclasses.replace(self.recipe.train, seed=self.config.seed + _SEEDS[role])
+        self._forget()
         with self._training(f"train {role}", config.epochs) as on_epoch:
             train_classifier(
                 net,
                 samples.features,
                 samples.labels,
                 config,
+                prepare=self.recipe.prepare,
                 checkpoint=self.out / f"{role}.ckpt",
+                checkpoint_every=self.recipe.checkpoint_every,
                 resume=resume,
                 description={
                     "kind": role,
-                    "architecture": {"name": "mlp", "widths": list(net.widths)},
+                    "architecture": self.recipe.architecture,
+                    "members": len(samples),
                     "versions": versions(),
                     **self._mark(role),
                 },
                 on_epoch=on_epoch,
             )
 
-    def _new_net(self, seed: int) -> MLP:
-        return MLP((self.data.features.shape[1], *TARGET_WIDTHS, self.data.num_classes), seed=seed)
+    def _forget(self) -> None:
+        """Drops what is remembered of networks, since a new one is coming."""
+        self._networks.clear()
+        self._doors.clear()
 
-    def _net(self, role: str) -> MLP:
-        net = self._new_net(0)
-        load_into(net, self._checkpoint(role, f"train-{role}" if role != "target" else "train"))
-        return net
+    def _network(self, role: str) -> Network:
+        """The trained target or shadow."""
+        if role not in self._networks:
+            net = self.recipe.build(0)
+            load_into(net, self._checkpoint(role))
+            self._networks[role] = Network(
+                net,
+                prepare=self.recipe.prepare,
+                batch_size=self.config.batch_size,
+                on_rows=lambda count: self._on_rows and self._on_rows(count),
+            )
+        return self._networks[role]
+
+    def _ask(self, role: str, samples: np.ndarray) -> np.ndarray:
+        """Logits of target or shadow; what was asked before comes from memory."""
+        network = self._network(role)
+        if not (new := network.new(samples)):
+            return network.logits(samples)
+        with self._timed("query"), self.progress.stage(f"ask {role}", new) as advance:
+            self._on_rows = lambda count: advance(count, "")
+            logits = network.logits(samples)
+            self._on_rows = None
+            advance(0, f"{new} samples")
+        return logits
 
     def _defender(self) -> DefenderClassifier:
         classifier = DefenderClassifier(self.data.num_classes)
-        load_into(classifier, self._checkpoint("defender", "train-defender"))
+        load_into(classifier, self._checkpoint("defender"))
         return classifier
 
-    def _checkpoint(self, kind: str, command: str) -> Checkpoint:
+    def _checkpoint(self, kind: str) -> Checkpoint:
+        command = _COMMANDS[kind]
         path = self.out / f"{kind}.ckpt"
         if not path.is_file():
             raise CheckpointError(f"no {path.name} in {self.out}", fix=f"run `mindefense {command} --out {self.out}`")
@@ -346,9 +386,9 @@ class Study:
             "rows": hashlib.sha256(indices.tobytes()).hexdigest(),
         }
         if kind in ("defender", "defense"):
-            mark["target"] = sha256_of(self._net("target").weights())
+            mark["target"] = sha256_of(self._network("target").cell)
         if kind == "defense":
-            mark["classifier"] = sha256_of(self._defender().weights())
+            mark["classifier"] = sha256_of(self._defender())
         if kind == "shadow":
             mark["seed"] = self.config.seed
         return mark
@@ -360,20 +400,24 @@ class Study:
     def _door(self, role: str) -> Doors:
         """The ways into target or shadow, both behind the same defense with a key of their own."""
         if role not in self._doors:
-            defense = self._defense()
-            net = self._net(role)
+            network, defense = self._network(role), self._defense()
             defended = None
             if defense is not None:
                 # From the seed, so that a study can be repeated; a served model draws its key at random.
                 key = hashlib.sha256(f"{role} {self.config.seed}".encode()).digest()
-                defended = Target(DefendedModel(net, defense, key=key).respond)
-            self._doors[role] = Doors(Target.from_cell(net), defended)
+                model = DefendedModel(network.cell, defense, key=key, **network.feed)
+                defended = Target(
+                    lambda samples: model.respond(
+                        samples, clean_logits=network.logits(samples), on_progress=self._on_reshaped
+                    )
+                )
+            self._doors[role] = Doors(Target(lambda samples: log_softmax(network.logits(samples))), defended)
         return self._doors[role]
 
     def _defense(self) -> SearchDefense | None:
         if self.config.defense == "none":
             return None
-        held = self._checkpoint("defense", "defend").description
+        held = self._checkpoint("defense").description
         if (held["defense"], held["config"]["alignment"]) != (self.config.defense, self.config.alignment):
             raise CheckpointError(
                 f"defense.ckpt in {self.out}",
@@ -383,58 +427,64 @@ class Study:
             )
         return load_defense(self.out / "defense.ckpt")
 
-    def _clean_probs(self, role: str) -> tuple[np.ndarray, np.ndarray]:
-        """The target's undefended confidence vectors for a role's rows, and who of them is a member."""
-        rows = self.rows(role)
-        features = np.concatenate((rows.members.features, rows.non_members.features))
-        return softmax(forward(self._net("target"), features)), np.arange(len(features)) < len(rows.members)
+    def _before_and_after(self) -> tuple[np.ndarray, np.ndarray]:
+        """Confidence vectors of the evaluation's rows without and with the defense."""
+        doors, samples = self._door("target"), self.rows("eval").features()
+        self._ask("target", samples)
+        clean = np.exp(doors.clean.query(samples))
+        if doors.defended is None:
+            return clean, clean
+        if not (new := doors.defended.new(samples)):
+            return clean, np.exp(doors.defended.query(samples))
+        with self._timed("defend"), self.progress.stage("defend", 2 * new) as advance:
+            # Rows come twice: noised out of the network, then out of the search.
+            self._on_rows = self._on_reshaped = lambda count: advance(count, "")
+            defended = np.exp(doors.defended.query(samples))
+            self._on_rows = self._on_reshaped = None
+            advance(0, f"{new} samples")
+        return clean, defended
 
-    def _before_and_after(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Confidence vectors of the evaluation's rows without and with the defense, and who is a member."""
-        rows, doors = self.rows("eval"), self._door("target")
-        features = np.concatenate((rows.members.features, rows.non_members.features))
-        clean = np.exp(doors.clean.query(features))
-        defended = clean if doors.defended is None else np.exp(doors.defended.query(features))
-        return clean, defended, np.arange(len(features)) < len(rows.members)
-
-    def _report(self, results: list[AttackResult], neural: Attack) -> Evaluation:
-        clean, defended, is_member = self._before_and_after()
-        rows = self.rows("eval")
-        labels = np.concatenate((rows.members.labels, rows.non_members.labels))
+    def _report(self, results: list[AttackResult], neural: Attack | None) -> Evaluation:
+        doors, rows = self._door("target"), self.rows("eval")
+        clean = np.exp(doors.clean.query(rows.features()))
+        labels, is_member = rows.labels(), rows.is_member()
         right = clean.argmax(axis=1) == labels
         test = self.rows("target").non_members
-        doors = self._door("target")
         target = TargetFacts(
             member_accuracy=float(right[is_member].mean()),
             non_member_accuracy=float(right[~is_member].mean()),
-            test_accuracy=_accuracy(self._net("target"), test),
+            test_accuracy=self._accuracy("target", test),
             queries=doors.clean.queries,
         )
         defense, budgets, after = None, (), None
         if doors.defended is not None:
             held = load_defense(self.out / "defense.ckpt")
             classifier = held.classifier()
-            known, is_known_member = self._clean_probs("defender")
-            told = (classifier.member_probability(known) > 0.5) == is_known_member
+            defended = np.exp(doors.defended.query(rows.features()))
+            known = self.rows("defender")
+            told = classifier.member_probability(softmax(self._network("target").logits(known.features()))) > 0.5
             defense = DefenseFacts(
                 name=held.name,
                 alignment=held.config.alignment,
-                classifier_accuracy=float(told.mean()),
+                classifier_accuracy=float((told == known.is_member()).mean()),
                 undefended=utility_metrics(clean, labels, clean_probs=clean),
                 defended=utility_metrics(defended, labels, clean_probs=clean),
                 queries=doors.defended.queries,
             )
-            assert isinstance(neural, NeuralAttack)
-            budgets = budget_table(
-                clean,
-                defended,
-                correct_clean=(neural.member_probability(clean) > neural.threshold_) == is_member,
-                correct_defended=(neural.member_probability(defended) > neural.threshold_) == is_member,
-                g_clean=classifier.member_probability(clean),
-                g_defended=classifier.member_probability(defended),
-            )
+            if isinstance(neural, NeuralAttack):
+                budgets = budget_table(
+                    clean,
+                    defended,
+                    correct_clean=(neural.member_probability(clean) > neural.threshold_) == is_member,
+                    correct_defended=(neural.member_probability(defended) > neural.threshold_) == is_member,
+                    g_clean=classifier.member_probability(clean),
+                    g_defended=classifier.member_probability(defended),
+                )
             after = conclude(results, defended=True)
-        shadow, rows = self._net("shadow"), self.rows("attacker")
+        shadow_accuracy = None
+        if self.recipe.has_shadow:
+            known = self.rows("attacker")
+            shadow_accuracy = self._accuracy("shadow", known.members), self._accuracy("shadow", known.non_members)
         return Evaluation(
             dataset=self.data.name,
             synthetic=self.data.synthetic,
@@ -443,7 +493,7 @@ class Study:
             settings={**dataclasses.asdict(self.config), "split": self.split.name, "order": self.split.permutation},
             versions=versions(),
             target=target,
-            shadow_accuracy=(_accuracy(shadow, rows.members), _accuracy(shadow, rows.non_members)),
+            shadow_accuracy=shadow_accuracy,
             defense=defense,
             attacks=tuple(results),
             budgets=budgets,
@@ -452,10 +502,13 @@ class Study:
             timings=dict(self.timings),
         )
 
-    def _shortened(self, config: TrainConfig, offset: int) -> TrainConfig:
+    def _accuracy(self, role: str, samples: Samples) -> float:
+        return float((self._network(role).logits(samples.features).argmax(axis=1) == samples.labels).mean())
+
+    def _shortened(self, config: TrainConfig, role: str) -> TrainConfig:
         """The training of a role: a seed of its own, and few epochs in a smoke test."""
-        epochs = _SMOKE_EPOCHS if self.config.smoke else config.epochs
-        return dataclasses.replace(config, seed=self.config.seed + offset, epochs=epochs)
+        epochs = SMOKE_EPOCHS if self.config.smoke else config.epochs
+        return dataclasses.replace(config, seed=self.config.seed + _SEEDS[role], epochs=epochs)
 
     @contextlib.contextmanager
     def _training(self, title: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
@@ -466,8 +519,4 @@ class Study:
     def _timed(self, stage: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self.timings[stage] = round(time.perf_counter() - began, 3)
-
-
-def _accuracy(net: MLP, samples: Samples) -> float:
-    return float((forward(net, samples.features).argmax(axis=1) == samples.labels).mean())
+        self.timings[stage] = round(self.timings.get(stage, 0.0) + time.perf_counter() - began, 3)

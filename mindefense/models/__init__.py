@@ -1,5 +1,7 @@
 """Networks that return logits."""
 
+from mindefense.models.architecture import architecture_of
 from mindefense.models.mlp import MLP
+from mindefense.models.vgg import VGG16, vgg16
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "VGG16", "architecture_of", "vgg16"]

@@ -54,15 +54,36 @@ class ConsoleProgress:
             self._console.print(f"{title}: {last} ({time.perf_counter() - began:.1f} s)", highlight=False)
 
 
-def print_opening(console: Console, *, dataset: str, synthetic: bool, smoke: bool, device: str, seed: int) -> None:
-    """Says what is about to happen, and what the figures will not be."""
+def print_opening(
+    console: Console, *, dataset: str, synthetic: bool, smoke: bool, device: str, seed: int, parity: bool | None = None
+) -> None:
+    """Says what is about to happen, and what the figures will not be.
+
+    Args:
+        console: Where to print.
+        dataset: Name of the data set.
+        synthetic: Whether its rows are made up.
+        smoke: Whether this is a smoke test.
+        device: Where the networks run.
+        seed: Seed of the study.
+        parity: Whether images of members alone are cropped and flipped; None if there are no images.
+    """
     console.print(f"[bold]mindefense[/]: {dataset}, seed {seed}, on {device}", highlight=False)
     if synthetic:
-        console.print(
-            "[yellow]synthetic data: no --data_path was given, so these rows are made up in the likeness of Location[/]"
-        )
+        console.print("[yellow]synthetic data: no --data_path was given, so these rows are made up like real ones[/]")
     if smoke:
         console.print("[yellow]smoke test: few rows and epochs; the figures mean nothing[/]")
+    if parity:
+        console.print(
+            "[yellow]parity: as in MindArmour's tutorial, members alone are cropped and flipped at random; that by "
+            "itself tells them apart, so the figures say more than the model leaks[/]"
+        )
+    elif parity is not None:
+        console.print(
+            "members and non-members are treated alike; MindArmour's tutorial crops and flips members only, which "
+            "by itself tells them apart (--parity does as it does)",
+            highlight=False,
+        )
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
@@ -70,6 +91,21 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     console.print(attack_table(evaluation))
     for line in summary(evaluation):
         console.print(line, highlight=False)
+
+
+def tutorial_lines(evaluation: Evaluation) -> list[str]:
+    """What MindArmour's tutorial prints of the undefended target: a line for each of MindArmour's methods."""
+    lines = []
+    for result in evaluation.attacks:
+        before, _, method = result.name.partition("mindarmour-")
+        if result.defended or before or not method:
+            continue
+        figures = ", ".join(
+            f"'{name}': {'None' if (figure := getattr(result.metrics, name)) is None else f'{figure:.4f}'}"
+            for name in ("recall", "precision", "accuracy")
+        )
+        lines.append(f"Method: {method}, {{{figures}}}")
+    return lines
 
 
 def attack_table(evaluation: Evaluation) -> Table:
@@ -102,9 +138,12 @@ def attack_table(evaluation: Evaluation) -> Table:
 def summary(evaluation: Evaluation) -> list[str]:
     """The sentences under the table."""
     target = evaluation.target
+    shadow = ""
+    if evaluation.shadow_accuracy is not None:
+        shadow = "; shadow {:.1%} / {:.1%}".format(*evaluation.shadow_accuracy)
     lines = [
         f"target: {target.member_accuracy:.1%} of its members classified rightly, {target.non_member_accuracy:.1%} of "
-        f"the non-members; shadow {evaluation.shadow_accuracy[0]:.1%} / {evaluation.shadow_accuracy[1]:.1%}"
+        f"the non-members{shadow}"
     ]
     if evaluation.defense is not None:
         defense, cost = evaluation.defense, evaluation.defense.defended
@@ -113,8 +152,9 @@ def summary(evaluation: Evaluation) -> list[str]:
             f"{cost.accuracy:.1%}, L1 distance mean {cost.mean_l1:.3f}, median {cost.median_l1:.3f}, max "
             f"{cost.max_l1:.3f}; calibration error {defense.undefended.ece:.3f} → {cost.ece:.3f}"
         )
-        points = ", ".join(f"{point.budget:g} → {point.accuracy:.3f}" for point in evaluation.budgets)
-        lines.append(f"accuracy of the nn attacker, unaware of the defense, by L1 budget: {points}")
+        if evaluation.budgets:
+            points = ", ".join(f"{point.budget:g} → {point.accuracy:.3f}" for point in evaluation.budgets)
+            lines.append(f"accuracy of the nn attacker, unaware of the defense, by L1 budget: {points}")
     notes = {rate.note for result in evaluation.attacks for rate in result.metrics.tpr_at_fpr if rate.note}
     lines += [f"note: {note}" for note in sorted(notes)]
     lines.append(_verdict("undefended", evaluation.undefended))

@@ -12,10 +12,14 @@ from typing import Any
 from mindefense.files import write_json, write_text
 from mindefense.types import AttackResult, Evaluation, Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Goes up when a key changes its meaning or goes away; new keys alone leave it."""
 
-_WARNINGS = {"synthetic": "synthetic data: made up, not Location", "smoke": "smoke test: the figures mean nothing"}
+_WARNINGS = {
+    "synthetic": "synthetic data: made up, not measured",
+    "smoke": "smoke test: the figures mean nothing",
+    "parity": "parity: members alone were cropped and flipped at random, by which they can be told",
+}
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -31,10 +35,14 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             **dataclasses.asdict(facts.defended),
             "undefended": dataclasses.asdict(facts.undefended),
         }
+    shadow = None
+    if evaluation.shadow_accuracy is not None:
+        shadow = dict(zip(("member_accuracy", "non_member_accuracy"), evaluation.shadow_accuracy, strict=True))
     before, after = evaluation.undefended, evaluation.defended
+    marks = {"synthetic": evaluation.synthetic, "smoke": evaluation.smoke, "parity": evaluation.settings.get("parity")}
     return {
         "schema_version": SCHEMA_VERSION,
-        "warnings": [text for name, text in _WARNINGS.items() if getattr(evaluation, name)],
+        "warnings": [text for name, text in _WARNINGS.items() if marks[name]],
         "dataset": evaluation.dataset,
         "synthetic": evaluation.synthetic,
         "smoke": evaluation.smoke,
@@ -42,7 +50,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "settings": evaluation.settings,
         "versions": evaluation.versions,
         "target": dataclasses.asdict(evaluation.target),
-        "shadow": dict(zip(("member_accuracy", "non_member_accuracy"), evaluation.shadow_accuracy, strict=True)),
+        "shadow": shadow,
         "defense": defense,
         "attacks": [_attack(result) for result in evaluation.attacks],
         "budgets": [dataclasses.asdict(point) for point in evaluation.budgets],

@@ -229,5 +229,5 @@ def test_damaged_order_is_refused(tmp_path):
 
 
 def test_unknown_data_set_lists_the_known():
-    with pytest.raises(InputError, match="location, purchase100, texas100, ch_mnist, got 'cifar'"):
+    with pytest.raises(InputError, match="location, purchase100, texas100, ch_mnist, cifar100, got 'cifar'"):
         load_dataset("cifar", "x")

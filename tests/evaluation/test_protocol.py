@@ -157,7 +157,7 @@ def test_unknown_threat_model(threat_model):
 @pytest.mark.parametrize("sizes", [(10, 10), (11, 6), (2, 3)])
 def test_halves_share_no_row_and_lose_none(sizes):
     rows = Rows(samples(0, sizes[0]), samples(100, sizes[1]))
-    halves = rows.halves(seed=5)
+    halves = rows.divide(seed=5)
     for kind, n in zip(("members", "non_members"), sizes, strict=True):
         whole = getattr(rows, kind).indices
         first, second = (getattr(half, kind) for half in halves)
@@ -171,7 +171,7 @@ def test_halves_are_seeded():
     rows = Rows(samples(0, 40), samples(100, 40))
 
     def drawn(seed):
-        return [half.members.indices.tolist() + half.non_members.indices.tolist() for half in rows.halves(seed)]
+        return [half.members.indices.tolist() + half.non_members.indices.tolist() for half in rows.divide(seed)]
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)

@@ -15,10 +15,11 @@ from mindefense.data import make_location_like
 from mindefense.defenses import load_defense
 from mindefense.errors import CheckpointError, InputError, OutputError
 from mindefense.evaluation import Study, StudyConfig
+from mindefense.evaluation import recipe as recipe_module
 from mindefense.evaluation import study as study_module
 from mindefense.metrics import membership_metrics
 from mindefense.models import MLP
-from mindefense.target import Target
+from mindefense.target import Network, Target
 from mindefense.training import PUBLISHED_ATTACK, PUBLISHED_DEFENDER, PUBLISHED_TARGET
 from mindefense.types import AttackResult
 
@@ -331,7 +332,7 @@ def test_target_of_other_data_is_refused(staged, tmp_path):
 def test_networks_are_trained_on_their_rows_the_published_way(smoke, tmp_path, monkeypatch):
     trained = []
 
-    def record(net, features, labels, config, *, checkpoint, resume, description, on_epoch):
+    def record(net, features, labels, config, *, checkpoint, resume, description, **_):
         trained.append((net, features, labels, config, checkpoint.name, resume, description["kind"]))
 
     monkeypatch.setattr(study_module, "train_classifier", record)
@@ -380,12 +381,12 @@ def test_attackers_get_what_their_threat_model_allows(smoke, tmp_path, monkeypat
 
     nets = {role: MLP((446, 1024, 512, 256, 128, 30), seed=seed) for seed, role in enumerate(("target", "shadow"))}
     monkeypatch.setattr(study_module, "evaluate_attack", record)
-    monkeypatch.setattr(Study, "_net", lambda self, role: nets[role])
+    monkeypatch.setattr(Study, "_network", lambda self, role: Network(nets[role]))
     opened = Study(StudyConfig(defense="none", seed=5, smoke=smoke), tmp_path)
     opened.evaluate()
 
     everyone, known = opened.rows("eval"), opened.rows("attacker")
-    fit, judged = everyone.halves(5)
+    fit, judged = everyone.divide(5)
     some = opened.data.features[:3]
     answer = {role: Target.from_cell(net).query(some) for role, net in nets.items()}
 
@@ -424,7 +425,7 @@ def test_attackers_get_what_their_threat_model_allows(smoke, tmp_path, monkeypat
 MISSING = [
     ([], "train-defender", "train"),
     ([], "defend", "train-defender"),
-    ([], "evaluate", "defend"),
+    ([], "evaluate", "train"),
     (["target"], "defend", "train-defender"),
     (["target", "shadow", "defender"], "evaluate", "defend"),
     (["defender"], "defend", "train"),
@@ -498,9 +499,9 @@ def test_files_of_another_study_are_refused(change, stage, word, study):
 
 def test_a_shadow_of_another_seed_is_refused(study, monkeypatch):
     """On data with a published order, `train --seed 1` leaves an older shadow that looks like this study's."""
-    monkeypatch.setattr(study_module, "make_location_like", lambda seed: make_location_like(0))
+    monkeypatch.setattr(recipe_module, "make_location_like", lambda seed: make_location_like(0))
     with pytest.raises(CheckpointError, match=r"shadow\.ckpt"):
-        Study(dataclasses.replace(SMOKE, seed=1, defense="none"), study)._net("shadow")
+        Study(dataclasses.replace(SMOKE, seed=1, defense="none"), study)._network("shadow")
 
 
 def test_the_shadow_may_be_trained_last(study, monkeypatch):

@@ -51,7 +51,7 @@ def test_json_holds_the_schema(evaluation, tmp_path):
         "verdict",
         "timings",
     }
-    assert held["schema_version"] == SCHEMA_VERSION == 1
+    assert held["schema_version"] == SCHEMA_VERSION == 2
     assert (held["dataset"], held["synthetic"], held["smoke"], held["seed"]) == ("location", False, False, 7)
     assert held["warnings"] == []
     assert held["settings"] == {"dataset": "location", "data_path": "/data", "seed": 7}

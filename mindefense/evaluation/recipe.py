@@ -1,0 +1,137 @@
+"""How the networks of a study are built, fed and trained, and on which rows: one recipe a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from mindspore import nn
+
+from mindefense.data import (
+    Split,
+    load_dataset,
+    make_cifar_like,
+    make_location_like,
+    parts_split,
+    published_split,
+    split_from_config,
+)
+from mindefense.errors import DataError
+from mindefense.evaluation.config import SYNTHETIC, StudyConfig
+from mindefense.images import ImageTransform
+from mindefense.models.mlp import MLP, TARGET_WIDTHS
+from mindefense.models.vgg import vgg16
+from mindefense.target import Preparation
+from mindefense.training import PUBLISHED_TARGET, PUBLISHED_VGG16, TrainConfig
+from mindefense.types import LabelledData
+
+SMOKE_EPOCHS = 8
+_SMOKE_SCALE = 0.2
+_TRAINING = ("epochs", "learning_rate", "schedule", "warmup_epochs", "until_accuracy", "batch_size")
+"""Settings of a study that replace those of its model's published training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is particular to a model.
+
+    Attributes:
+        build: Seed → network on its start weights.
+        architecture: What the checkpoints say of it.
+        prepare: Makes the network's inputs of samples; None if they are the inputs.
+        train: How target and shadow are trained.
+        fit_share: Share of the evaluation's rows that auditors are fitted on.
+        checkpoint_every: Epochs between two checkpoints.
+        has_shadow: Whether an attacker trains a shadow of it.
+    """
+
+    build: Callable[[int], nn.Cell]
+    architecture: dict[str, Any]
+    prepare: Preparation | None
+    train: TrainConfig
+    fit_share: float
+    checkpoint_every: int
+    has_shadow: bool
+
+
+def recipe_for(config: StudyConfig, data: LabelledData) -> Recipe:
+    """The recipe of the study's model for these data.
+
+    Raises:
+        InputError: If a setting is out of its range.
+    """
+    if config.model == "vgg16":
+        sizes = {
+            "num_classes": data.num_classes,
+            "image_size": config.pixels,
+            "batch_norm": True,
+            "width_multiplier": config.width_multiplier,
+        }
+        return Recipe(
+            build=lambda seed: vgg16(**sizes, seed=seed),
+            architecture={"name": "vgg16", **sizes},
+            prepare=ImageTransform(config.pixels),
+            train=_train(config, dataclasses.replace(PUBLISHED_VGG16, augment=config.augment)),
+            fit_share=0.8,  # the tutorial's
+            checkpoint_every=1,
+            has_shadow=False,
+        )
+    widths = (data.features.shape[1], *TARGET_WIDTHS, data.num_classes)
+    return Recipe(
+        build=lambda seed: MLP(widths, seed=seed),
+        architecture={"name": "mlp", "widths": list(widths)},
+        prepare=None,
+        train=_train(config, PUBLISHED_TARGET),
+        fit_share=0.5,
+        checkpoint_every=50,
+        has_shadow=True,
+    )
+
+
+def load_data(config: StudyConfig) -> LabelledData:
+    """The study's data set.
+
+    Raises:
+        DataError: If it is missing, damaged, or not of the kind that the model takes.
+    """
+    if config.dataset == SYNTHETIC:
+        return (
+            make_cifar_like(config.seed, train=600, test=300)
+            if config.model == "vgg16"
+            else make_location_like(config.seed)
+        )
+    assert config.data_path is not None
+    data = load_dataset(config.dataset, config.data_path)
+    if config.model == "mlp" and data.features.ndim != 2:
+        raise DataError(f"{data.name} features", expected="one row of features a sample", got=str(data.features.shape))
+    return data
+
+
+def split_data(config: StudyConfig, data: LabelledData) -> Split:
+    """Who gets which rows.
+
+    Raises:
+        InputError: If the data have too few rows.
+        DataError: If the ranges cannot be read.
+    """
+    if config.model == "vgg16":
+        return parts_split(data, members=config.members, num_samples=config.num_samples)
+    if config.split_config is not None:
+        section = config.split_section or config.dataset
+        split = split_from_config(config.split_config, section, data, seed=config.seed)
+    else:
+        split = published_split(data, seed=config.seed)
+    if not config.smoke:
+        return split
+    roles = {name: rows for name, rows in vars(split).items() if isinstance(rows, np.ndarray)}
+    few = {name: rows[: max(1, round(_SMOKE_SCALE * len(rows)))] for name, rows in roles.items()}
+    return dataclasses.replace(split, name=f"{split.name} × {_SMOKE_SCALE:g}", **few)
+
+
+def _train(config: StudyConfig, published: TrainConfig) -> TrainConfig:
+    chosen = {name: getattr(config, name) for name in _TRAINING if getattr(config, name) is not None}
+    if config.smoke and config.epochs is None:
+        chosen["epochs"] = SMOKE_EPOCHS
+    return dataclasses.replace(published, **chosen)

@@ -1,0 +1,120 @@
+"""Images on their way into a network: resized, scaled, normalized, batch by batch, through mindspore.dataset.vision."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+
+import mindspore.dataset as ds
+import numpy as np
+from mindspore.dataset import vision
+
+from mindefense.errors import InputError
+
+_CROP_MARGIN = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTransform:
+    """What MindArmour's tutorial does to an image before its VGG16 sees it.
+
+    Attributes:
+        image_size: Height and width that images are resized to, bilinearly.
+        mean: Mean of each channel, of pixels in 0 … 1. The tutorial's, in the tutorial's order, which is that of blue,
+            green, red, although the images are red, green, blue: its checkpoint was trained so.
+        std: Standard deviation of each channel.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float] = (0.4465, 0.4822, 0.4914)
+    std: tuple[float, float, float] = (0.2010, 0.1994, 0.2023)
+
+    def batches(
+        self,
+        samples: np.ndarray,
+        batch_size: int,
+        *,
+        order: np.ndarray | None = None,
+        augment_seed: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Ready batches, one after the other, prepared beside what the caller does with them.
+
+        Args:
+            samples: ``(N, 3, height, width)`` uint8 images.
+            batch_size: Images a batch; the last one may be smaller.
+            order: ``(n,)`` positions of the images to give, in this order; None for all as they stand.
+            augment_seed: Seeds a random crop of the zero-padded image and a random flip; None for neither.
+
+        Yields:
+            ``(batch, 3, image_size, image_size)`` float32.
+
+        Raises:
+            InputError: If `samples` are not such an array.
+        """
+        operations = [
+            vision.Rescale(1 / 255, 0.0),
+            vision.Normalize(self.mean, self.std),
+            vision.HWC2CHW(),
+        ]
+        if samples.shape[2:] != (self.image_size, self.image_size):
+            operations.insert(0, vision.Resize((self.image_size, self.image_size)))
+        return _run(samples, operations, batch_size, order=order, augment_seed=augment_seed)
+
+
+def augmented(images: np.ndarray, *, seed: int) -> np.ndarray:
+    """Each image cropped at random from itself with 4 pixels of zeros around it, and flipped in half of all cases.
+
+    Args:
+        images: ``(N, 3, height, width)`` uint8.
+        seed: Decides crops and flips.
+
+    Returns:
+        ``(N, 3, height, width)`` uint8.
+    """
+    return np.concatenate(list(_run(images, [vision.HWC2CHW()], 256, augment_seed=seed)))
+
+
+def _run(
+    images: np.ndarray, operations: list, batch_size: int, *, order: np.ndarray | None = None, augment_seed: int | None
+) -> Iterator[np.ndarray]:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise InputError("images", expected="(N, 3, height, width) uint8", got=f"{images.dtype} {images.shape}")
+    workers = min(4, os.cpu_count() or 1)
+    if augment_seed is not None:
+        size = images.shape[2:]
+        margins = (_CROP_MARGIN,) * 4
+        operations = [vision.RandomCrop(size, margins), vision.RandomHorizontalFlip(), *operations]
+        workers = 1  # with several it is chance which of them draws for which image
+    with _seeded(augment_seed or 0):
+        rows = ds.GeneratorDataset(_Rows(images, order), ["image"], shuffle=False, num_parallel_workers=1)
+        prepared = rows.map(operations, "image", num_parallel_workers=workers).batch(batch_size)
+        iterator = prepared.create_tuple_iterator(num_epochs=1, output_numpy=True, do_copy=False)
+    for (batch,) in iterator:
+        yield batch
+
+
+class _Rows:
+    """Images one by one, channels last as the operations want them."""
+
+    def __init__(self, images: np.ndarray, order: np.ndarray | None):
+        self._images, self._order = images, order
+
+    def __len__(self) -> int:
+        return len(self._images) if self._order is None else len(self._order)
+
+    def __getitem__(self, position: int) -> tuple[np.ndarray]:
+        row = position if self._order is None else self._order[position]
+        return (np.ascontiguousarray(self._images[row].transpose(1, 2, 0)),)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seeds the operations that are built meanwhile, and puts the global seed back."""
+    before = ds.config.get_seed()
+    ds.config.set_seed(seed)
+    try:
+        yield
+    finally:
+        ds.config.set_seed(before)

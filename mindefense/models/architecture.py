@@ -1,0 +1,36 @@
+"""Which network a checkpoint is of, told from names and shapes alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+
+_VGG_BY_CONVOLUTIONS = {8: "VGG11", 10: "VGG13", 13: "VGG16", 16: "VGG19"}
+
+
+def architecture_of(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """What network has parameters of these names and shapes, in words; None if it is none that is known here."""
+    return _vgg(shapes) or _mlp(shapes)
+
+
+def _vgg(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    convolutions = [s for name, s in shapes.items() if name.startswith("layers.") and len(s) == 4]
+    dense = [s for name, s in shapes.items() if name.startswith("classifier.") and len(s) == 2]
+    name = _VGG_BY_CONVOLUTIONS.get(len(convolutions))
+    if name is None or len(dense) != 3:
+        return None
+    norm = "with" if any(parameter.endswith(".gamma") for parameter in shapes) else "without"
+    size = 32 * math.isqrt(dense[0][1] // convolutions[-1][0])
+    width = convolutions[0][0] / 64
+    narrow = "" if width == 1 else f", width_multiplier {width:g}"
+    return f"{name} {norm} batch normalization, image_size {size}, {dense[-1][0]} classes{narrow}"
+
+
+def _mlp(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    weights = [s for name, s in shapes.items() if name.endswith("weight")]
+    if not weights or any(len(s) != 2 for s in weights):
+        return None
+    if any(one[0] != following[1] for one, following in itertools.pairwise(weights)):
+        return None
+    return "MLP " + "-".join(str(width) for width in (weights[0][1], *(s[0] for s in weights)))
