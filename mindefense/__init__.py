@@ -23,7 +23,16 @@ _HOMES = {
         "MindArmourAttack",
         "NeuralAttack",
     ),
-    "mindefense.data": ("load_dataset", "load_location", "make_location_like", "published_split", "split_from_config"),
+    "mindefense.data": (
+        "load_cifar100",
+        "load_dataset",
+        "load_location",
+        "make_cifar_like",
+        "make_location_like",
+        "parts_split",
+        "published_split",
+        "split_from_config",
+    ),
     "mindefense.defenses": (
         "DefenMI",
         "DefenMIConfig",
@@ -37,9 +46,10 @@ _HOMES = {
         "load_defense",
     ),
     "mindefense.evaluation": ("Doors", "Rows", "Study", "StudyConfig", "conclude", "evaluate_attack"),
+    "mindefense.images": ("ImageTransform",),
     "mindefense.metrics": ("budget_table", "membership_metrics", "utility_metrics"),
-    "mindefense.models": ("MLP",),
-    "mindefense.target": ("Target",),
+    "mindefense.models": ("MLP", "VGG16", "vgg16"),
+    "mindefense.target": ("Network", "Target"),
     "mindefense.training": ("TrainConfig", "train_classifier"),
     "mindefense.types": ("LabelledData", "Samples"),
 }
@@ -51,6 +61,7 @@ if TYPE_CHECKING:
     from mindefense.data import *  # noqa: F403
     from mindefense.defenses import *  # noqa: F403
     from mindefense.evaluation import *  # noqa: F403
+    from mindefense.images import *  # noqa: F403
     from mindefense.metrics import *  # noqa: F403
     from mindefense.models import *  # noqa: F403
     from mindefense.target import *  # noqa: F403

@@ -166,7 +166,10 @@ def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_size_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
-        "--image_size", type=_positive, metavar="PIXELS", help="height and width of the network's input (default: 224)"
+        "--image_size",
+        type=_positive,
+        metavar="PIXELS",
+        help="height and width of the network's input (default: as the checkpoint says, else 224)",
     )
     parser.add_argument(
         "--num_samples",
@@ -281,7 +284,7 @@ def _open_study(given, out, args):
     from rich.console import Console
 
     from mindefense.evaluation.config import StudyConfig, smoke_sizes
-    from mindefense.evaluation.provenance import members_of
+    from mindefense.evaluation.provenance import settings_of
     from mindefense.evaluation.study import Study
     from mindefense.reports.console import ConsoleProgress, print_opening
     from mindefense.runtime import use_device
@@ -291,8 +294,8 @@ def _open_study(given, out, args):
     config = None
     if given is not None:
         pre_trained = given.get("pre_trained")
-        if pre_trained and given["model"] == "vgg16" and given["members"] is None:
-            given["members"] = members_of(pre_trained)
+        if pre_trained and given["model"] == "vgg16":
+            given = {**settings_of(pre_trained), **{name: value for name, value in given.items() if value is not None}}
         settings = {field.name for field in dataclasses.fields(StudyConfig)}
         chosen = {name: value for name, value in given.items() if name in settings and value is not None}
         config = StudyConfig(**smoke_sizes(chosen, pre_trained=bool(pre_trained)))

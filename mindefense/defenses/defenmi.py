@@ -15,7 +15,7 @@ from mindefense.data.splits import Split
 from mindefense.defenses.base import DefenseConfig, SearchDefense
 from mindefense.defenses.classifier import DefenderClassifier, fit_defender
 from mindefense.errors import InputError
-from mindefense.target import forward
+from mindefense.target import Preparation, forward
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig
 from mindefense.types import LabelledData
 
@@ -119,25 +119,32 @@ def fit_defenmi(
     *,
     config: DefenMIConfig | None = None,
     train: TrainConfig = PUBLISHED_DEFENDER,
+    prepare: Preparation | None = None,
     checkpoint: str | os.PathLike | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> DefenMI:
     """Fits DefenMI to a trained model: the defender's classifier and the class means, on the defender's rows alone.
 
     Args:
-        net: The trained model, from rows of `data` to logits.
+        net: The trained model, from rows of `data` (as `prepare` makes them) to logits.
         data: The data set.
         split: Says which rows the defender knows.
         config: The search and the noise.
         train: How to train the classifier; its seed decides everything that is random.
+        prepare: Makes the network's inputs of rows, such as an `ImageTransform`; None if the rows are the inputs.
         checkpoint: Where to keep the classifier during training, or None.
         on_epoch: Called after every epoch.
 
     Returns:
         The ready defense.
+
+    Raises:
+        InputError: If the split leaves the defender no rows, or the network does not take them.
     """
+    if not len(split.defender_non_members):
+        raise InputError(f"split {split.name} defender_non_members", expected="at least one row", got="none")
     members, non_members = data.take(split.defender_members), data.take(split.defender_non_members)
-    logits = forward(net, np.concatenate((members.features, non_members.features)))
+    logits = forward(net, np.concatenate((members.features, non_members.features)), prepare=prepare)
     is_member = np.arange(len(logits)) < len(members)
     classifier = fit_defender(softmax(logits), is_member, config=train, checkpoint=checkpoint, on_epoch=on_epoch)
     return DefenMI(classifier, class_mean_probs(logits), config)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mindspore import nn
@@ -33,13 +34,15 @@ def sha256_of(net: nn.Cell) -> str:
     return digest.hexdigest()
 
 
-def members_of(checkpoint: str | os.PathLike) -> int | None:
-    """How many rows at the front of the training part a target was trained on; None if its file does not say.
+def settings_of(checkpoint: str | os.PathLike) -> dict[str, Any]:
+    """What a target's file says of the settings it was trained with: those of images, as far as it says any.
 
     Raises:
         CheckpointError: If the file is missing or damaged.
     """
-    return load_checkpoint(checkpoint).description.get("members")
+    described = load_checkpoint(checkpoint).description
+    found = {**described.get("architecture", {}), "members": described.get("members")}
+    return {name: found[name] for name in ("members", "image_size", "width_multiplier") if found.get(name) is not None}
 
 
 def read_config(out: Path) -> StudyConfig:
