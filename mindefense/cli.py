@@ -257,7 +257,8 @@ def _stage(args: argparse.Namespace) -> None:
         "defend": (study.defend, "defense.ckpt and defended.npz"),
     }[args.stage]
     work()
-    following = list(STAGES)[list(STAGES).index(args.stage) + 1]
+    stages = [name for name in STAGES if name != "train-shadow" or study.recipe.has_shadow]
+    following = stages[stages.index(args.stage) + 1]
     print(f"wrote {written} in {study.out}; next: mindefense {following} --out {study.out}")
 
 

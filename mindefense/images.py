@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -81,40 +80,35 @@ def _run(
 ) -> Iterator[np.ndarray]:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise InputError("images", expected="(N, 3, height, width) uint8", got=f"{images.dtype} {images.shape}")
-    workers = min(4, os.cpu_count() or 1)
-    if augment_seed is not None:
-        size = images.shape[2:]
-        margins = (_CROP_MARGIN,) * 4
-        operations = [vision.RandomCrop(size, margins), vision.RandomHorizontalFlip(), *operations]
-        workers = 1  # with several it is chance which of them draws for which image
-    with _seeded(augment_seed or 0):
-        rows = ds.GeneratorDataset(_Rows(images, order), ["image"], shuffle=False, num_parallel_workers=1)
-        prepared = rows.map(operations, "image", num_parallel_workers=workers).batch(batch_size)
-        iterator = prepared.create_tuple_iterator(num_epochs=1, output_numpy=True, do_copy=False)
-    for (batch,) in iterator:
+    rows = ds.GeneratorDataset(_Rows(images, order, augment_seed), ["image"], shuffle=False, num_parallel_workers=1)
+    prepared = rows.map(operations, "image", num_parallel_workers=min(4, os.cpu_count() or 1)).batch(batch_size)
+    for (batch,) in prepared.create_tuple_iterator(num_epochs=1, output_numpy=True, do_copy=False):
         yield batch
 
 
 class _Rows:
-    """Images one by one, channels last as the operations want them."""
+    """Images one by one, channels last as the operations want them.
 
-    def __init__(self, images: np.ndarray, order: np.ndarray | None):
+    Crops and flips are drawn here: MindSpore seeds all its random operations alike, so that whether an image is flipped
+    would follow from where it is cropped, and it seeds the generators of Python and NumPy with them.
+    """
+
+    def __init__(self, images: np.ndarray, order: np.ndarray | None, augment_seed: int | None):
         self._images, self._order = images, order
+        self._variants = None
+        if augment_seed is not None:
+            sides = 2 * _CROP_MARGIN + 1
+            self._variants = np.random.default_rng(augment_seed).integers((sides, sides, 2), size=(len(self), 3))
 
     def __len__(self) -> int:
         return len(self._images) if self._order is None else len(self._order)
 
     def __getitem__(self, position: int) -> tuple[np.ndarray]:
-        row = position if self._order is None else self._order[position]
-        return (np.ascontiguousarray(self._images[row].transpose(1, 2, 0)),)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seeds the operations that are built meanwhile, and puts the global seed back."""
-    before = ds.config.get_seed()
-    ds.config.set_seed(seed)
-    try:
-        yield
-    finally:
-        ds.config.set_seed(before)
+        image = self._images[position if self._order is None else self._order[position]].transpose(1, 2, 0)
+        if self._variants is not None:
+            top, left, flipped = self._variants[position]
+            height, width = image.shape[:2]
+            image = np.pad(image, ((_CROP_MARGIN,) * 2, (_CROP_MARGIN,) * 2, (0, 0)))
+            image = image[top : top + height, left : left + width]
+            image = image[:, ::-1] if flipped else image
+        return (np.ascontiguousarray(image),)

@@ -178,7 +178,7 @@ def train_classifier(
     _check_fit(net, features, labels, config.loss, prepare)
     # As JSON gives it back, so that a resume compares like with like.
     described = json.loads(json.dumps({**(description or {}), "train": dataclasses.asdict(config)}))
-    stepwise = prepare is not None or config.momentum or config.weight_decay
+    stepwise = prepare is not None or config.momentum or config.weight_decay or config.augment
     engine = (_Steps if stepwise else _EpochGraph)(net, features, labels, config, prepare)
     history: list[Epoch] = []
     if resume and checkpoint is not None and os.path.exists(checkpoint):

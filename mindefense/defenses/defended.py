@@ -81,6 +81,7 @@ class DefendedModel(nn.Cell):
         prepare: Makes the network's inputs of the samples that `respond` is asked about; None if they are the inputs.
         batch_size: Rows that `respond` gives the network at a time.
         on_rows: Called with the number of rows that just came out of the network.
+        as_graph: Whether `respond` compiles the network; for large ones.
 
     Inputs:
         - **x** (Tensor) - ``(N, ...)`` float32. Called from Python, the Cell draws the noise and hands it to
@@ -103,12 +104,18 @@ class DefendedModel(nn.Cell):
         prepare: Preparation | None = None,
         batch_size: int = BATCH_SIZE,
         on_rows: Callable[[int], None] | None = None,
+        as_graph: bool = False,
     ):
         super().__init__()
         self.net = net
         self.defense = defense
         self._key = key if key is not None else secrets.token_bytes(32)
-        self._feed: dict[str, Any] = {"prepare": prepare, "batch_size": batch_size, "on_rows": on_rows}
+        self._feed: dict[str, Any] = {
+            "prepare": prepare,
+            "batch_size": batch_size,
+            "on_rows": on_rows,
+            "as_graph": as_graph,
+        }
 
     def __call__(self, x):
         """Draws the noise for `x`, which no graph can do with a secret key, and runs the graph on both."""

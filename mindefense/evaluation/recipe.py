@@ -45,6 +45,7 @@ class Recipe:
         fit_share: Share of the evaluation's rows that auditors are fitted on.
         checkpoint_every: Epochs between two checkpoints.
         has_shadow: Whether an attacker trains a shadow of it.
+        as_graph: Whether the network is worth compiling.
     """
 
     build: Callable[[int], nn.Cell]
@@ -54,6 +55,7 @@ class Recipe:
     fit_share: float
     checkpoint_every: int
     has_shadow: bool
+    as_graph: bool
 
 
 def recipe_for(config: StudyConfig, data: LabelledData) -> Recipe:
@@ -77,6 +79,7 @@ def recipe_for(config: StudyConfig, data: LabelledData) -> Recipe:
             fit_share=0.8,  # the tutorial's
             checkpoint_every=1,
             has_shadow=False,
+            as_graph=True,
         )
     widths = (data.features.shape[1], *TARGET_WIDTHS, data.num_classes)
     return Recipe(
@@ -87,6 +90,7 @@ def recipe_for(config: StudyConfig, data: LabelledData) -> Recipe:
         fit_share=0.5,
         checkpoint_every=50,
         has_shadow=True,
+        as_graph=False,
     )
 
 

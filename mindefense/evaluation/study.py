@@ -164,6 +164,7 @@ class Study:
             )
         described = {"kind": "target", "origin": os.path.basename(checkpoint), **held.description, **mark}
         self._begin(resume=False)
+        self._forget("target")
         save_checkpoint(self.out / "target.ckpt", held.parameters, described)
 
     def train_shadow(self, *, resume: bool = False) -> None:
@@ -283,7 +284,7 @@ class Study:
     def _train_net(self, role: str, samples: Samples, *, resume: bool) -> None:
         net = self.recipe.build(self.config.seed + _SEEDS[role])
         config = dataclasses.replace(self.recipe.train, seed=self.config.seed + _SEEDS[role])
-        self._forget()
+        self._forget(role)
         with self._training(f"train {role}", config.epochs) as on_epoch:
             train_classifier(
                 net,
@@ -304,9 +305,9 @@ class Study:
                 on_epoch=on_epoch,
             )
 
-    def _forget(self) -> None:
-        """Drops what is remembered of networks, since a new one is coming."""
-        self._networks.clear()
+    def _forget(self, role: str) -> None:
+        """Drops what is remembered of a network, since a new one is coming, and of all defenses."""
+        self._networks.pop(role, None)
         self._doors.clear()
 
     def _network(self, role: str) -> Network:
@@ -319,6 +320,7 @@ class Study:
                 prepare=self.recipe.prepare,
                 batch_size=self.config.batch_size,
                 on_rows=lambda count: self._on_rows and self._on_rows(count),
+                as_graph=self.recipe.as_graph,
             )
         return self._networks[role]
 
@@ -513,7 +515,14 @@ class Study:
     @contextlib.contextmanager
     def _training(self, title: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
         with self._timed(title), self.progress.stage(title, epochs) as advance:
-            yield lambda epoch: advance(1, f"loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.3f}")
+            done = 0
+
+            def on_epoch(epoch: Epoch) -> None:
+                nonlocal done
+                advance(epoch.number - done, f"loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.3f}")
+                done = epoch.number  # a resume starts with more than one
+
+            yield on_epoch
 
     @contextlib.contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,23 +16,28 @@ from mindefense.types import AttackResult, Evaluation, Verdict
 
 _KNOWLEDGE = {"none": "fitted on nothing", "auditor": "fitted on the target", "shadow": "fitted on a shadow"}
 _LEARNED_FROM = {"none": "–", "auditor": "target", "shadow": "shadow"}
+_SILENCE = 60
+"""Seconds without a line, elsewhere than on a terminal, after which the next news of a stage is told."""
 
 
 class ConsoleProgress:
-    """Bars on a terminal; one line a finished stage elsewhere.
+    """Bars on a terminal; elsewhere one line a finished stage, and at most one a minute while it lasts.
 
     Args:
         console: Where to print.
+        clock: Says how many seconds have gone by.
     """
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.perf_counter):
         self._console = console
+        self._clock = clock
 
     @contextlib.contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         """A bar of `total` units; the callable takes the units just done and a short note."""
-        began = time.perf_counter()
-        last = ""
+        began = spoke = self._clock()
+        last, so_far = "", 0
+        first: tuple[float, int] | None = None
         columns = (
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description:<15}"),
@@ -45,13 +51,26 @@ class ConsoleProgress:
             task = bars.add_task(title, total=total, note="")
 
             def advance(done: int, note: str) -> None:
-                nonlocal last
-                last = note
+                nonlocal last, so_far, first, spoke
+                last, so_far, now = note, so_far + done, self._clock()
                 bars.update(task, advance=done, note=note)
+                if not self._console.is_terminal and so_far < total and now - spoke >= _SILENCE:
+                    spoke = now
+                    news = f"{title}: {so_far}/{total}" + (f", {note}" if note else "")
+                    self._console.print(news + _left(first, (now, so_far), total), highlight=False)
+                first = first or (now, so_far)
 
             yield advance
         if not self._console.is_terminal:
-            self._console.print(f"{title}: {last} ({time.perf_counter() - began:.1f} s)", highlight=False)
+            self._console.print(f"{title}: {last} ({self._clock() - began:.1f} s)", highlight=False)
+
+
+def _left(first: tuple[float, int] | None, now: tuple[float, int], total: int) -> str:
+    """The time left, from the pace since the first news, which may hold what was done in an earlier run."""
+    if first is None or now[1] <= first[1]:
+        return ""
+    seconds = (now[0] - first[0]) / (now[1] - first[1]) * (total - now[1])
+    return f"; {datetime.timedelta(seconds=round(seconds))} left"
 
 
 def print_opening(
