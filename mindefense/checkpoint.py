@@ -23,7 +23,7 @@ from mindefense.runtime import muted
 _DESCRIPTION = "mindefense"
 """Key of the description inside the file; no parameter has this name."""
 _OF_AN_OPTIMIZER = re.compile(
-    r"(optimizer|moments?|moment[12]|accum|stat|mean_square|mean_grad)\.|learning_rate|(momentum|global_step"
+    r"(optimizer|moments?|moment[12]|accum|stat|mean_square|mean_grad|(adam|lamb)_[mv])\.|learning_rate|(momentum|global_step"
     r"|beta[12]_power|epoch_num|step_num|loss_scale|scale_sense|current_iterator_step|last_overflow_iterator_step)$"
 )
 """Names of what MindSpore's own training saves beside the network."""
@@ -124,7 +124,8 @@ def load_into(net: nn.Cell, checkpoint: Checkpoint) -> None:
         CheckpointError: If a name is missing or unexpected or a shape differs; names them.
     """
     wanted = {parameter.name: parameter for parameter in net.get_parameters()}
-    held = checkpoint.parameters
+    # A network may have parameters with names like an optimizer's.
+    held = checkpoint.parameters | {name: array for name, array in checkpoint.state.items() if name in wanted}
     missing = [name for name in wanted if name not in held]
     unexpected = [name for name in held if name not in wanted]
     misshaped = [

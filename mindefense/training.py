@@ -313,7 +313,8 @@ class _Step(nn.Cell):
         self.net = net.set_train(True)
         weights, spared = [], []
         for parameter in net.trainable_params():
-            (spared if parameter.name.endswith((".bias", ".gamma", ".beta")) else weights).append(parameter)
+            kind = parameter.name.rpartition(".")[2]
+            (spared if kind in ("bias", "gamma", "beta") else weights).append(parameter)
         groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
         groups = [group for group in groups if group["params"]]
         self.optimizer = nn.Momentum(groups, rates.astype(np.float32).tolist(), config.momentum)

@@ -7,10 +7,11 @@ import os
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import nn
 
 from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.errors import CheckpointError, InputError, OutputError
-from mindefense.models import MLP
+from mindefense.models import MLP, vgg16
 
 try:
     import resource
@@ -104,6 +105,94 @@ def test_into_the_wrong_network(tmp_path, net, parameters, words):
         load_into(net, Checkpoint(tmp_path / "a.ckpt", parameters, {}))
     assert "\n" not in str(caught.value)
     same(parameters_of(net), before)
+
+
+def test_into_a_network_of_another_image_size(tmp_path):
+    path = tmp_path / "a.ckpt"
+    save_checkpoint(path, parameters_of(vgg16(10, 32, width_multiplier=0.0625)), {})
+    net = vgg16(10, 64, width_multiplier=0.0625, seed=1)
+    before = {name: array.copy() for name, array in parameters_of(net).items()}
+    with pytest.raises(CheckpointError) as caught:
+        load_into(net, load_checkpoint(path))
+    of = "VGG16 with batch normalization, image_size {}, 10 classes, width_multiplier 0.0625"
+    assert str(caught.value) == (
+        f"{path} does not fit this network (mis-shaped: classifier.0.weight (256, 32) instead of (256, 128)): "
+        f"expected {of.format(64)}, got a file that seems to hold {of.format(32)}; "
+        "build the network that the file holds, or choose another checkpoint"
+    )
+    same(parameters_of(net), before)
+
+
+def test_into_a_network_without_batch_normalization(tmp_path):
+    held = Checkpoint(tmp_path / "a.ckpt", parameters_of(vgg16(10, 32, width_multiplier=0.0625)), {})
+    with pytest.raises(
+        CheckpointError,
+        match=r"\(missing: layers.2.weight, layers.5.weight, .* and 3 more; "
+        r"unexpected: layers.1.moving_mean, layers.1.moving_variance, layers.1.gamma, layers.1.beta and 55 more; "
+        r"mis-shaped: layers.7.weight .*\): expected VGG16 without .*, got .* VGG16 with batch",
+    ) as caught:
+        load_into(vgg16(10, 32, width_multiplier=0.0625, batch_norm=False), held)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_no_known_network(net):
+    with pytest.raises(CheckpointError, match="expected MLP 4-3-2, got a file that seems to hold no network known"):
+        load_into(net, Checkpoint("a.ckpt", {"conv.weight": np.zeros((8, 3, 3, 3))}, {}))
+
+
+def test_what_mindspores_training_saves(tmp_path, net):
+    momentum = nn.Momentum(net.trainable_params(), [0.1, 0.05], 0.9)
+    step = nn.TrainOneStepCell(nn.WithLossCell(net, nn.SoftmaxCrossEntropyWithLogits(sparse=True)), momentum)
+    step.set_train()
+    rows = ms.Tensor(np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32))
+    step(rows, ms.Tensor(np.array([0, 1, 1, 0, 1], np.int32)))
+    ms.save_checkpoint(step, str(tmp_path / "a.ckpt"))
+    held = load_checkpoint(tmp_path / "a.ckpt")
+    moments = {f"moments.{name}" for name in parameters_of(net)}
+    assert held.state.keys() == moments | {"learning_rate", "momentum", "global_step"}
+    assert held.state["global_step"].item() == 1
+    assert all(held.state[name].any() for name in moments)
+    other = MLP((4, 3, 2), seed=2)
+    load_into(other, held)
+    same(parameters_of(other), parameters_of(net))
+    assert not np.array_equal(net.weights()[0][0], MLP((4, 3, 2), seed=1).weights()[0][0])  # a step was made
+
+
+@pytest.mark.parametrize(
+    "optimizer", [nn.SGD, nn.Momentum, nn.Adam, nn.AdamWeightDecay, nn.RMSProp, nn.Adagrad, nn.Lamb]
+)
+def test_what_an_optimizer_saves_is_no_network(tmp_path, net, optimizer):
+    more = {"momentum": 0.9} if optimizer is nn.Momentum else {}
+    ms.save_checkpoint(optimizer(net.trainable_params(), 0.1, **more), str(tmp_path / "a.ckpt"))
+    held = load_checkpoint(tmp_path / "a.ckpt")
+    assert held.parameters.keys() == parameters_of(net).keys()
+    assert "learning_rate" in held.state
+
+
+class Confusing(nn.Cell):
+    """A network whose parts are called like an optimizer's."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.stat = nn.Dense(2, 2, weight_init=value, bias_init=value)
+        self.moments = nn.Dense(2, 2, weight_init=value, bias_init=value)
+        self.momentum = ms.Parameter(ms.Tensor(np.full(3, value, np.float32)), "momentum")
+        self.moments_of_image = nn.Dense(2, 2, weight_init=value, bias_init=value)
+
+
+def test_a_network_may_call_its_parts_like_an_optimizer(tmp_path):
+    one, other = Confusing(1.0), Confusing(2.0)
+    ms.save_checkpoint(one, str(tmp_path / "a.ckpt"))
+    load_into(other, load_checkpoint(tmp_path / "a.ckpt"))
+    same(parameters_of(other), parameters_of(one))
+
+
+def test_no_parameter_of_these_networks_is_taken_for_an_optimizers(tmp_path):
+    net = nn.CellList([vgg16(2, 32, width_multiplier=0.0625), MLP((4, 3, 2))])
+    ms.save_checkpoint(net, str(tmp_path / "a.ckpt"))
+    held = load_checkpoint(tmp_path / "a.ckpt")
+    assert held.state == {}
+    assert held.parameters.keys() == parameters_of(net).keys()
 
 
 def test_kinds():

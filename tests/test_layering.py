@@ -19,7 +19,8 @@ FLOORS = [
     ("defenses", "attacks"),
     ("evaluation",),
     ("reports",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_MINDSPORE = [

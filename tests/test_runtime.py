@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mindefense.errors import DeviceError, InputError
-from mindefense.runtime import use_device, versions
+from mindefense.runtime import compiled, use_device, versions
 
 
 @pytest.mark.parametrize("name", ["cpu", "TPU", "", "Ascend910", None])
@@ -86,6 +86,24 @@ def test_the_cpu_for_real():
         assert use_device("CPU") == "CPU"
         assert ms.get_context("device_target") == "CPU"
         assert ms.get_context("mode") == ms.PYNATIVE_MODE
+    finally:
+        ms.set_context(mode=mode)
+
+
+@pytest.mark.parametrize("outside", [ms.PYNATIVE_MODE, ms.GRAPH_MODE])
+def test_compiled_for_a_while(outside):
+    mode = ms.get_context("mode")
+    try:
+        ms.set_context(mode=outside)
+        with compiled():
+            assert ms.get_context("mode") == ms.GRAPH_MODE
+            with compiled():
+                pass
+            assert ms.get_context("mode") == ms.GRAPH_MODE
+        assert ms.get_context("mode") == outside
+        with pytest.raises(KeyError), compiled():
+            raise KeyError
+        assert ms.get_context("mode") == outside
     finally:
         ms.set_context(mode=mode)
 

@@ -8,9 +8,10 @@ from mindspore import nn
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
 from mindefense.models import MLP
-from mindefense.target import Target, forward
+from mindefense.target import AsTheyAre, Network, Target, forward
 
 ROWS = np.float32(np.random.default_rng(0).normal(size=(23, 5)))
+BYTES = np.random.default_rng(1).integers(256, size=(23, 5), dtype=np.uint8)
 
 
 class Recorder(nn.Cell):
@@ -24,6 +25,34 @@ class Recorder(nn.Cell):
     def __call__(self, x):
         self.calls.append((x.shape, x.dtype, self.training))
         return self.net(x)
+
+
+class Reader(nn.Cell):
+    """A network that keeps the rows it was given."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.rows = []
+
+    def __call__(self, x):
+        self.rows += x.asnumpy().tolist()
+        return self.net(x)
+
+
+class Scaled:
+    """Bytes as numbers from 0 to 1; keeps the sizes of the batches that it gave."""
+
+    def __init__(self):
+        self.given = []
+
+    def batches(self, samples, batch_size, *, order=None, augment_seed=None):
+        assert samples.dtype == np.uint8
+        assert (order, augment_seed) == (None, None)
+        for first in range(0, len(samples), batch_size):
+            inputs = np.float32(samples[first : first + batch_size]) / 255
+            self.given.append(len(inputs))
+            yield inputs
 
 
 class Fixed(nn.Cell):
@@ -71,6 +100,95 @@ def test_forward_takes_other_numbers(dtype):
     rows = (ROWS > 0).astype(dtype)
     net = MLP((5, 8, 3))
     np.testing.assert_array_equal(forward(net, rows), forward(net, rows.astype(np.float32)))
+
+
+def test_forward_prepares_rows():
+    net, prepare = MLP((5, 8, 3), seed=2), Scaled()
+    logits = forward(net, BYTES, prepare=prepare, batch_size=8)
+    np.testing.assert_allclose(logits, by_hand(net, BYTES / 255), atol=1e-5)
+    assert prepare.given == [8, 8, 7]
+
+
+def test_forward_adds_noise_to_what_the_network_is_given():
+    net, noised, counted = Reader(MLP((5, 3), seed=2)), [], []
+
+    def noise(inputs):
+        noised.append(inputs.copy())
+        return inputs**2
+
+    logits = forward(net, BYTES, prepare=Scaled(), noise=noise, batch_size=8, on_rows=counted.append)
+    inputs = np.float32(BYTES) / 255
+    np.testing.assert_allclose(logits, by_hand(net.net, inputs + inputs**2), atol=1e-5)
+    # What fills up the last batch is seen by the network alone.
+    assert counted == [len(batch) for batch in noised] == [8, 8, 7]
+    np.testing.assert_array_equal(np.concatenate(noised), inputs)
+    np.testing.assert_array_equal(np.float32(net.rows), np.vstack((inputs + inputs**2, (inputs + inputs**2)[-1:])))
+
+
+def test_forward_works_batch_by_batch():
+    # A batch is with the network before the next one is made, so that memory does not grow with the rows.
+    net, prepare, seen = MLP((5, 3)), Scaled(), []
+    forward(
+        net,
+        BYTES,
+        prepare=prepare,
+        noise=lambda inputs: seen.append(("noise", list(prepare.given))) or 0 * inputs,
+        batch_size=8,
+        on_rows=lambda rows: seen.append(("answer", list(prepare.given))),
+    )
+    made = [[8], [8, 8], [8, 8, 7]]
+    assert seen == [(what, given) for given in made for what in ("noise", "answer")]
+
+
+class Moded(nn.Cell):
+    """A network that keeps the modes in which it was called."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.modes = []
+
+    def __call__(self, x):
+        self.modes.append(ms.get_context("mode"))
+        return self.net(x)
+
+
+@pytest.mark.parametrize("outside", [ms.PYNATIVE_MODE, ms.GRAPH_MODE])
+def test_a_graph_gives_the_same_bits(outside):
+    before = ms.get_context("mode")
+    net, modes = Moded(MLP((5, 8, 3), seed=2)), []
+    try:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+        expected = forward(net.net, ROWS, batch_size=8)
+        ms.set_context(mode=outside)
+        got = forward(net, ROWS, batch_size=8, as_graph=True, on_rows=lambda _: modes.append(ms.get_context("mode")))
+        forward(net, ROWS, batch_size=8)
+        assert ms.get_context("mode") == outside
+        assert modes == [outside] * 3  # compiled is what the network does alone
+        assert net.modes == [ms.GRAPH_MODE] * 3 + [outside] * 3
+        network = Network(net, batch_size=8, as_graph=True)
+        np.testing.assert_array_equal(network.logits(ROWS), expected)
+        assert net.modes[6:] == [ms.GRAPH_MODE] * 3
+    finally:
+        ms.set_context(mode=before)
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("order", [None, np.array([4, 4, 22, 0, 9])])
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+@pytest.mark.parametrize("samples", [ROWS, BYTES, np.float64(ROWS)])
+def test_samples_as_they_are(order, batch_size, samples):
+    batches = list(AsTheyAre().batches(samples, batch_size, order=order))
+    wanted = np.float32(samples if order is None else samples[order])
+    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (-(-len(wanted) // batch_size) - 1)
+    assert {batch.dtype for batch in batches} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(np.concatenate(batches), wanted)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_samples_as_they_are_cannot_be_varied(seed):
+    with pytest.raises(InputError, match=r"^augment: expected images, to crop and flip, got samples of another kind$"):
+        list(AsTheyAre().batches(ROWS, 8, augment_seed=seed))
 
 
 @pytest.mark.parametrize(
@@ -177,3 +295,52 @@ def test_a_failed_query_is_not_counted():
 def test_no_rows(target):
     with pytest.raises(InputError, match=r"^features: expected at least one row"):
         target.query(ROWS[:0])
+
+
+def test_new_rows_are_those_not_asked_before(target):
+    assert target.new(ROWS[[0, 0, 1]]) == 2
+    assert (target.queries, target.new(ROWS[:3])) == (0, 3)  # asking about it is no query
+    target.query(ROWS[:5])
+    assert (target.new(ROWS[:5]), target.new(ROWS[3:9]), target.queries) == (0, 4, 5)
+
+
+def test_a_target_prepares_its_samples():
+    net, prepare = MLP((5, 8, 3), seed=2), Scaled()
+    target = Target.from_cell(net, batch_size=8, prepare=prepare)
+    np.testing.assert_allclose(target.query(BYTES), log_softmax(by_hand(net, BYTES / 255)), atol=1e-5)
+    target.query(BYTES[::-1])
+    assert (target.queries, prepare.given) == (23, [8, 8, 7])
+
+
+def test_a_network_gives_each_sample_to_the_cell_once():
+    cell, counted = Reader(MLP((5, 8, 3), seed=2)), []
+    prepare = Scaled()
+    network = Network(cell, prepare=prepare, batch_size=1, on_rows=counted.append)
+    assert network.cell is cell
+    assert (network.feed["prepare"], network.feed["batch_size"]) == (prepare, 1)
+    expected = by_hand(cell.net, BYTES / 255)
+    for rows, new in ((np.arange(9), 9), (np.array([3, 3, 12, 0, 12, 8]), 1), (np.arange(23)[::-1], 13), ([5], 0)):
+        assert network.new(BYTES[rows]) == new
+        logits = network.logits(BYTES[rows])
+        assert (logits.shape, logits.dtype) == ((len(rows), 3), np.float32)
+        np.testing.assert_allclose(logits, expected[rows], atol=1e-5)
+    assert counted == [1] * 23
+    assert sorted(cell.rows) == sorted((np.float32(BYTES) / 255).tolist())
+
+
+def test_a_network_counts_no_padding():
+    cell, counted = Recorder(MLP((5, 3))), []
+    Network(cell, batch_size=8, on_rows=counted.append).logits(ROWS)
+    assert (counted, [shape for shape, *_ in cell.calls]) == ([8, 8, 7], [(8, 5)] * 3)
+
+
+def test_logits_cannot_be_changed_from_outside():
+    network = Network(MLP((5, 3)))
+    first = network.logits(ROWS).copy()
+    network.logits(ROWS)[:] = 9
+    np.testing.assert_array_equal(network.logits(ROWS), first)
+
+
+def test_a_network_asked_nothing():
+    with pytest.raises(InputError, match=r"^features: expected at least one row"):
+        Network(MLP((5, 3))).logits(ROWS[:0])

@@ -117,8 +117,8 @@ def vgg16(
     if not 0 < width_multiplier <= 1:
         raise InputError("width_multiplier", expected="a share in (0, 1]", got=repr(width_multiplier))
     return VGG16(
-        num_classes,
-        image_size,
+        int(num_classes),
+        int(image_size),
         batch_norm=batch_norm,
         dropout=dropout,
         width_multiplier=width_multiplier,

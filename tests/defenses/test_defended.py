@@ -6,12 +6,14 @@ import mindspore as ms
 import numpy as np
 import pytest
 import scipy.stats
+from mindspore import nn
 from toy_defenses import KINDS, l1, plain_logits, softmax, starts, toy_defense, toy_layers, toy_means
 
 from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoint
 from mindefense.defenses import DefendedModel, DefenMI, DefenMIConfig, MemGuard, MemGuardConfig, load_defense
 from mindefense.defenses.defended import keyed_laplace
 from mindefense.errors import CheckpointError, OutputError
+from mindefense.images import ImageTransform
 from mindefense.models import MLP
 from mindefense.target import forward
 
@@ -112,6 +114,121 @@ def test_labels_are_those_of_the_logits():
     for name in ("defenmi", "memguard"):
         defended = DefendedModel(net, toy_defense(name, "corrected", 3, max_iterations=20), key=KEY)
         assert set(defended.respond(FEATURES).argmax(axis=1)) == {1}
+
+
+class Watched(nn.Cell):
+    """A network that tells of every batch it is given."""
+
+    def __init__(self, net, events):
+        super().__init__()
+        self.net = net
+        self.events = events
+
+    def __call__(self, x):
+        self.events.append("given")
+        return self.net(x)
+
+
+class Watching:
+    """Images on their way, told of one batch at a time."""
+
+    def __init__(self, events):
+        self.events = events
+
+    def batches(self, samples, batch_size, **settings):
+        for batch in ImageTransform(16).batches(samples, batch_size, **settings):
+            self.events.append("made")
+            yield batch
+
+
+IMAGES = np.random.default_rng(5).integers(256, size=(12, 3, 8, 8), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def ready():
+    """The images as the network is given them."""
+    (batch,) = ImageTransform(16).batches(IMAGES, 12)
+    return batch
+
+
+@pytest.fixture(scope="module")
+def classifies_images():
+    rng = np.random.default_rng(8)
+    weight = ms.Tensor(np.float32(rng.normal(size=(3, 768)) / 20))
+    return nn.SequentialCell(nn.Flatten(), nn.Dense(768, 3, weight_init=weight))
+
+
+def defends_images(net, name="defenmi", **feed):
+    # Little noise: 768 features of scale 2 would drown every image.
+    noise = {"delta": 0.1, "epsilon": 1.0} if name == "defenmi" else {}
+    defense = toy_defense(name, "corrected", 3, max_iterations=40, **noise)
+    return DefendedModel(net, defense, key=KEY, **{"prepare": ImageTransform(16), "batch_size": 5, **feed})
+
+
+def test_responses_to_images_do_not_depend_on_the_company(classifies_images):
+    defended = defends_images(classifies_images)
+    together = defended.respond(IMAGES)
+    assert (together.shape, together.dtype) == ((12, 3), np.float32)
+    np.testing.assert_array_equal(np.concatenate([defended.respond(image[None]) for image in IMAGES]), together)
+    np.testing.assert_array_equal(defended.respond(IMAGES[::-1]), together[::-1])
+    np.testing.assert_array_equal(defends_images(classifies_images).respond(IMAGES), together)
+    changed = DefendedModel(classifies_images, defended.defense, key=b"another", prepare=ImageTransform(16))
+    assert (l1(np.exp(changed.respond(IMAGES)), np.exp(together)) > 1e-3).mean() > 0.5
+
+
+def test_noise_is_on_the_prepared_input(classifies_images, ready):
+    # As the network is given it, and keyed on it: what looks the same to the network is the same query.
+    defended = defends_images(classifies_images)
+    noised = ready + keyed_laplace(ready, 0.1, KEY)
+    clean = np.float32(softmax(forward(classifies_images, ready)))
+    expected = defended.defense.reshape(clean, forward(classifies_images, noised))
+    np.testing.assert_allclose(np.exp(defended.respond(IMAGES)), expected, atol=1e-5)
+    assert l1(expected, defended.defense.reshape(clean, forward(classifies_images, ready))).max() > 1e-3
+
+
+class Moded(nn.Cell):
+    """A network that keeps the modes in which it was called."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.modes = set()
+
+    def __call__(self, x):
+        self.modes.add(ms.get_context("mode"))
+        return self.net(x)
+
+
+def test_large_networks_are_compiled(classifies_images):
+    net = Moded(classifies_images)
+    expected = defends_images(net).respond(IMAGES)
+    assert net.modes == {ms.get_context("mode")} == {ms.PYNATIVE_MODE}
+    net.modes.clear()
+    np.testing.assert_array_equal(defends_images(net, as_graph=True).respond(IMAGES), expected)
+    assert net.modes == {ms.GRAPH_MODE}
+
+
+@pytest.mark.parametrize(("name", "passes"), [("defenmi", 2), ("memguard", 1)])
+def test_logits_that_are_known_are_not_computed_again(classifies_images, name, passes):
+    counted = []
+    defended = defends_images(classifies_images, name, on_rows=counted.append)
+    expected = defended.respond(IMAGES)
+    assert counted == [5, 5, 2] * passes
+    counted.clear()
+    logits = forward(classifies_images, IMAGES, prepare=ImageTransform(16), batch_size=5)
+    np.testing.assert_array_equal(defended.respond(IMAGES, clean_logits=logits), expected)
+    assert counted == [5, 5, 2] * (passes - 1)
+    # They are believed: another class on top is another answer.
+    turned = defended.respond(IMAGES, clean_logits=np.roll(logits, 1, axis=1))
+    np.testing.assert_array_equal(turned.argmax(axis=1), (logits.argmax(axis=1) + 1) % 3)
+
+
+def test_noise_is_drawn_batch_by_batch(classifies_images):
+    # A batch is with the network before the next one is made, so that memory does not grow with the images.
+    events = []
+    defended = defends_images(Watched(classifies_images, events), prepare=Watching(events))
+    defended.respond(IMAGES)
+    assert events == ["made", "given"] * 6
 
 
 def test_respond_takes_float64_like_float32(defended):
