@@ -19,6 +19,7 @@ from mindefense.errors import InputError, MindefenseError
 DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "cifar100", "synthetic")
 MODELS = ("mlp", "vgg16")
 SCHEDULES = ("step", "cosine")
+TRAINING = ("epochs", "learning_rate", "schedule", "warmup_epochs", "until_accuracy", "augment")
 DEFENSES = ("defenmi", "memguard", "none")
 STAGES = {
     "run": "all stages, one after the other",
@@ -197,7 +198,9 @@ def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> 
     )
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="decides all that is random (default: 0)")
     parser.add_argument(
-        "--out", metavar="DIR", help="folder for all files (default: runs/DATASET, with --smoke runs/DATASET-smoke)"
+        "--out",
+        metavar="DIR",
+        help="folder for all files (default: runs/DATASET or runs/tutorial, with --smoke -smoke after it)",
     )
     parser.add_argument("--smoke", action="store_true", help="few rows and epochs: does it run? no figures to quote")
 
@@ -212,6 +215,8 @@ def run_tutorial(args: argparse.Namespace) -> None:
         ):
             if getattr(args, name) is None:
                 raise InputError(f"--{name}", expected=wanted, got="none", fix=f"{fix}, or try --smoke")
+    # A folder of its own: a training of one's own may lie in that of `mindefense train`.
+    args.out = args.out or os.path.join("runs", "tutorial" + ("-smoke" if args.smoke else ""))
     study = _new_study(args)
     evaluation = study.run(pre_trained=args.pre_trained)
     from mindefense.reports.console import tutorial_lines
@@ -240,8 +245,7 @@ def _train(args: argparse.Namespace) -> None:
         study.adopt_target(args.pre_trained)
     else:
         study.train_target(resume=args.resume)
-    following = "evaluate" if study.config.defense == "none" and not study.recipe.has_shadow else "train-defender"
-    print(f"wrote {study.out / 'target.ckpt'}; next: mindefense {following} --out {study.out}")
+    print(f"wrote {study.out / 'target.ckpt'}; next: mindefense {_following(study, 'train')} --out {study.out}")
 
 
 def _stage(args: argparse.Namespace) -> None:
@@ -257,9 +261,15 @@ def _stage(args: argparse.Namespace) -> None:
         "defend": (study.defend, "defense.ckpt and defended.npz"),
     }[args.stage]
     work()
-    stages = [name for name in STAGES if name != "train-shadow" or study.recipe.has_shadow]
-    following = stages[stages.index(args.stage) + 1]
-    print(f"wrote {written} in {study.out}; next: mindefense {following} --out {study.out}")
+    print(f"wrote {written} in {study.out}; next: mindefense {_following(study, args.stage)} --out {study.out}")
+
+
+def _following(study, stage: str) -> str:
+    """The next stage that this study has."""
+    passed_over = set() if study.recipe.has_shadow else {"train-shadow"}
+    passed_over |= {"train-defender", "defend"} if study.config.defense == "none" else set()
+    names = list(STAGES)
+    return next(name for name in names[names.index(stage) + 1 :] if name not in passed_over)
 
 
 def _new_study(args: argparse.Namespace):
@@ -268,6 +278,9 @@ def _new_study(args: argparse.Namespace):
     for name in ("data_path", "pre_trained", "split_config"):
         if given[name] is not None and not Path(given[name]).exists():
             raise InputError(f"--{name}", expected="an existing path", got=given[name], fix="check its spelling")
+    idle = [name for name in TRAINING if args.pre_trained and given.get(name)]
+    if idle:
+        raise InputError(f"--{idle[0]}", expected="no --pre_trained beside it", got=args.pre_trained, fix="drop one")
     real = "cifar100" if given["model"] == "vgg16" else "location"
     dataset = given["dataset"] or ("synthetic" if args.data_path is None else real)
     given |= {"dataset": dataset, "model": given["model"] or ("vgg16" if dataset == "cifar100" else "mlp")}

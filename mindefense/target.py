@@ -13,7 +13,7 @@ from mindspore import nn
 
 from mindefense.checks import check_logits
 from mindefense.confidence import log_softmax
-from mindefense.errors import InputError
+from mindefense.errors import InputError, MindefenseError
 from mindefense.runtime import compiled
 
 BATCH_SIZE = 64
@@ -103,12 +103,15 @@ def forward(
                 logits.append(net(ms.Tensor(inputs)).asnumpy()[:real])
             if on_rows is not None:
                 on_rows(real)
+    except MindefenseError:
+        raise
     except (ValueError, TypeError, RuntimeError) as error:
+        said = str(error).strip() or type(error).__name__
         raise InputError(
             "features",
             expected="rows that the network takes",
-            got=f"shape {samples.shape} and {str(error).strip().splitlines()[0]}",
-            fix="give the network that belongs to this data set",
+            got=f"shape {samples.shape} and {said.splitlines()[0]}",
+            fix="give the network that belongs to this data set, or fewer rows at a time if memory ran out",
         ) from error
     finally:
         net.set_train(was_training)

@@ -58,15 +58,45 @@ MISTAKES = {
         ["--dataset synthetic", "no --data_path"],
     ),
     "named data without a path": (["run", "--dataset", "texas100"], ["--data_path", "folder or file of texas100"]),
+    "no image size": (["run", "--image_size", "0"], ["--image_size", "whole number of at least 1", "'0'"]),
+    "fractional image size": (["train", "--image_size", "32.5"], ["--image_size", "whole number of at least 1"]),
+    "nobody to judge by": (["run", "--num_samples", "0"], ["--num_samples", "whole number of at least 1"]),
+    "negative members": (["train", "--members", "-1"], ["--members", "whole number of at least 1", "train --help"]),
+    "no batch": (["run", "--batch_size", "0"], ["--batch_size", "whole number of at least 1"]),
+    "no epochs": (["train", "--epochs", "0"], ["--epochs", "whole number of at least 1", "'0'"]),
+    "epochs in words": (["train", "--epochs", "many"], ["--epochs", "whole number of at least 1", "'many'"]),
+    "negative warm-up": (["train", "--warmup_epochs", "-1"], ["--warmup_epochs", "whole number of at least 0"]),
+    "no learning rate": (["train", "--learning_rate", "0"], ["--learning_rate", "above 0 and up to 1", "'0'"]),
+    "NaN as learning rate": (["run", "--learning_rate", "nan"], ["--learning_rate", "above 0 and up to 1", "'nan'"]),
+    "accuracy in percent": (["train", "--until_accuracy", "99"], ["--until_accuracy", "above 0 and up to 1", "'99'"]),
+    "wider than published": (["run", "--width_multiplier", "2"], ["--width_multiplier", "above 0 and up to 1"]),
+    "width in words": (["run", "--width_multiplier", "half"], ["--width_multiplier", "above 0 and up to 1", "'half'"]),
+    "unknown schedule": (["train", "--schedule", "linear"], ["--schedule", "'linear'", "step", "cosine"]),
+    "unknown model": (["run", "--model", "resnet"], ["--model", "'resnet'", "mlp", "vgg16"]),
+    "image size of a stage": (["evaluate", "--out", "x", "--image_size", "32"], ["--image_size", "mindefense"]),
+    "images without a path": (["run", "--dataset", "cifar100"], ["--data_path", "folder or file of cifar100"]),
+    "missing images": (
+        ["train", "--model", "vgg16", "--data_path", "nowhere"],
+        ["--data_path", "existing path", "nowhere", "spelling"],
+    ),
+    "missing checkpoint of images": (
+        ["run", "--model", "vgg16", "--data_path", ".", "--pre_trained", "no.ckpt"],
+        ["--pre_trained", "existing path", "no.ckpt"],
+    ),
     "download of nothing": (["download"], ["name", "--to"]),
     "download to nowhere": (["download", "location"], ["--to", "download --help"]),
-    "download of something else": (["download", "texas100", "--to", "x"], ["'texas100'", "location"]),
+    "download of something else": (["download", "texas100", "--to", "x"], ["'texas100'", "location", "cifar100"]),
     **{f"{stage} of nothing": ([stage], ["--out", f"{stage} --help"]) for stage in STAGES},
     **{
         f"{stage} without a study": ([stage, "--out", "empty"], ["no study in empty", "mindefense train --out empty"])
         for stage in STAGES
     },
 }
+# What says which target is trained, how, and on which images.
+NEW_OPTIONS = (
+    *("--model", "--epochs", "--learning_rate", "--schedule", "--warmup_epochs", "--until_accuracy"),
+    *("--image_size", "--num_samples", "--batch_size", "--parity", "--members", "--width_multiplier", "--augment"),
+)
 ASKED = {"help": ["--help"], "version": ["--version"], **{name: [name, "--help"] for name in COMMANDS}}
 
 PROBE = """
@@ -122,13 +152,15 @@ def test_help_is_complete_and_quick(name, answers):
     expected = {
         "help": COMMANDS,
         "version": ["mindefense 0."],
-        "download": ["location", "--to"],
+        "download": ["location", "cifar100", "--to"],
         "run": ["--data_path", "--defense", "--seed", "--out", "--smoke", "--pre_trained", "--resume", "--debug"],
-        "train": ["--data_path", "--device_target", "--split_config", "--split_section"],
+        "train": ["--data_path", "--device_target", "--split_config", "--split_section", "--pre_trained"],
     }
     for word in expected.get(name, ["--out", "--device_target", "--debug"]):
         assert word in out
     assert ("--resume" in out) == (name in ("run", "train", "train-defender", "train-shadow"))
+    for option in NEW_OPTIONS:
+        assert (f"{option} " in out) == (name in ("run", "train"))
     assert slow == []
     assert seconds < 0.5
 
@@ -146,17 +178,23 @@ def test_answer_comes_at_once(argv, code, tmp_path):
 
 
 def test_choices_are_those_of_the_package():
+    from mindefense import training
     from mindefense.defenses.base import ALIGNMENTS
     from mindefense.evaluation import config
     from mindefense.runtime import DEVICE_TARGETS
 
+    assert set(cli.MODELS) == set(config.MODELS)
+    assert set(cli.SCHEDULES) == set(training.SCHEDULES)
+    assert (len(cli.MODELS), len(cli.SCHEDULES)) == (len(config.MODELS), len(training.SCHEDULES))
     assert set(cli.DATASETS) == set(config.DATASETS) == {*LOADERS, "synthetic"}
     assert set(cli.DEFENSES) == set(config.DEFENSES)
     assert len(cli.DATASETS) == len(config.DATASETS)
     assert len(cli.DEFENSES) == len(config.DEFENSES)
     parser = argparse.ArgumentParser()
     cli.add_study_arguments(parser)
+    cli.add_training_arguments(parser)
     choices = {action.dest: action.choices for action in parser._actions}
+    assert (choices["model"], choices["schedule"]) == (cli.MODELS, cli.SCHEDULES)
     assert set(choices["alignment"]) == set(ALIGNMENTS)
     assert set(choices["device_target"]) == set(DEVICE_TARGETS)
     assert set(cli.STAGES) == set(COMMANDS) - {"download"}
@@ -169,6 +207,15 @@ def test_defaults_describe_a_whole_study():
         name: defaults[name] for name in ("defense", "alignment", "seed", "smoke")
     }
     assert args["device_target"] == "auto"
+    for name in ("batch_size", "parity", "augment", "image_size", "num_samples", "members", "until_accuracy", "epochs"):
+        assert args[name] == defaults[name]
+    assert args["width_multiplier"] is None  # as the checkpoint says, else the study's
+
+
+@pytest.mark.parametrize("name", ["location", "cifar100"])
+def test_every_data_set_that_can_be_fetched_is_a_choice(name):
+    assert set(SOURCES) == {"location", "cifar100"}
+    assert cli.build_parser().parse_args(["download", name, "--to", "x"]).name == name
 
 
 def study_config():
@@ -355,6 +402,23 @@ def file_as_out(below):
     return write
 
 
+def typed(text, prepare=lambda folder: []):
+    """Arguments as they are typed, and those of a preparation."""
+    return lambda folder: [*text.split(), *prepare(folder)]
+
+
+def vgg_checkpoint(folder):
+    """Parameters alone, as another program writes them."""
+    import mindspore as ms
+
+    from mindefense.models import vgg16
+
+    net = vgg16(image_size=32, width_multiplier=0.0625)
+    ms.save_checkpoint(net, str(folder / "net.ckpt"))
+    (folder / "net.ckpt").chmod(0o600)
+    return ["--pre_trained", "net.ckpt"]
+
+
 # Preparation that returns arguments → what is wrong, what to do.
 LATE_MISTAKES = {
     "folder without data": (empty_folder, ["location data", "data_complete.npz"], "mindefense download location"),
@@ -402,6 +466,55 @@ LATE_MISTAKES = {
         "add it to the section",
     ),
     "no ini file": (split_file("x"), ["config.ini"], "readable ini file"),
+    "image size of a table": (typed("--image_size 32"), ["image_size", "it with mlp"], "only with model vgg16"),
+    "members of a table": (typed("--members 32"), ["members", "it with mlp"], "only with model vgg16"),
+    "parity of a table": (typed("--parity"), ["parity", "it with mlp"], "only with model vgg16"),
+    "ranges for images": (
+        typed("--model vgg16", split_file("[synthetic]\na=1\n")),
+        ["split_config", "it with vgg16"],
+        "only with model mlp",
+    ),
+    "table for vgg16": (
+        typed("--model vgg16 --dataset location --data_path ."),
+        ["model for location", "'vgg16'"],
+        "expected mlp",
+    ),
+    "images for an mlp": (
+        typed("--model mlp --dataset cifar100 --data_path ."),
+        ["model for cifar100", "'mlp'"],
+        "expected vgg16",
+    ),
+    "folder without images": (
+        typed("--model vgg16", empty_folder),
+        ["cifar100 data", "train.bin and test.bin"],
+        "mindefense download cifar100",
+    ),
+    "odd image size": (typed("--model vgg16 --image_size 33"), ["image_size", "got 33"], "a multiple of 32"),
+    "more members than there are": (
+        typed("--model vgg16 --members 601"),
+        ["members", "got 601", "the training part has 600 rows"],
+        "a whole number from 1 to 600",
+    ),
+    "more judged than members": (
+        typed("--model vgg16 --members 40 --num_samples 41"),
+        ["num_samples", "got 41", "40 members, 300 test rows"],
+        "a whole number from 1 to 40",
+    ),
+    "nobody left for the defender": (
+        typed("--model vgg16 --members 600 --num_samples 300"),
+        ["rows for the defender", "neither the target's members nor judged", "first 600 of train, first 300"],
+        "--num_samples",
+    ),
+    "checkpoint of a table for images": (
+        typed("--model vgg16 --width_multiplier 0.0625", other_architecture),
+        ["net.ckpt", "does not fit", "expected VGG16 with batch normalization, image_size 224, 100 classes"],
+        "got a file that seems to hold MLP 446-8-30",
+    ),
+    "checkpoint of other images": (
+        typed("--model vgg16 --image_size 64 --width_multiplier 0.0625", vgg_checkpoint),
+        ["net.ckpt", "does not fit", "expected VGG16 with batch normalization, image_size 64, 100 classes"],
+        "seems to hold VGG16 with batch normalization, image_size 32, 100 classes, width_multiplier 0.06",
+    ),
 }
 
 
@@ -447,6 +560,10 @@ def test_damaged_study_is_one_line(text, here, capfd):
     assert [path.name for path in here.iterdir()] == ["study.json"]
 
 
+PATHS = ("data_path", "split_config")
+SMALL = {"image_size": 32, "width_multiplier": 0.125, "members": 300, "num_samples": 150}
+
+
 @pytest.mark.parametrize(
     ("argv", "expected", "out"),
     [
@@ -464,6 +581,57 @@ def test_damaged_study_is_one_line(text, here, capfd):
             ["--split_config", "c.ini", "--split_section", "s"],
             {"split_config": "HERE/c.ini", "split_section": "s"},
             None,
+        ),
+        (
+            ["--data_path", ".", "--dataset", "cifar100"],
+            {"dataset": "cifar100", "data_path": "HERE", "model": "vgg16"},
+            "runs/cifar100",
+        ),
+        (
+            ["--data_path", ".", "--model", "vgg16"],
+            {"dataset": "cifar100", "data_path": "HERE", "model": "vgg16"},
+            "runs/cifar100",
+        ),
+        (
+            ["--model", "vgg16", "--smoke"],
+            {"model": "vgg16", "smoke": True, **SMALL},
+            "runs/synthetic-smoke",
+        ),
+        (
+            ["--model", "vgg16", "--smoke", "--image_size", "64", "--width_multiplier", "1", "--num_samples", "7"],
+            {"model": "vgg16", "smoke": True, **SMALL, "image_size": 64, "width_multiplier": 1.0, "num_samples": 7},
+            None,
+        ),
+        (
+            [
+                *("--model", "vgg16", "--image_size", "32", "--width_multiplier", "0.5"),
+                *("--members", "3", "--num_samples", "2", "--augment", "--parity"),
+            ],
+            {
+                "model": "vgg16",
+                "image_size": 32,
+                "width_multiplier": 0.5,
+                "members": 3,
+                "num_samples": 2,
+                "augment": True,
+                "parity": True,
+            },
+            None,
+        ),
+        (
+            [
+                *("--epochs", "3", "--learning_rate", "0.5", "--schedule", "cosine"),
+                *("--warmup_epochs", "0", "--until_accuracy", "1", "--batch_size", "7"),
+            ],
+            {
+                "epochs": 3,
+                "learning_rate": 0.5,
+                "schedule": "cosine",
+                "warmup_epochs": 0,
+                "until_accuracy": 1.0,
+                "batch_size": 7,
+            },
+            "runs/synthetic",
         ),
     ],
 )
@@ -484,9 +652,6 @@ def test_arguments_become_the_study(name, argv, expected, out, here, monkeypatch
     ((config, folder),) = asked
     assert config == study_config()(**expected)
     assert out is None or folder == out
-
-
-PATHS = ("data_path", "split_config")
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -512,6 +677,40 @@ def test_resume_reaches_the_training(argv, method, resume, here, monkeypatch):
     monkeypatch.setattr(Study, method, record)
     assert cli.main([*argv, "--out", ".", *(["--resume"] if resume else [])]) == 2
     assert asked == [resume]
+
+
+@pytest.mark.parametrize(
+    ("settings", "stage", "method", "following"),
+    [
+        ({}, "train", "train_target", "train-defender"),
+        ({}, "train-defender", "train_defender", "train-shadow"),
+        ({}, "train-shadow", "train_shadow", "defend"),
+        ({}, "defend", "defend", "evaluate"),
+        ({"defense": "none"}, "train", "train_target", "train-shadow"),
+        ({"defense": "none"}, "train-shadow", "train_shadow", "evaluate"),
+        ({"model": "vgg16"}, "train", "train_target", "train-defender"),
+        ({"model": "vgg16"}, "train-defender", "train_defender", "defend"),
+        ({"model": "vgg16"}, "defend", "defend", "evaluate"),
+        ({"model": "vgg16", "defense": "none"}, "train", "train_target", "evaluate"),
+    ],
+)
+def test_stage_names_the_next_one(settings, stage, method, following, here, capfd, monkeypatch):
+    from mindefense.evaluation.study import Study
+
+    monkeypatch.setattr(Study, method, lambda self, **_: None)
+    (here / "study.json").write_text(json.dumps(dataclasses.asdict(study_config()(smoke=True, **settings))))
+    given = [part for name, value in settings.items() for part in (f"--{name}", value)] if stage == "train" else []
+    assert cli.main([stage, "--out", ".", *given]) == 0
+    assert f"next: mindefense {following} --out .\n" in capfd.readouterr().out
+
+
+def test_vgg16_has_no_shadow_to_train(here, capfd):
+    (here / "study.json").write_text(json.dumps(dataclasses.asdict(study_config()(model="vgg16"))))
+    assert cli.main(["train-shadow", "--out", "."]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert "shadow: expected model mlp, got vgg16" in err
+    assert [path.name for path in here.iterdir()] == ["study.json"]
 
 
 def test_interrupted_study(here, capfd, monkeypatch):

@@ -1,4 +1,4 @@
-"""The example: the same arguments and results as ``mindefense run``, quick help, one smoke test."""
+"""The examples: the arguments and results of ``mindefense run``, quick help, one smoke test each."""
 
 import csv
 import importlib.util
@@ -10,11 +10,30 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mindefense.cli import build_parser
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "location_defense.py"
+TUTORIAL = EXAMPLE.with_name("example_vgg_cifar.py")
+COMMON = {
+    *(
+        "--help",
+        "--debug",
+        "--device_target",
+        "--device_id",
+        "--data_path",
+        "--pre_trained",
+        "--defense",
+        "--alignment",
+    ),
+    *("--seed", "--out", "--smoke"),
+}
+OPTIONS = {
+    EXAMPLE: COMMON | {"--dataset", "--split_config", "--split_section", "--resume"},
+    TUTORIAL: COMMON | {"--image_size", "--num_samples", "--batch_size", "--parity"},
+}
 FILES = {
     "study.json",
     *(f"{name}.{end}" for name in ("target", "shadow", "defender", "defense") for end in ("ckpt", "json")),
@@ -24,8 +43,15 @@ FILES = {
 }
 
 
-def example(*arguments, **options):
-    return subprocess.run([sys.executable, EXAMPLE, *map(str, arguments)], capture_output=True, text=True, **options)
+def example(*arguments, script=EXAMPLE, **options):
+    return subprocess.run([sys.executable, script, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def load(script):
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +65,23 @@ def smoke(tmp_path_factory):
     return *json.loads((out.parent / "run.json").read_text()), out
 
 
-def test_help_comes_at_once(tmp_path):
+@pytest.fixture(scope="session")
+def tutorial(tmp_path_factory):
+    """The same of the tutorial."""
+    out = tmp_path_factory.mktemp("tutorial") / "out"
+    run = example("--smoke", "--out", out, script=TUTORIAL)
+    return run.returncode, run.stdout, run.stderr, out
+
+
+@pytest.mark.parametrize("script", [EXAMPLE, TUTORIAL])
+def test_help_comes_at_once(script, tmp_path):
     began = time.perf_counter()
-    run = example("--help", cwd=tmp_path)
+    run = example("--help", script=script, cwd=tmp_path)
     assert time.perf_counter() - began < 1.0  # about 0.1 s on an idle machine; MindSpore alone takes 2 s
     assert run.returncode == 0
-    assert "examples/location_defense.py --smoke" in run.stdout
+    assert f"examples/{script.name} --smoke" in run.stdout
     assert list(tmp_path.iterdir()) == []
+    assert set(re.findall(r"--\w+", run.stdout[run.stdout.index("options:") :])) == OPTIONS[script]
 
 
 @pytest.mark.parametrize(
@@ -58,21 +94,30 @@ def test_help_comes_at_once(tmp_path):
     ],
 )
 def test_arguments_are_those_of_the_command_line(argv, monkeypatch):
-    spec = importlib.util.spec_from_file_location("location_defense", EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setattr(sys, "argv", ["location_defense.py", *argv])
-    expected = vars(build_parser().parse_args(["run", *argv]))
-    del expected["command"]
-    assert vars(module.parse_args()) == expected
+    given, expected = vars(load(EXAMPLE).parse_args()), vars(build_parser().parse_args(["run", *argv]))
+    assert {name: expected[name] for name in given} == given
+    # How a target is trained, and on which images, is for the command line.
+    nothing = vars(build_parser().parse_args(["run"]))
+    assert {name: value for name, value in expected.items() if name not in given} == {
+        name: nothing[name] for name in ("command", *(option[2:] for option in beyond(EXAMPLE)))
+    }
 
 
-def test_options_are_those_of_the_command_line():
-    ours = example("--help").stdout
-    theirs = subprocess.run([sys.executable, "-m", "mindefense.cli", "run", "--help"], capture_output=True, text=True)
-    options = set(re.findall(r"--\w+", ours[ours.index("options:") :]))
-    assert options == set(re.findall(r"--\w+", theirs.stdout[theirs.stdout.index("options:") :]))
-    assert len(options) > 10
+def beyond(script):
+    """Options of ``mindefense run`` that an example does not have."""
+    run = subprocess.run([sys.executable, "-m", "mindefense.cli", "run", "--help"], capture_output=True, text=True)
+    options = set(re.findall(r"--\w+", run.stdout[run.stdout.index("options:") :]))
+    assert OPTIONS[script] <= options
+    return sorted(options - OPTIONS[script])
+
+
+@pytest.mark.parametrize("option", ["--image_size 32", "--parity", "--model vgg16", "--epochs 3", "--batch_size 9"])
+def test_options_for_images_are_none_of_locations(option, tmp_path):
+    run = example(*option.split(), cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.count("\n") == 1
+    assert f"unrecognized arguments: {option}" in run.stderr
 
 
 def test_mistake_is_one_line(tmp_path):
@@ -85,6 +130,167 @@ def test_mistake_is_one_line(tmp_path):
         for word in words:
             assert word in run.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+# What to type → words of the one line on stderr.
+MISTAKES = {
+    "nothing": ([], ["--data_path", "the folder of CIFAR-100", "mindefense download cifar100 --to DIR", "--smoke"]),
+    "no data": (["--pre_trained", "."], ["--data_path", "the folder of CIFAR-100", "mindefense download cifar100"]),
+    "no checkpoint": (
+        ["--data_path", "."],
+        ["--pre_trained", "a checkpoint of VGG16", "mindefense train --model vgg16", "--smoke"],
+    ),
+    "missing data": (["--data_path", "nowhere", "--pre_trained", "."], ["--data_path", "nowhere", "spelling"]),
+    "missing checkpoint": (["--data_path", ".", "--pre_trained", "no.ckpt"], ["--pre_trained", "no.ckpt", "spelling"]),
+    "missing data in a smoke test": (["--smoke", "--data_path", "nowhere"], ["nowhere", "spelling"]),
+    "image size 0": (["--smoke", "--image_size", "0"], ["--image_size", "at least 1", "--help"]),
+    "nobody to judge by": (["--smoke", "--num_samples", "0"], ["--num_samples", "at least 1"]),
+    "unknown defense": (["--defense", "dp"], ["--defense", "'dp'", "memguard"]),
+    "unknown device": (["--device_target", "TPU"], ["--device_target", "'TPU'", "Ascend"]),
+    "an option of the command line": (["--smoke", "--members", "9"], ["unrecognized arguments: --members 9"]),
+    "another data set": (["--smoke", "--dataset", "location"], ["unrecognized arguments: --dataset location"]),
+}
+PROBE = """
+import contextlib, importlib.util, io, json, sys
+spec = importlib.util.spec_from_file_location("example", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+answers = {}
+for name, argv in json.load(sys.stdin).items():
+    out, err = io.StringIO(), io.StringIO()
+    sys.argv = ["example_vgg_cifar.py", *argv]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = module.main()
+        except SystemExit as stop:
+            code = stop.code
+    slow = sorted({"mindspore", "mindarmour", "sklearn", "scipy"} & set(sys.modules))
+    answers[name] = [code, out.getvalue(), err.getvalue(), slow]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What one process says to all of `MISTAKES`, and which slow packages it has loaded by then."""
+    folder = tmp_path_factory.mktemp("answers")
+    typed = {name: argv for name, (argv, _) in MISTAKES.items()}
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE, TUTORIAL], input=json.dumps(typed), capture_output=True, text=True, cwd=folder
+    )
+    assert run.returncode == 0, run.stderr
+    assert list(folder.iterdir()) == []
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_in_the_tutorial_is_one_line_before_mindspore_is_loaded(name, answers):
+    code, out, err, slow = answers[name]
+    assert (code, out, slow) == (2, "", [])
+    assert err.count("\n") == 1
+    assert err.startswith("example_vgg_cifar.py: error: ")
+    for word in MISTAKES[name][1]:
+        assert word in err
+
+
+TYPED = [
+    ([], {}, "runs/cifar100"),
+    (
+        ["--image_size", "64", "--num_samples", "7", "--batch_size", "5", "--seed", "3", "--out", "x"],
+        {"image_size": 64, "num_samples": 7, "batch_size": 5, "seed": 3},
+        "x",
+    ),
+    (["--defense", "defenmi", "--alignment", "published"], {"defense": "defenmi", "alignment": "published"}, None),
+    (["--defense", "memguard", "--parity"], {"defense": "memguard", "parity": True}, None),
+    (["--smoke"], {"smoke": True, "num_samples": 150}, "runs/cifar100-smoke"),
+]
+
+
+@pytest.mark.parametrize(("argv", "expected", "out"), TYPED)
+def test_arguments_of_the_tutorial_become_the_study(argv, expected, out, tmp_path, monkeypatch):
+    import mindspore as ms
+
+    from mindefense.checkpoint import save_checkpoint
+    from mindefense.errors import InputError
+    from mindefense.evaluation import StudyConfig
+
+    asked = []
+
+    def record(config, folder, *, progress):
+        asked.append((config, folder))
+        raise InputError("enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ms, "set_device", lambda *_: None)  # see tests/test_cli.py
+    monkeypatch.setattr("mindefense.evaluation.study.Study", record)
+    save_checkpoint("VGG16-100_781.ckpt", {"w": np.zeros(1, np.float32)}, {})
+    given = ["--data_path", ".", "--pre_trained", "VGG16-100_781.ckpt"]
+    monkeypatch.setattr(sys, "argv", [TUTORIAL.name, *given, *argv])
+    assert load(TUTORIAL).main() == 2
+    ((config, folder),) = asked
+    common = {"model": "vgg16", "dataset": "cifar100", "data_path": str(tmp_path), "defense": "none"}
+    assert config == StudyConfig(**{**common, **expected})
+    assert config.pixels == expected.get("image_size", 224)
+    assert out is None or folder == out
+
+
+def test_smoke_run_of_the_tutorial_is_quick_silent_and_leaves_its_files(tutorial):
+    code, stdout, stderr, out = tutorial
+    assert (code, stderr) == (0, "")
+    assert f"wrote {out / 'results.json'} and {out / 'attacks.csv'}" in stdout
+    assert {path.name for path in out.iterdir()} == {
+        *("study.json", "target.ckpt", "target.json", "results.json", "attacks.csv")
+    }
+    held = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert held["timings"]["total"] < 60  # about 10 s on an idle machine
+
+
+def test_smoke_run_of_the_tutorial_marks_itself_everywhere(tutorial):
+    _, stdout, _, out = tutorial
+    text = " ".join(stdout.split())
+    marks = ("synthetic data: ", "smoke test: ", "SYNTHETIC DATA, SMOKE TEST", "cifar100-like", "are treated alike")
+    for mark in marks:
+        assert mark in text
+    held = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert (held["synthetic"], held["smoke"], held["dataset"]) == (True, True, "cifar100-like")
+    assert [warning.partition(":")[0] for warning in held["warnings"]] == ["synthetic data", "smoke test"]
+    with (out / "attacks.csv").open(newline="", encoding="utf-8") as stream:
+        assert {(row["synthetic"], row["smoke"]) for row in csv.DictReader(stream)} == {("True", "True")}
+
+
+def test_smoke_run_of_the_tutorial_prints_its_lines(tutorial):
+    _, stdout, _, out = tutorial
+    figure = r"(\d\.\d{4}|None)"
+    found = re.findall(
+        rf"^Method: (\w+), {{'recall': {figure}, 'precision': {figure}, 'accuracy': {figure}}}$", stdout, re.MULTILINE
+    )
+    attacks = {a["name"]: a for a in json.loads((out / "results.json").read_text(encoding="utf-8"))["attacks"]}
+    assert [row[0] for row in found] == ["lr", "knn", "mlp", "rf"]
+    for method, *figures in found:
+        for key, said in zip(("recall", "precision", "accuracy"), figures, strict=True):
+            held = attacks[f"mindarmour-{method}"][key]
+            assert said == ("None" if held is None else f"{held:.4f}")
+    lines = [stdout.index(word) for word in ("Method: rf", "Membership inference", "│ gap", "\nundefended: ", "wrote ")]
+    assert lines == sorted(lines)
+
+
+def test_results_of_the_tutorial_have_the_schema_of_the_other_example(tutorial, smoke):
+    held, other = (json.loads((run[3] / "results.json").read_text(encoding="utf-8")) for run in (tutorial, smoke))
+    assert held.keys() == other.keys()
+    for key in ("schema_version", "settings", "target", "verdict", "versions"):
+        if isinstance(held[key], dict):
+            assert held[key].keys() == other[key].keys()
+        else:
+            assert held[key] == other[key]
+    assert held["attacks"][0].keys() == other["attacks"][0].keys()
+    assert (held["shadow"], held["budgets"], held["defense"]) == (None, [], None)
+    heads = [(run[3] / "attacks.csv").read_text(encoding="utf-8").splitlines()[0] for run in (tutorial, smoke)]
+    assert heads[0] == heads[1]
+
+
+def test_screen_of_the_tutorial_fits_80_columns(tutorial):
+    assert max(map(len, tutorial[1].replace(str(tutorial[3]), "out").splitlines())) <= 80
+    assert "…" not in tutorial[1]
 
 
 def test_smoke_run_is_quick_silent_and_leaves_all_files(smoke):

@@ -220,14 +220,16 @@ def parts_split(data: LabelledData, *, members: int | None = None, num_samples: 
     """The split of a data set that is published in a training and a test part, such as CIFAR-100.
 
     Rows are taken from the front of a part, as MindArmour's tutorial does. Target: the first `members` rows of the
-    training part. Evaluation: the first `num_samples` of these and of the test part. Defender: the target's members,
-    and as many non-members, which are the next rows of the training part, or the test part's after the evaluation's
-    if the target was trained on all of the training part. Attacker: what is left of the training part, halved.
+    training part. Evaluation: the first `num_samples` of these and of the test part. Defender: as many of the target's
+    members as there are non-members for it, which are the next rows of the training part, or the test part's after the
+    evaluation's if the target was trained on all of the training part. Attacker: what is left of the training part,
+    halved.
 
     Args:
         data: With the parts ``"train"`` and ``"test"``.
         members: Rows the target was trained on; None for all of the training part.
-        num_samples: Members and non-members to judge by, of each as many; None for 5,000 or as many as there are.
+        num_samples: Members and non-members to judge by, of each as many; None for 5,000 or as many as there
+            are, but no more than half of the test part if the defender needs the other half.
 
     Returns:
         The split; without rows for defender or attacker if none are left.
@@ -242,7 +244,8 @@ def parts_split(data: LabelledData, *, members: int | None = None, num_samples: 
     target, rest = np.split(train, [len(train) if members is None else members])
     most = min(len(target), len(test))
     _check_count("num_samples", num_samples, most, f"{len(target):,} members, {len(test):,} test rows are there")
-    judged = min(most, TUTORIAL_SAMPLES) if num_samples is None else num_samples
+    spared = 0 if len(rest) else len(test) // 2
+    judged = max(1, min(most, TUTORIAL_SAMPLES, len(test) - spared)) if num_samples is None else num_samples
     unseen = (test[judged:] if not len(rest) else rest)[: len(target)]
     attacker = rest[len(unseen) :]
     middle = len(attacker) // 2
@@ -250,7 +253,7 @@ def parts_split(data: LabelledData, *, members: int | None = None, num_samples: 
     split = Split(
         target_members=target,
         target_non_members=test[:judged],
-        defender_members=target if len(unseen) else nobody,
+        defender_members=target[: len(unseen)],
         defender_non_members=unseen,
         eval_members=target[:judged],
         eval_non_members=test[:judged],
@@ -264,5 +267,5 @@ def parts_split(data: LabelledData, *, members: int | None = None, num_samples: 
 
 
 def _check_count(name: str, count: int | None, most: int, there: str) -> None:
-    if count is not None and not 1 <= count <= most:
-        raise InputError(name, expected=f"a number from 1 to {most:,}", got=f"{count:,}", fix=there)
+    if count is not None and not (isinstance(count, (int, np.integer)) and 1 <= count <= most):
+        raise InputError(name, expected=f"a whole number from 1 to {most:,}", got=repr(count), fix=there)

@@ -114,4 +114,8 @@ def smoke_sizes(described: dict[str, Any], *, pre_trained: bool) -> dict[str, An
     """
     if not described.get("smoke") or described.get("model") != "vgg16":
         return described
-    return {**({"num_samples": _SMOKE["num_samples"]} if pre_trained else _SMOKE), **described}
+    small = {"num_samples": _SMOKE["num_samples"]} if pre_trained else _SMOKE
+    chosen = {**small, **described}
+    if "num_samples" not in described and chosen.get("members") is not None:
+        chosen["num_samples"] = min(chosen["num_samples"], chosen["members"])
+    return chosen

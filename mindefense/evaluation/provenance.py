@@ -41,6 +41,8 @@ def settings_of(checkpoint: str | os.PathLike) -> dict[str, Any]:
         CheckpointError: If the file is missing or damaged.
     """
     described = load_checkpoint(checkpoint).description
+    if described.get("architecture", {}).get("name") != "vgg16":
+        return {}
     found = {**described.get("architecture", {}), "members": described.get("members")}
     return {name: found[name] for name in ("members", "image_size", "width_multiplier") if found.get(name) is not None}
 

@@ -121,7 +121,13 @@ def split_data(config: StudyConfig, data: LabelledData) -> Split:
         DataError: If the ranges cannot be read.
     """
     if config.model == "vgg16":
-        return parts_split(data, members=config.members, num_samples=config.num_samples)
+        split = parts_split(data, members=config.members, num_samples=config.num_samples)
+        few = len(split.eval_members) if config.smoke else None
+        return dataclasses.replace(
+            split,
+            defender_members=split.defender_members[:few],
+            defender_non_members=split.defender_non_members[:few],
+        )
     if config.split_config is not None:
         section = config.split_section or config.dataset
         split = split_from_config(config.split_config, section, data, seed=config.seed)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from mindspore import nn
 
 from mindefense.attacks.base import Attack
 from mindefense.attacks.metric import EntropyAttack, GapAttack, MaxConfidenceAttack
@@ -140,8 +142,9 @@ class Study:
 
     def train_target(self, *, resume: bool = False) -> None:
         """Trains the target and writes ``study.json`` and ``target.ckpt``."""
+        net = self._start_net("target")  # a size may be wrong, which must show before anything is written
         self._begin(resume=resume)
-        self._train_net("target", self.rows("target").members, resume=resume)
+        self._train_net("target", net, self.rows("target").members, resume=resume)
 
     def adopt_target(self, checkpoint: str | os.PathLike) -> None:
         """Takes a trained target from a checkpoint instead; writes ``study.json`` and ``target.ckpt``.
@@ -173,13 +176,14 @@ class Study:
             raise InputError(
                 "shadow", expected="model mlp", got=self.config.model, fix="only auditors attack it so far"
             )
-        self._train_net("shadow", self.rows("attacker").members, resume=resume)
+        self._train_net("shadow", self._start_net("shadow"), self.rows("attacker").members, resume=resume)
 
     def train_defender(self, *, resume: bool = False) -> None:
         """Trains the defender's classifier on the target's answers and writes ``defender.ckpt``."""
         rows = self.rows("defender")
         probs = softmax(self._ask("target", rows.features()))
-        config = self._shortened(PUBLISHED_DEFENDER, "defender")
+        config = self._trainings["defender"]
+        self._doors.clear()
         with self._training("train defender", config.epochs) as on_epoch:
             fit_defender(
                 probs,
@@ -281,9 +285,11 @@ class Study:
 
     # ------------------------------------------------------------------ parts
 
-    def _train_net(self, role: str, samples: Samples, *, resume: bool) -> None:
-        net = self.recipe.build(self.config.seed + _SEEDS[role])
-        config = dataclasses.replace(self.recipe.train, seed=self.config.seed + _SEEDS[role])
+    def _start_net(self, role: str) -> nn.Cell:
+        return self.recipe.build(self.config.seed + _SEEDS[role])
+
+    def _train_net(self, role: str, net: nn.Cell, samples: Samples, *, resume: bool) -> None:
+        config = self._trainings[role]
         self._forget(role)
         with self._training(f"train {role}", config.epochs) as on_epoch:
             train_classifier(
@@ -350,6 +356,9 @@ class Study:
         held.expect(kind)
         check_finished(held, f"run `mindefense {command} --out {self.out} --resume`")
         mark = self._mark(kind)
+        if kind in self._trainings and "origin" not in held.description:
+            # As JSON gives it back.
+            mark["train"] = json.loads(json.dumps(dataclasses.asdict(self._trainings[kind])))
         if stale := [name for name, value in mark.items() if held.description.get(name) != value]:
             raise CheckpointError(
                 f"{path} belongs to another study: its {', '.join(stale)} differ",
@@ -357,8 +366,20 @@ class Study:
             )
         return held
 
+    @functools.cached_property
+    def _trainings(self) -> dict[str, TrainConfig]:
+        """How each network is trained."""
+        target = self.recipe.train
+        return {
+            "target": dataclasses.replace(target, seed=self.config.seed + _SEEDS["target"]),
+            "shadow": dataclasses.replace(target, seed=self.config.seed + _SEEDS["shadow"]),
+            "defender": self._shortened(PUBLISHED_DEFENDER, "defender"),
+        }
+
     def _begin(self, *, resume: bool) -> None:
         """Notes what the study is about, and takes away what an earlier study in this folder had found."""
+        if self.config.defense != "none":
+            self.rows("defender")  # a split may leave none, which must show before the training
         check_writable(self.out)
         before = read_config(self.out) if (self.out / "study.json").is_file() else None
         if resume and before not in (None, self.config):
@@ -438,8 +459,9 @@ class Study:
             return clean, clean
         if not (new := doors.defended.new(samples)):
             return clean, np.exp(doors.defended.query(samples))
-        with self._timed("defend"), self.progress.stage("defend", 2 * new) as advance:
-            # Rows come twice: noised out of the network, then out of the search.
+        # DefenMI's rows come twice: noised out of the network, then out of the search.
+        passes = 2 if self.config.defense == "defenmi" else 1
+        with self._timed("defend"), self.progress.stage("defend", passes * new) as advance:
             self._on_rows = self._on_reshaped = lambda count: advance(count, "")
             defended = np.exp(doors.defended.query(samples))
             self._on_rows = self._on_reshaped = None
@@ -464,7 +486,7 @@ class Study:
             classifier = held.classifier()
             defended = np.exp(doors.defended.query(rows.features()))
             known = self.rows("defender")
-            told = classifier.member_probability(softmax(self._network("target").logits(known.features()))) > 0.5
+            told = classifier.member_probability(softmax(self._ask("target", known.features()))) > 0.5
             defense = DefenseFacts(
                 name=held.name,
                 alignment=held.config.alignment,
@@ -492,7 +514,7 @@ class Study:
             synthetic=self.data.synthetic,
             smoke=self.config.smoke,
             seed=self.config.seed,
-            settings={**dataclasses.asdict(self.config), "split": self.split.name, "order": self.split.permutation},
+            settings=self._settings(),
             versions=versions(),
             target=target,
             shadow_accuracy=shadow_accuracy,
@@ -503,6 +525,14 @@ class Study:
             defended=after,
             timings=dict(self.timings),
         )
+
+    def _settings(self) -> dict[str, object]:
+        """What was chosen, with names in place of paths: results are read on other machines, by other people."""
+        chosen = dataclasses.asdict(self.config)
+        for name in ("data_path", "split_config"):
+            chosen[name] = chosen[name] and Path(chosen[name]).name
+        trained = self._checkpoint("target").description.get("train")
+        return {**chosen, "split": self.split.name, "order": self.split.permutation, "target_training": trained}
 
     def _accuracy(self, role: str, samples: Samples) -> float:
         return float((self._network(role).logits(samples.features).argmax(axis=1) == samples.labels).mean())

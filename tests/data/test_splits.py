@@ -1,12 +1,13 @@
-"""Splits: the published ranges, DefenMI's configuration file, and every overlap that the protocol forbids."""
+"""Splits: the published ranges, DefenMI's file, published parts, and every overlap that the protocol forbids."""
 
 import configparser
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
-from mindefense.data import Split, check_split, published_split, split_from_config
+from mindefense.data import Split, check_split, parts_split, published_split, split_from_config
 from mindefense.errors import DataError, InputError
 from mindefense.types import LabelledData
 
@@ -146,10 +147,33 @@ def test_indices_must_be_a_row_of_integers(indices):
         {"defender_members": range(5, 15), "eval_members": range(10, 20)},
         {"target_non_members": range(40, 60)},
         {"attacker_members": range(20, 40)},
+        {"defender_members": [], "defender_non_members": []},
+        {"attacker_members": [], "attacker_non_members": []},
+        {
+            "defender_members": [],
+            "defender_non_members": [],
+            "attacker_members": [],
+            "attacker_non_members": [],
+            "eval_non_members": range(60, 100),
+        },
     ],
 )
 def test_allowed(roles):
     check_split(make_split(**roles), 100)
+
+
+@pytest.mark.parametrize("pair", [("target_members", "target_non_members"), ("eval_members", "eval_non_members")])
+def test_target_and_evaluation_cannot_be_left_out(pair):
+    with pytest.raises(InputError, match=f"{pair[0]}: expected at least one index"):
+        check_split(make_split(**{role: [] for role in pair}), 100)
+
+
+def test_leaving_out_a_pair_lets_nothing_else_pass():
+    left_out = {"attacker_members": [], "attacker_non_members": []}
+    for roles, says in FORBIDDEN:
+        if not any("attacker" in role for role in roles) and "attacker" not in says:
+            with pytest.raises(InputError, match=says):
+                check_split(make_split(**roles, **left_out), 100)
 
 
 @pytest.fixture
@@ -236,3 +260,120 @@ def test_config_unreadable(content, tmp_path):
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"config\.ini"):
         split_from_config(path, "location", make_data())
+
+
+# Published parts
+
+
+def make_parts(train, test, *, synthetic=False):
+    """Data whose test part comes first, so that positions in a part and in the data differ."""
+    data = make_data(train + test, synthetic=synthetic)
+    return dataclasses.replace(data, parts={"test": range(test), "train": range(test, test + train)})
+
+
+def roles_of(split):
+    return {name: rows.tolist() for name, rows in vars(split).items() if isinstance(rows, np.ndarray)}
+
+
+@pytest.mark.parametrize(
+    ("members", "num_samples", "expected"),
+    [
+        # All of train are members: the defender's others are test rows that are not judged.
+        (None, 3, (range(8, 28), range(3), range(3, 8), [], [])),
+        (20, 3, (range(8, 28), range(3), range(3, 8), [], [])),
+        (None, 1, (range(8, 28), range(1), range(1, 8), [], [])),
+        # All test rows are judged: nobody is left for the defender.
+        (None, 8, (range(8, 28), range(8), [], [], [])),
+        (None, None, (range(8, 28), range(8), [], [], [])),
+        # Some of train: the next ones are the defender's, as many; the rest is the attacker's, half and half.
+        (6, 3, (range(8, 14), range(3), range(14, 20), range(20, 24), range(24, 28))),
+        (7, 8 - 1, (range(8, 15), range(7), range(15, 22), range(22, 25), range(25, 28))),
+        (6, None, (range(8, 14), range(6), range(14, 20), range(20, 24), range(24, 28))),
+        (5, 5, (range(8, 13), range(5), range(13, 18), range(18, 23), range(23, 28))),
+        (1, 1, (range(8, 9), range(1), range(9, 10), range(10, 19), range(19, 28))),
+        # Fewer are left than would be wanted: none for the attacker.
+        (10, 8, (range(8, 18), range(8), range(18, 28), [], [])),
+        (15, 8, (range(8, 23), range(8), range(23, 28), [], [])),
+    ],
+)
+def test_parts_are_divided_from_the_front(members, num_samples, expected):
+    split = parts_split(make_parts(20, 8), members=members, num_samples=num_samples)
+    target, judged, unseen, shadow, left = (list(rows) for rows in expected)
+    assert roles_of(split) == {
+        "target_members": target,
+        "target_non_members": judged,
+        "defender_members": target if unseen else [],
+        "defender_non_members": unseen,
+        "eval_members": target[: len(judged)],
+        "eval_non_members": judged,
+        "attacker_members": shadow,
+        "attacker_non_members": left,
+    }
+    assert {rows.dtype for rows in vars(split).values() if isinstance(rows, np.ndarray)} == {np.dtype(np.int64)}
+
+
+def test_one_row_left_is_no_attackers():
+    split = parts_split(make_parts(21, 8), members=10, num_samples=8)
+    assert len(split.defender_non_members) == 10
+    assert len(split.attacker_members) == len(split.attacker_non_members) == 0
+
+
+def test_nobody_judged_was_fitted_on_whatever_the_numbers():
+    for train, test in itertools.product(range(1, 8), range(1, 6)):
+        data = make_parts(train, test)
+        for members, num_samples in itertools.product([None, *range(1, train + 1)], [None, *range(1, test + 1)]):
+            if num_samples is not None and num_samples > (train if members is None else members):
+                continue
+            split = parts_split(data, members=members, num_samples=num_samples)
+            roles = {name: set(rows) for name, rows in roles_of(split).items()}
+            case = train, test, members, num_samples, roles
+            assert roles["target_members"] == set(range(test, test + (members or train))), case
+            assert len(roles["eval_members"]) == len(roles["eval_non_members"]) > 0, case
+            assert roles["eval_members"] <= roles["target_members"], case
+            assert roles["eval_non_members"] <= set(range(test)), case
+            unseen = roles["defender_non_members"]
+            assert not unseen & (roles["eval_non_members"] | roles["target_members"]), case
+            assert bool(unseen) == bool(roles["defender_members"]), case
+            assert len(unseen) <= len(roles["target_members"]), case
+            # The defender goes without only if all of train are members and all of test is judged.
+            nothing_left = len(roles["target_members"]) == train and len(roles["eval_non_members"]) == test
+            assert bool(unseen) != nothing_left, case
+            attacker = roles["attacker_members"], roles["attacker_non_members"]
+            assert bool(attacker[0]) == bool(attacker[1]), case
+            assert abs(len(attacker[0]) - len(attacker[1])) <= 1, case
+            assert not (attacker[0] | attacker[1]) & (unseen | roles["target_members"] | set(range(test))), case
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "members", "judged"),
+    [(6000, 5500, None, 5000), (6000, 4000, None, 4000), (6000, 5500, 300, 300), (4999, 5500, None, 4999)],
+)
+def test_5000_are_judged_or_as_many_as_there_are(train, test, members, judged):
+    split = parts_split(make_parts(train, test), members=members)
+    assert len(split.eval_members) == len(split.eval_non_members) == judged
+    assert split.name == f"first {members or train:,} of train, first {judged:,} of each judged"
+
+
+@pytest.mark.parametrize(("synthetic", "says"), [(False, "as published"), (True, "synthetic")])
+def test_parts_say_where_their_order_comes_from(synthetic, says):
+    assert parts_split(make_parts(4, 4, synthetic=synthetic)).permutation == says
+
+
+@pytest.mark.parametrize("count", [0, -1, 21, 2**70, 1.0, 1.5, "3", float("nan")])
+def test_bad_number_of_members_is_refused(count):
+    with pytest.raises(InputError, match=r"^members: expected a whole number from 1 to 20, got .*; .* has 20 rows"):
+        parts_split(make_parts(20, 8), members=count)
+
+
+@pytest.mark.parametrize(("members", "most"), [(None, 8), (5, 5)])
+@pytest.mark.parametrize("more", [-100, 1, 1000, 0.5])
+def test_bad_number_to_judge_by_is_refused(more, members, most):
+    says = f"^num_samples: expected a whole number from 1 to {most}, got .*; {members or 20} members, 8 test rows are"
+    with pytest.raises(InputError, match=says):
+        parts_split(make_parts(20, 8), members=members, num_samples=most + more)
+
+
+@pytest.mark.parametrize("parts", [None, {"train": range(9)}, {"test": range(9)}, {"a": range(3), "b": range(3, 9)}])
+def test_data_without_both_parts_are_refused(parts):
+    with pytest.raises(InputError, match=r"^d parts: expected train and test, got"):
+        parts_split(dataclasses.replace(make_data(9), parts=parts))

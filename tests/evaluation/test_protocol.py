@@ -167,6 +167,28 @@ def test_halves_share_no_row_and_lose_none(sizes):
             np.testing.assert_array_equal(half.features[:, 0], half.indices)  # rows were moved whole
 
 
+@pytest.mark.parametrize(("n", "fitted"), [(10, 8), (5, 4), (30, 24), (150, 120), (5000, 4000), (9, 7), (4, 3)])
+def test_four_fifths_share_no_row_and_lose_none(n, fitted):
+    rows = Rows(samples(0, n), samples(10_000, 2 * n))
+    fit, judged = rows.divide(seed=5, share=0.8)
+    assert (len(fit.members), len(judged.members)) == (fitted, n - fitted)
+    assert len(fit.non_members) + len(judged.non_members) == 2 * n
+    for kind in ("members", "non_members"):
+        first, second = getattr(fit, kind), getattr(judged, kind)
+        assert sorted([*first.indices, *second.indices]) == getattr(rows, kind).indices.tolist()
+        np.testing.assert_array_equal(second.features[:, 0], second.indices)
+    again, other = rows.divide(seed=5, share=0.8), rows.divide(seed=6, share=0.8)
+    np.testing.assert_array_equal(again[1].members.indices, judged.members.indices)
+    assert n < 9 or set(other[1].non_members.indices) != set(judged.non_members.indices)
+
+
+def test_every_row_may_come_into_either_part():
+    rows = Rows(samples(0, 10), samples(100, 10))
+    for position in (0, 1):
+        drawn = [rows.divide(seed, share=0.8)[position].members.indices for seed in range(40)]
+        assert set(np.concatenate(drawn)) == set(range(10))
+
+
 def test_halves_are_seeded():
     rows = Rows(samples(0, 40), samples(100, 40))
 

@@ -8,7 +8,14 @@ import re
 import pytest
 from rich.console import Console
 
-from mindefense.reports.console import ConsoleProgress, attack_table, print_evaluation, print_opening, summary
+from mindefense.reports.console import (
+    ConsoleProgress,
+    attack_table,
+    print_evaluation,
+    print_opening,
+    summary,
+    tutorial_lines,
+)
 
 
 def screen(show, width=80, **options):
@@ -142,6 +149,54 @@ def test_summary_gives_target_cost_and_budgets(evaluation):
     assert any("by L1 budget: 1 → 0.501, 0.5 → 0.558, 0 → 0.775" in line for line in lines)
 
 
+def test_without_a_shadow_nothing_is_said_of_one(evaluation):
+    lines = summary(dataclasses.replace(evaluation, shadow_accuracy=None))
+    assert lines[0] == "target: 100.0% of its members classified rightly, 61.9% of the non-members"
+    assert lines[1:] == summary(evaluation)[1:]
+
+
+def test_without_budgets_there_is_no_line_of_them(evaluation):
+    lines = summary(dataclasses.replace(evaluation, budgets=()))
+    assert not [line for line in lines if "budget" in line]
+    assert len(lines) == len(summary(evaluation)) - 1
+
+
+@pytest.mark.parametrize("parity", [None, False, True])
+def test_opening_says_how_images_of_members_are_treated(parity):
+    def show(console):
+        print_opening(console, dataset="cifar100", synthetic=False, smoke=False, device="CPU", seed=7, parity=parity)
+
+    text = " ".join(screen(show).split())
+    for says, when in (
+        ("members and non-members are treated alike; MindArmour's tutorial crops and flips members only", False),
+        ("by itself tells them apart (--parity does as it does)", False),
+        ("parity: as in MindArmour's tutorial, members alone are cropped and flipped at random", True),
+        ("the figures say more than the model leaks", True),
+    ):
+        assert (says in text) == (parity is when)
+
+
+def test_tutorial_lines_are_those_of_the_undefended_target(evaluation):
+    def methods(names):
+        chosen = next(attack for attack in evaluation.attacks if attack.name == "mindarmour-lr")
+        metrics = dataclasses.replace(chosen.metrics, recall=0.88104, precision=0.65956, accuracy=0.71315)
+        return tuple(dataclasses.replace(chosen, name=f"mindarmour-{name}", metrics=metrics) for name in names)
+
+    attacks = evaluation.attacks[:5] + methods(["lr", "knn"]) + evaluation.attacks[6:] + methods(["mlp", "rf"])
+    assert tutorial_lines(dataclasses.replace(evaluation, attacks=attacks)) == [
+        f"Method: {name}, {{'recall': 0.8810, 'precision': 0.6596, 'accuracy': 0.7131}}"
+        for name in ("lr", "knn", "mlp", "rf")
+    ]
+
+
+def test_undefined_figure_of_the_tutorial_is_none(evaluation):
+    (lr,) = [attack for attack in evaluation.attacks if attack.name == "mindarmour-lr" and not attack.defended]
+    nobody = dataclasses.replace(lr, metrics=dataclasses.replace(lr.metrics, precision=None, recall=0.0, accuracy=0.5))
+    assert tutorial_lines(dataclasses.replace(evaluation, attacks=(nobody,))) == [
+        "Method: lr, {'recall': 0.0000, 'precision': None, 'accuracy': 0.5000}"
+    ]
+
+
 def test_notes_are_told_once(evaluation):
     assert sum(line.startswith("note: too few non-members") for line in summary(evaluation)) == 1
 
@@ -190,3 +245,63 @@ def test_progress_on_a_terminal_shows_bars_and_survives_an_error():
     text = screen(work, force_terminal=True)
     assert "train target" in text
     assert "2/3" in text
+
+
+def lines_of(news, total, **options):
+    """What is seen of a stage of which `news` tells: (second, units done, note)."""
+    now = [100.0]
+
+    def work(console):
+        with ConsoleProgress(console, clock=lambda: now[0]).stage("train target", total) as advance:
+            for second, done, note in news:
+                now[0] = 100.0 + second
+                advance(done, note)
+
+    return screen(work, force_terminal=False, **options).splitlines()
+
+
+def test_long_stage_elsewhere_says_how_far_it_is_once_a_minute():
+    news = [(20.0 * number, 1, f"loss {number}") for number in range(1, 11)]
+    assert lines_of(news, 10) == [
+        "train target: 3/10, loss 3; 0:02:20 left",
+        "train target: 6/10, loss 6; 0:01:20 left",
+        "train target: 9/10, loss 9; 0:00:20 left",
+        "train target: loss 10 (200.0 s)",
+    ]
+
+
+def test_slow_units_are_told_one_by_one():
+    # The first one holds the compiling: nothing can be said of the others yet.
+    news = [(400.0, 1, "a"), (700.0, 1, "b"), (1000.0, 1, "c"), (1300.0, 1, "d")]
+    assert lines_of(news, 40)[:3] == [
+        "train target: 1/40, a",
+        "train target: 2/40, b; 3:10:00 left",
+        "train target: 3/40, c; 3:05:00 left",
+    ]
+
+
+def test_time_left_of_a_resumed_training_counts_no_epoch_of_an_earlier_run():
+    assert lines_of([(50.0, 61, "a"), (90.0, 1, "b")], 100)[0] == "train target: 62/100, b; 0:25:20 left"
+
+
+def test_short_stage_elsewhere_says_nothing_before_its_end():
+    news = [(6.0 * number, 1, "") for number in range(10)]
+    assert lines_of(news, 10) == ["train target:  (54.0 s)"]
+
+
+def test_news_without_a_note_or_at_the_very_end():
+    assert lines_of([(30.0, 1, ""), (70.0, 1, ""), (140.0, 2, ""), (210.0, 0, "4 rows")], 4) == [
+        "train target: 2/4; 0:01:20 left",
+        "train target: 4 rows (210.0 s)",
+    ]
+
+
+def test_on_a_terminal_the_bar_is_enough():
+    now = iter(range(0, 10_000, 300))
+
+    def work(console):
+        with ConsoleProgress(console, clock=lambda: float(next(now))).stage("train target", 5) as advance:
+            for _ in range(4):
+                advance(1, "slow")
+
+    assert "left" not in screen(work, force_terminal=True)

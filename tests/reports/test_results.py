@@ -182,6 +182,32 @@ def test_made_up_and_meaningless_figures_say_so(synthetic, smoke, evaluation, tm
     assert {(row["synthetic"], row["smoke"]) for row in rows} == {(str(synthetic), str(smoke))}
 
 
+@pytest.mark.parametrize("parity", [None, False, True])
+def test_parity_is_warned_of(parity, evaluation):
+    settings = {**evaluation.settings, **({} if parity is None else {"parity": parity})}
+    held = to_json(dataclasses.replace(evaluation, settings=settings))
+    warning = "parity: members alone were cropped and flipped at random, by which they can be told"
+    assert held["warnings"] == ([warning] if parity else [])
+
+
+def test_warnings_stand_together(evaluation):
+    everything = dataclasses.replace(evaluation, synthetic=True, smoke=True, settings={"parity": True})
+    assert [warning.partition(":")[0] for warning in to_json(everything)["warnings"]] == [
+        "synthetic data",
+        "smoke test",
+        "parity",
+    ]
+
+
+def test_without_a_shadow_and_budgets(evaluation, tmp_path):
+    write_results(dataclasses.replace(evaluation, shadow_accuracy=None, budgets=()), tmp_path)
+    held, _ = read(tmp_path)
+    assert "shadow" in held
+    assert held["shadow"] is None
+    assert held["budgets"] == []
+    assert set(held) == set(to_json(evaluation))
+
+
 def test_without_a_defense(undefended, tmp_path):
     write_results(undefended, tmp_path)
     held, rows = read(tmp_path)
