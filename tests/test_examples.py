@@ -194,7 +194,7 @@ def test_mistake_in_the_tutorial_is_one_line_before_mindspore_is_loaded(name, an
 
 
 TYPED = [
-    ([], {}, "runs/cifar100"),
+    ([], {}, "runs/tutorial"),
     (
         ["--image_size", "64", "--num_samples", "7", "--batch_size", "5", "--seed", "3", "--out", "x"],
         {"image_size": 64, "num_samples": 7, "batch_size": 5, "seed": 3},
@@ -202,7 +202,7 @@ TYPED = [
     ),
     (["--defense", "defenmi", "--alignment", "published"], {"defense": "defenmi", "alignment": "published"}, None),
     (["--defense", "memguard", "--parity"], {"defense": "memguard", "parity": True}, None),
-    (["--smoke"], {"smoke": True, "num_samples": 150}, "runs/cifar100-smoke"),
+    (["--smoke"], {"smoke": True, "num_samples": 150}, "runs/tutorial-smoke"),
 ]
 
 
@@ -336,6 +336,6 @@ def test_smoke_run_on_real_data(tmp_path):
     assert (held["synthetic"], held["smoke"], held["dataset"]) == (False, True, "location")
     assert len(held["warnings"]) == 1
     assert held["settings"]["order"] == "published"
-    assert held["settings"]["data_path"] == str(folder)
+    assert held["settings"]["data_path"] == folder.name
     assert {attack["name"] for attack in held["attacks"]} >= {"gap", "mindarmour-lr", "nn"}
     assert held["defense"]["label_changes"] == 0

@@ -229,7 +229,7 @@ def parts_split(data: LabelledData, *, members: int | None = None, num_samples: 
         data: With the parts ``"train"`` and ``"test"``.
         members: Rows the target was trained on; None for all of the training part.
         num_samples: Members and non-members to judge by, of each as many; None for 5,000 or as many as there
-            are, but no more than half of the test part if the defender needs the other half.
+            are; half of the test part if the defender would otherwise have nobody.
 
     Returns:
         The split; without rows for defender or attacker if none are left.
@@ -244,8 +244,9 @@ def parts_split(data: LabelledData, *, members: int | None = None, num_samples: 
     target, rest = np.split(train, [len(train) if members is None else members])
     most = min(len(target), len(test))
     _check_count("num_samples", num_samples, most, f"{len(target):,} members, {len(test):,} test rows are there")
-    spared = 0 if len(rest) else len(test) // 2
-    judged = max(1, min(most, TUTORIAL_SAMPLES, len(test) - spared)) if num_samples is None else num_samples
+    judged = min(most, TUTORIAL_SAMPLES) if num_samples is None else num_samples
+    if num_samples is None and not len(rest) and judged == len(test) > 1:
+        judged //= 2
     unseen = (test[judged:] if not len(rest) else rest)[: len(target)]
     attacker = rest[len(unseen) :]
     middle = len(attacker) // 2

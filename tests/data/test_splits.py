@@ -284,7 +284,7 @@ def roles_of(split):
         (None, 1, (range(8, 28), range(1), range(1, 8), [], [])),
         # All test rows are judged: nobody is left for the defender.
         (None, 8, (range(8, 28), range(8), [], [], [])),
-        (None, None, (range(8, 28), range(8), [], [], [])),
+        (None, None, (range(8, 28), range(4), range(4, 8), [], [])),
         # Some of train: the next ones are the defender's, as many; the rest is the attacker's, half and half.
         (6, 3, (range(8, 14), range(3), range(14, 20), range(20, 24), range(24, 28))),
         (7, 8 - 1, (range(8, 15), range(7), range(15, 22), range(22, 25), range(25, 28))),
@@ -302,7 +302,7 @@ def test_parts_are_divided_from_the_front(members, num_samples, expected):
     assert roles_of(split) == {
         "target_members": target,
         "target_non_members": judged,
-        "defender_members": target if unseen else [],
+        "defender_members": target[: len(unseen)],
         "defender_non_members": unseen,
         "eval_members": target[: len(judged)],
         "eval_non_members": judged,
@@ -346,7 +346,7 @@ def test_nobody_judged_was_fitted_on_whatever_the_numbers():
 
 @pytest.mark.parametrize(
     ("train", "test", "members", "judged"),
-    [(6000, 5500, None, 5000), (6000, 4000, None, 4000), (6000, 5500, 300, 300), (4999, 5500, None, 4999)],
+    [(6000, 5500, None, 5000), (6000, 4000, None, 2000), (6000, 5500, 300, 300), (4999, 5500, None, 4999)],
 )
 def test_5000_are_judged_or_as_many_as_there_are(train, test, members, judged):
     split = parts_split(make_parts(train, test), members=members)

@@ -382,6 +382,7 @@ def test_attackers_get_what_their_threat_model_allows(smoke, tmp_path, monkeypat
     nets = {role: MLP((446, 1024, 512, 256, 128, 30), seed=seed) for seed, role in enumerate(("target", "shadow"))}
     monkeypatch.setattr(study_module, "evaluate_attack", record)
     monkeypatch.setattr(Study, "_network", lambda self, role: Network(nets[role]))
+    monkeypatch.setattr(Study, "_settings", lambda self: {})  # tells of a file, and there is none
     opened = Study(StudyConfig(defense="none", seed=5, smoke=smoke), tmp_path)
     opened.evaluate()
 
@@ -561,3 +562,12 @@ def test_unwritable_folder_shows_before_the_training(tmp_path):
 def test_configuration_is_checked(wrong, word):
     with pytest.raises(InputError, match=word):
         StudyConfig(**wrong)
+
+
+def test_a_network_trained_otherwise_is_refused(study):
+    """An older shadow, of other epochs than this study's, must not pass for its own."""
+    held = load_checkpoint(study / "shadow.ckpt")
+    train = {**held.description["train"], "learning_rate": 0.5}
+    save_checkpoint(study / "shadow.ckpt", held.parameters, {**held.description, "train": train})
+    with pytest.raises(CheckpointError, match=r"shadow\.ckpt belongs to another study: its train differ"):
+        Study(None, study).evaluate()
