@@ -802,3 +802,16 @@ def test_download_that_is_there_already(source, here, capfd):
     out, err = capfd.readouterr()
     assert "wrote small.tgz" in out
     assert err == ""
+
+
+@pytest.mark.parametrize(("option", "value"), [("--epochs", ["5"]), ("--schedule", ["cosine"]), ("--augment", [])])
+def test_nothing_is_trained_beside_a_checkpoint(option, value, tmp_path, capsys):
+    """Such an option would be ignored, and the results would say that it held."""
+    given = tmp_path / "t.ckpt"
+    given.touch()
+    arguments = ["--pre_trained", str(given), "--out", str(tmp_path / "out"), option, *value]
+    assert cli.main(["train", "--model", "vgg16", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"mindefense: error: {option}: expected no --pre_trained beside it")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -344,3 +344,28 @@ def test_logits_cannot_be_changed_from_outside():
 def test_a_network_asked_nothing():
     with pytest.raises(InputError, match=r"^features: expected at least one row"):
         Network(MLP((5, 3))).logits(ROWS[:0])
+
+
+class _Refuses:
+    """A preparation that takes no samples."""
+
+    def batches(self, samples, batch_size, *, order=None, augment_seed=None):
+        raise InputError("images", expected="uint8", got="float32")
+        yield
+
+
+class _Fails(nn.Cell):
+    """Fails without a word, as an allocation may."""
+
+    def construct(self, x):
+        raise RuntimeError
+
+
+def test_what_a_preparation_refuses_is_not_blamed_on_the_network():
+    with pytest.raises(InputError, match=r"^images: expected uint8, got float32$"):
+        forward(MLP((2, 2)), np.zeros((1, 2), np.float32), prepare=_Refuses())
+
+
+def test_a_wordless_failure_is_named_by_its_kind():
+    with pytest.raises(InputError, match=r"got shape .1, 2. and RuntimeError; .*fewer rows at a time"):
+        forward(_Fails(), np.zeros((1, 2), np.float32))

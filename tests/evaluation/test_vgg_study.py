@@ -463,3 +463,10 @@ def test_adopting_another_target_forgets_the_one_before(few_images, foreign, tmp
     save_checkpoint(tmp_path / "two.ckpt", parameters_of(vgg16(image_size=32, width_multiplier=0.0625, seed=6)), {})
     study.adopt_target(tmp_path / "two.ckpt")
     assert (study._door("target").clean.query(rows) != before).any()
+
+
+def test_results_name_the_data_and_say_how_the_target_was_trained(staged_vgg, images):
+    out, _ = staged_vgg
+    settings = held_in(out)["settings"]
+    assert settings["data_path"] == Path(images).name
+    assert settings["target_training"] == load_checkpoint(out / "target.ckpt").description["train"]
