@@ -195,14 +195,27 @@ class Network:
 
 
 class Target:
-    """A model that answers queries, counts them, and gives the same sample the same answer.
+    """A model that answers queries and counts them; the same question is put to the model once.
 
     Args:
         respond: ``(N, ...)`` samples → ``(N, C)`` float32 log-probabilities.
+        labels: ``(N, ...)`` samples → ``(N,)`` predicted classes, where that is cheaper than `respond` and sure to
+            agree with it; None to look at what `respond` says.
+        anew: Samples and a number k → the log-probabilities that the model gives when the same is asked for the k-th
+            time more, for models whose answers vary; None if they do not.
     """
 
-    def __init__(self, respond: Callable[[np.ndarray], np.ndarray]):
+    def __init__(
+        self,
+        respond: Callable[[np.ndarray], np.ndarray],
+        *,
+        labels: Callable[[np.ndarray], np.ndarray] | None = None,
+        anew: Callable[[np.ndarray, int], np.ndarray] | None = None,
+    ):
         self._answers = _Remembered(respond)
+        self._labels = _Remembered(labels) if labels is not None else None
+        self._anew = anew
+        self._again: dict[int, _Remembered] = {}
 
     @classmethod
     def from_cell(cls, net: nn.Cell, *, batch_size: int = BATCH_SIZE, prepare: Preparation | None = None) -> Target:
@@ -210,17 +223,43 @@ class Target:
         return cls(lambda samples: log_softmax(forward(net, samples, batch_size=batch_size, prepare=prepare)))
 
     @property
-    def queries(self) -> int:
-        """Rows that reached the model; what was asked before is answered from memory and not counted."""
-        return self._answers.asked
+    def varies(self) -> bool:
+        """Whether the same question may get another answer the next time."""
+        return self._anew is not None
 
-    def query(self, samples: np.ndarray) -> np.ndarray:
+    @property
+    def queries(self) -> int:
+        """Rows that were put to the model; what was asked before is answered from memory and not counted."""
+        others = [*self._again.values(), *([self._labels] if self._labels is not None else [])]
+        return self._answers.asked + sum(other.asked for other in others)
+
+    def query(self, samples: np.ndarray, *, again: int = 0) -> np.ndarray:
         """Log-probabilities ``(N, C)`` float32 of samples ``(N, ...)``.
+
+        Args:
+            samples: What to ask about.
+            again: 0 for the first answer, k for the answer when the same is asked for the k-th time more; a model
+                whose answers do not vary gives the first again.
 
         Raises:
             InputError: If there are no rows, or the model does not take them.
         """
-        return self._answers(samples)
+        anew = self._anew
+        if not again or anew is None:
+            return self._answers(samples)
+        if again not in self._again:
+            self._again[again] = _Remembered(lambda rows: anew(rows, again))
+        return self._again[again](samples)
+
+    def labels(self, samples: np.ndarray) -> np.ndarray:
+        """Predicted classes ``(N,)`` of samples ``(N, ...)``: all that a label-only attacker asks for.
+
+        Raises:
+            InputError: If there are no rows, or the model does not take them.
+        """
+        if self._labels is None:
+            return self.query(samples).argmax(axis=1)
+        return self._labels(samples)
 
     def new(self, samples: np.ndarray) -> int:
         """How many of these samples have not been asked about."""

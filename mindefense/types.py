@@ -113,30 +113,81 @@ class RateAtFpr:
 
 
 @dataclasses.dataclass(frozen=True)
+class RateAtFnr:
+    """True-negative rate at a bounded false-negative rate: non-members cleared while hardly a member is missed.
+
+    Attributes:
+        fnr: The bound on the share of members not called members.
+        tnr: Largest share of non-members not called members within the bound.
+        low: Lower end of the 95 % Clopper-Pearson interval of `tnr`.
+        high: Upper end.
+        note: Why the figure should not be relied on, or None.
+    """
+
+    fnr: float
+    tnr: float
+    low: float
+    high: float
+    note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PrecisionAtPrior:
+    """What a call is worth where members are rarer than in the evaluation.
+
+    Attributes:
+        prior: Share of members among those the attacker meets.
+        precision: Share of true members among those he would call members; None if he calls nobody.
+    """
+
+    prior: float
+    precision: float | None
+
+
+@dataclasses.dataclass(frozen=True)
 class MembershipMetrics:
-    """How well scores tell members from non-members; fractions in 0 … 1.
+    """How well scores tell members from non-members; fractions in 0 … 1. Every `low` and `high` is a 95 % interval.
 
     Attributes:
         n_members: Members scored.
         n_non_members: Non-members scored.
         accuracy: Share of all samples called rightly.
         balanced_accuracy: Mean of the true-positive and the true-negative rate.
+        balanced_accuracy_low: Lower end of its interval.
+        balanced_accuracy_high: Upper end.
+        advantage: True-positive rate minus false-positive rate, -1 … 1 (Yeom et al. 2018, definition 4).
         precision: Share of true members among those called members; None if nobody was.
         recall: Share of the members that were called members.
         share_called_member: Share of all samples called members; 0 or 1 means the attacker answers one way.
         auc: Area under the ROC curve, ties counted half.
-        tpr_at_fpr: True-positive rates at small false-positive rates.
+        auc_low: Lower end of its interval.
+        auc_high: Upper end.
+        two_sided_auc: The larger of `auc` and ``1 - auc``: a ranking upside down gives away as much.
+        tpr_at_fpr: True-positive rates at small false-positive rates, the largest bound first.
+        tnr_at_fnr: True-negative rates at small false-negative rates, the largest bound first.
+        epsilon_low: With 95 % confidence, no mechanism that is ε-differentially private with a smaller ε (δ = 0) shows
+            such scores; 0 if there is nothing to tell.
+        precision_at_prior: What a call is worth where members are rarer.
     """
 
     n_members: int
     n_non_members: int
     accuracy: float
     balanced_accuracy: float
+    balanced_accuracy_low: float
+    balanced_accuracy_high: float
+    advantage: float
     precision: float | None
     recall: float
     share_called_member: float
     auc: float
+    auc_low: float
+    auc_high: float
+    two_sided_auc: float
     tpr_at_fpr: tuple[RateAtFpr, ...]
+    tnr_at_fnr: tuple[RateAtFnr, ...]
+    epsilon_low: float
+    precision_at_prior: tuple[PrecisionAtPrior, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,18 +219,135 @@ class AttackResult:
 
     Attributes:
         name: The attack, for example ``"mindarmour-lr"``.
-        threat_model: ``"auditor"`` (fitted on known members of the target itself), ``"shadow"`` (fitted on a model
+        knowledge: ``"auditor"`` (fitted on known members of the target itself), ``"shadow"`` (fitted on a model
             the attacker trained) or ``"none"`` (nothing to fit).
-        adversary: ``"static"`` (fitted on undefended outputs) or ``"adaptive"`` (fitted behind the same defense).
+        adversary: ``"static"`` (does not know of the defense: fitted on undefended outputs) or ``"adaptive"`` (fitted
+            behind the same defense; a shadow's with the attacker's own key and noise).
         defended: Whether the outputs it scored were defended.
-        metrics: How well it did on its evaluation half.
+        metrics: How well it did on the samples it was judged by.
     """
 
     name: str
-    threat_model: str
+    knowledge: str
     adversary: str
     defended: bool
     metrics: MembershipMetrics
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+    """One attacker's result with what it is made of.
+
+    Attributes:
+        result: The result.
+        scores: ``(N,)`` float64, higher = more likely a member.
+        threshold: A sample is called a member if its score is above.
+        samples: ``(N,)`` int64 positions, in the evaluation's rows, of the samples it was judged by.
+        is_member: ``(N,)`` bool.
+    """
+
+    result: AttackResult
+    scores: np.ndarray
+    threshold: float
+    samples: np.ndarray
+    is_member: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answers:
+    """What the evaluation's rows are and what the target says of them; members first or in any order.
+
+    Attributes:
+        labels: ``(N,)`` int32 true classes.
+        is_member: ``(N,)`` bool.
+        indices: ``(N,)`` int64 positions of the rows in the data set.
+        clean_probs: ``(N, C)`` confidence vectors of the undefended target.
+        defended_probs: ``(N, C)`` those of the defended one, or None.
+    """
+
+    labels: np.ndarray
+    is_member: np.ndarray
+    indices: np.ndarray
+    clean_probs: np.ndarray
+    defended_probs: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class NotRun:
+    """An attacker that was left out.
+
+    Attributes:
+        name: The attack.
+        knowledge: What it would have been fitted on.
+        reason: Why it was left out, and what to do about it.
+    """
+
+    name: str
+    knowledge: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One doubt about an evaluation, looked into.
+
+    Attributes:
+        name: For example ``"sample-size"``.
+        passed: Whether there is no such doubt.
+        found: What was found, with figures.
+        meaning: What that does to the figures; empty if it passed.
+        advice: What to do; empty if it passed.
+    """
+
+    name: str
+    passed: bool
+    found: str
+    meaning: str = ""
+    advice: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """How far one attacker tells members from non-members within one part of the samples.
+
+    Attributes:
+        by: What divides the samples: ``"class"``, ``"confidence decile"`` or ``"correctness"``.
+        part: Which part, for example ``"class 7"``.
+        n_members: Members in it.
+        n_non_members: Non-members in it.
+        auc: Area under the ROC curve within the part; None if one kind is missing.
+        low: Lower end of its interval: 95 % over all parts looked at together (Bonferroni).
+        high: Upper end.
+    """
+
+    by: str
+    part: str
+    n_members: int
+    n_non_members: int
+    auc: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Slices:
+    """The parts of one state of the target, through the eyes of one attacker.
+
+    Attributes:
+        attack: The attacker whose scores these are: the one with the highest two-sided AUC.
+        knowledge: What it was fitted on.
+        adversary: Static or adaptive.
+        defended: Whether the outputs were defended.
+        parts: Every part.
+        worst: The part whose interval reaches furthest from 0.5 with its near end; None if none excludes 0.5.
+    """
+
+    attack: str
+    knowledge: str
+    adversary: str
+    defended: bool
+    parts: tuple[Slice, ...]
+    worst: Slice | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,12 +372,25 @@ class Verdict:
     Attributes:
         leaks: Whether any attacker reaches more than 0.6 in accuracy, precision and recall all three: the rule of
             MindArmour's tutorial.
-        strongest: The attacker with the highest balanced accuracy, static or adaptive.
+        strongest: The attacker with the highest balanced accuracy, whatever it knows.
+        strongest_low: Lower end of the interval of that accuracy: 95 % for all attackers together (Bonferroni), since
+            this one was picked after looking.
+        strongest_high: Upper end.
+        sharpest: The attacker with the highest two-sided AUC.
+        sharpest_low: Lower end of the interval of its `auc`, likewise.
+        sharpest_high: Upper end.
+        attackers: How many there were to pick from.
         gap_accuracy: Balanced accuracy of the gap attack, which no defense that keeps the predicted class can lower.
     """
 
     leaks: bool
     strongest: AttackResult
+    strongest_low: float
+    strongest_high: float
+    sharpest: AttackResult
+    sharpest_low: float
+    sharpest_high: float
+    attackers: int
     gap_accuracy: float
 
 

@@ -22,11 +22,14 @@ class Attack(abc.ABC):
     Attributes:
         name: What to call it in results.
         needs_fit: Whether `fit` learns anything.
+        asks: ``"samples"`` if it asks the target about the samples alone, ``"variants"`` if about changed ones too,
+            which recorded outputs cannot answer.
         threshold_: After `fit`: a sample is called a member if its score is above.
     """
 
     name: ClassVar[str] | str
     needs_fit: ClassVar[bool] = True
+    asks: ClassVar[str] = "samples"
     threshold_: float
 
     @abc.abstractmethod

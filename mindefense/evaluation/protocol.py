@@ -13,7 +13,7 @@ from mindefense.metrics import membership_metrics, verdict
 from mindefense.target import Target
 from mindefense.types import AttackResult, Samples, Verdict
 
-THREAT_MODELS = ("none", "auditor", "shadow")
+KNOWLEDGE = ("none", "auditor", "shadow")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +71,13 @@ class Rows:
 
 
 def evaluate_attack(
-    make: Callable[[], Attack], *, threat_model: str, fit_on: Doors, fit_rows: Rows, target: Doors, eval_rows: Rows
+    make: Callable[[], Attack], *, knowledge: str, fit_on: Doors, fit_rows: Rows, target: Doors, eval_rows: Rows
 ) -> tuple[list[AttackResult], dict[str, Attack]]:
     """Fits one attack as a static and as an adaptive adversary, and scores it before and after the defense.
 
     Args:
         make: Makes an unfitted attack.
-        threat_model: ``"auditor"``, ``"shadow"`` or, for attacks that fit nothing, ``"none"``; named in the results.
+        knowledge: ``"auditor"``, ``"shadow"`` or, for attacks that fit nothing, ``"none"``; named in the results.
         fit_on: The model on which the attacker knows who is a member: the target itself or a shadow.
         fit_rows: The samples of which the attacker knows.
         target: The model under attack.
@@ -91,23 +91,23 @@ def evaluate_attack(
         InputError: If the threat model is unknown or not one for this attack, or the rows to fit on and to judge on
             overlap, for an attack that fits.
     """
-    if threat_model not in THREAT_MODELS:
-        raise InputError("threat_model", expected=" or ".join(THREAT_MODELS), got=repr(threat_model))
+    if knowledge not in KNOWLEDGE:
+        raise InputError("knowledge", expected=" or ".join(KNOWLEDGE), got=repr(knowledge))
     static = make()
-    if static.needs_fit == (threat_model == "none"):
+    if static.needs_fit == (knowledge == "none"):
         wanted = "auditor or shadow, since it fits" if static.needs_fit else "none, since it fits nothing"
-        raise InputError(f"threat_model of {static.name}", expected=wanted, got=repr(threat_model))
+        raise InputError(f"knowledge of {static.name}", expected=wanted, got=repr(knowledge))
     if static.needs_fit:
         _check_disjoint(fit_rows, eval_rows)
     static.fit(fit_on.clean, fit_rows.members, fit_rows.non_members)
     fitted = {"static": static}
-    results = [_judge(static, target.clean, eval_rows, threat_model, "static", defended=False)]
+    results = [_judge(static, target.clean, eval_rows, knowledge, "static", defended=False)]
     if target.defended is not None:
-        results.append(_judge(static, target.defended, eval_rows, threat_model, "static", defended=True))
+        results.append(_judge(static, target.defended, eval_rows, knowledge, "static", defended=True))
         if static.needs_fit and fit_on.defended is not None:
             fitted["adaptive"] = make().fit(fit_on.defended, fit_rows.members, fit_rows.non_members)
             results.append(
-                _judge(fitted["adaptive"], target.defended, eval_rows, threat_model, "adaptive", defended=True)
+                _judge(fitted["adaptive"], target.defended, eval_rows, knowledge, "adaptive", defended=True)
             )
     return results, fitted
 
@@ -127,12 +127,12 @@ def conclude(results: Sequence[AttackResult], *, defended: bool) -> Verdict:
 
 
 def _judge(
-    attack: Attack, target: Target, rows: Rows, threat_model: str, adversary: str, *, defended: bool
+    attack: Attack, target: Target, rows: Rows, knowledge: str, adversary: str, *, defended: bool
 ) -> AttackResult:
     scores = np.concatenate((attack.score(target, rows.members), attack.score(target, rows.non_members)))
     is_member = np.arange(len(scores)) < len(rows.members)
     metrics = membership_metrics(scores, is_member, threshold=attack.threshold_)
-    return AttackResult(str(attack.name), threat_model, adversary, defended, metrics)
+    return AttackResult(str(attack.name), knowledge, adversary, defended, metrics)
 
 
 def _check_disjoint(fit: Rows, judged: Rows) -> None:

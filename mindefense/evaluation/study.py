@@ -237,14 +237,14 @@ class Study:
         number = 3 + len(METHODS) + self.recipe.has_shadow
         with self._timed("attacks"), self.progress.stage("attack", number) as advance:
 
-            def attack(make: Callable[[], Attack], threat_model: str) -> dict[str, Attack]:
-                auditor = threat_model == "auditor"
+            def attack(make: Callable[[], Attack], knowledge: str) -> dict[str, Attack]:
+                auditor = knowledge == "auditor"
                 with self._timed(f"attack {make().name}"):
                     found, fitted = evaluate_attack(
                         make,
-                        threat_model=threat_model,
-                        fit_on=shadow if threat_model == "shadow" else target,
-                        fit_rows=known if threat_model == "shadow" else fit_part,
+                        knowledge=knowledge,
+                        fit_on=shadow if knowledge == "shadow" else target,
+                        fit_rows=known if knowledge == "shadow" else fit_part,
                         target=target,
                         eval_rows=eval_part if auditor else everyone,
                     )

@@ -143,14 +143,14 @@ def attack_table(evaluation: Evaluation) -> Table:
         table.add_column(f"{head}\nacc  AUC  TPR", justify="left", no_wrap=True)
     by_attacker: dict[tuple[str, str], dict[tuple[str, bool], AttackResult]] = {}
     for result in evaluation.attacks:
-        by_attacker.setdefault((result.name, result.threat_model), {})[result.adversary, result.defended] = result
+        by_attacker.setdefault((result.name, result.knowledge), {})[result.adversary, result.defended] = result
     tops = [evaluation.undefended.strongest, evaluation.defended.strongest if evaluation.defended else None]
-    for (name, threat_model), results in by_attacker.items():
+    for (name, knowledge), results in by_attacker.items():
         cells = []
         for group in heads:
             result = results.get(group)
             cells.append(Text(_figures(result), style="bold red" if result in tops else "") if result else Text("–"))
-        table.add_row(name, _LEARNED_FROM[threat_model], *cells)
+        table.add_row(name, _LEARNED_FROM[knowledge], *cells)
     return table
 
 
@@ -200,7 +200,7 @@ def _verdict(state: str, verdict: Verdict) -> str:
         else "[bold green]no attacker has accuracy, precision and recall all above 0.6[/]"
     )
     return (
-        f"[bold]{state}[/]: {word}; strongest attacker {best.name} ({best.adversary}, {_KNOWLEDGE[best.threat_model]}) "
+        f"[bold]{state}[/]: {word}; strongest attacker {best.name} ({best.adversary}, {_KNOWLEDGE[best.knowledge]}) "
         f"with balanced accuracy {best.metrics.balanced_accuracy:.3f}; the gap attack, which no defense that keeps the "
         f"labels can lower, has {verdict.gap_accuracy:.3f}"
     )

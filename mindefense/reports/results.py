@@ -80,7 +80,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     strongest = verdict.strongest
     return {
         "leaks": verdict.leaks,
-        "strongest": {name: getattr(strongest, name) for name in ("name", "threat_model", "adversary")},
+        "strongest": {name: getattr(strongest, name) for name in ("name", "knowledge", "adversary")},
         "strongest_balanced_accuracy": strongest.metrics.balanced_accuracy,
         "gap_accuracy": verdict.gap_accuracy,
     }

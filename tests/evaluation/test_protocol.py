@@ -45,10 +45,10 @@ def door(sign=1.0):
 FIT, EVAL = Rows(samples(0), samples(4)), Rows(samples(12, 3), samples(8))
 
 
-def run(log, *, fit_on, target, needs_fit=True, threat_model="auditor", fit_rows=FIT, eval_rows=EVAL):
+def run(log, *, fit_on, target, needs_fit=True, knowledge="auditor", fit_rows=FIT, eval_rows=EVAL):
     return evaluate_attack(
         lambda: Recorder(log, needs_fit),
-        threat_model=threat_model,
+        knowledge=knowledge,
         fit_on=fit_on,
         fit_rows=fit_rows,
         target=target,
@@ -64,8 +64,8 @@ def calls(log, kind, attack):
 def test_static_is_fitted_before_and_adaptive_behind_the_defense(own_model):
     log, target = [], Doors(door(), door(-1))
     fit_on = Doors(door(), door(-1)) if own_model else target
-    threat_model = "shadow" if own_model else "auditor"
-    results, fitted = run(log, fit_on=fit_on, target=target, threat_model=threat_model)
+    knowledge = "shadow" if own_model else "auditor"
+    results, fitted = run(log, fit_on=fit_on, target=target, knowledge=knowledge)
 
     assert list(fitted) == ["static", "adaptive"]
     assert fitted["static"] is not fitted["adaptive"]
@@ -86,7 +86,7 @@ def test_static_is_fitted_before_and_adaptive_behind_the_defense(own_model):
         ("static", True),
         ("adaptive", True),
     ]
-    assert {(result.name, result.threat_model) for result in results} == {("recorder", threat_model)}
+    assert {(result.name, result.knowledge) for result in results} == {("recorder", knowledge)}
 
 
 def test_metrics_are_those_of_the_scores_and_the_threshold():
@@ -119,7 +119,7 @@ def test_without_a_defended_model_to_fit_on_nobody_adapts():
 def test_an_attack_that_fits_nothing_does_not_adapt_and_may_be_judged_on_all_rows():
     target = Doors(door(), door())
     results, fitted = run(
-        [], fit_on=target, target=target, needs_fit=False, threat_model="none", fit_rows=EVAL, eval_rows=EVAL
+        [], fit_on=target, target=target, needs_fit=False, knowledge="none", fit_rows=EVAL, eval_rows=EVAL
     )
     assert [(result.adversary, result.defended) for result in results] == [("static", False), ("static", True)]
     assert list(fitted) == ["static"]
@@ -142,12 +142,12 @@ def test_a_row_to_fit_on_must_not_be_judged(fit_rows, eval_rows, row):
     assert [entry[0] for entry in log] == ["make"]
 
 
-@pytest.mark.parametrize("threat_model", ["", "Auditor", "static", "adaptive"])
-def test_unknown_threat_model(threat_model):
+@pytest.mark.parametrize("knowledge", ["", "Auditor", "static", "adaptive"])
+def test_unknown_knowledge(knowledge):
     log = []
     with pytest.raises(InputError, match="none or auditor or shadow") as caught:
-        run(log, fit_on=Doors(door()), target=Doors(door()), threat_model=threat_model)
-    assert repr(threat_model) in str(caught.value)
+        run(log, fit_on=Doors(door()), target=Doors(door()), knowledge=knowledge)
+    assert repr(knowledge) in str(caught.value)
     assert log == []
 
 
@@ -272,7 +272,7 @@ def test_gap_attack_through_the_protocol_equals_a_hand_count():
     rows = Rows(kind(1, 2, 3, -1), kind(-1, -2, 3, -4, -5))
     results, _ = evaluate_attack(
         GapAttack,
-        threat_model="none",
+        knowledge="none",
         fit_on=Doors(Target(says)),
         fit_rows=rows,
         target=Doors(Target(says)),

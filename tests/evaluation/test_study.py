@@ -155,7 +155,7 @@ def test_every_attacker_is_there_in_every_state(staged):
     found = [(attack["name"], attack["adversary"], attack["defended"]) for attack in results["attacks"]]
     assert set(found) == expected
     assert len(found) == len(expected)
-    models = {attack["name"]: attack["threat_model"] for attack in results["attacks"]}
+    models = {attack["name"]: attack["knowledge"] for attack in results["attacks"]}
     assert (models.pop("gap"), models.pop("nn")) == ("none", "shadow")
     assert set(models.values()) == {"auditor"}
     # An auditor is judged on the half that it is not fitted on, the others on all rows.
@@ -370,14 +370,14 @@ def test_defenders_classifier_is_trained_on_the_targets_answers(staged, tmp_path
 
 
 @pytest.mark.parametrize("smoke", [False, True])
-def test_attackers_get_what_their_threat_model_allows(smoke, tmp_path, monkeypatch):
+def test_attackers_get_what_their_knowledge_allows(smoke, tmp_path, monkeypatch):
     asked = []
 
     def record(make, **arguments):
         attack = make()
         asked.append((attack, arguments))
         metrics = membership_metrics([1.0, 0.0], [True, False], threshold=0.5)
-        return [AttackResult(attack.name, arguments["threat_model"], "static", False, metrics)], {"static": attack}
+        return [AttackResult(attack.name, arguments["knowledge"], "static", False, metrics)], {"static": attack}
 
     nets = {role: MLP((446, 1024, 512, 256, 128, 30), seed=seed) for seed, role in enumerate(("target", "shadow"))}
     monkeypatch.setattr(study_module, "evaluate_attack", record)
@@ -400,7 +400,7 @@ def test_attackers_get_what_their_threat_model_allows(smoke, tmp_path, monkeypat
     for attack, given in asked:
         np.testing.assert_allclose(given["target"].clean.query(some), answer["target"], atol=1e-5)
         if attack.name == "nn":
-            assert given["threat_model"] == "shadow"
+            assert given["knowledge"] == "shadow"
             np.testing.assert_allclose(given["fit_on"].clean.query(some), answer["shadow"], atol=1e-5)
             assert indices(given["fit_rows"]) == indices(known)
             assert indices(given["eval_rows"]) == indices(everyone)
@@ -408,10 +408,10 @@ def test_attackers_get_what_their_threat_model_allows(smoke, tmp_path, monkeypat
             continue
         assert given["fit_on"] is given["target"]
         if attack.name == "gap":
-            assert given["threat_model"] == "none"
+            assert given["knowledge"] == "none"
             assert indices(given["eval_rows"]) == indices(everyone)
             continue
-        assert given["threat_model"] == "auditor"
+        assert given["knowledge"] == "auditor"
         assert indices(given["fit_rows"]) == indices(fit)
         assert indices(given["eval_rows"]) == indices(judged)
         if isinstance(attack, MindArmourAttack):

@@ -31,7 +31,7 @@ ROWS = (
 )
 
 
-def make_attack(name, threat_model, adversary, defended, accuracy, balanced, share):
+def make_attack(name, knowledge, adversary, defended, accuracy, balanced, share):
     metrics = MembershipMetrics(
         n_members=500,
         n_non_members=500,
@@ -43,7 +43,7 @@ def make_attack(name, threat_model, adversary, defended, accuracy, balanced, sha
         auc=accuracy + 0.0001 if accuracy < 0.9 else 0.25,
         tpr_at_fpr=(RateAtFpr(0.01, 0.034, 0.02, 0.05), RateAtFpr(0.001, 0.008, 0.002, 0.02, NOTE)),
     )
-    return AttackResult(name, threat_model, adversary, defended, metrics)
+    return AttackResult(name, knowledge, adversary, defended, metrics)
 
 
 ATTACKS = tuple(make_attack(*row) for row in ROWS)

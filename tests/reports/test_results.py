@@ -94,14 +94,14 @@ def test_json_holds_every_attack(evaluation):
     held = to_json(evaluation)["attacks"]
     assert len(held) == len(evaluation.attacks)
     for row, attack in zip(held, evaluation.attacks, strict=True):
-        assert list(row)[:4] == ["name", "threat_model", "adversary", "defended"]
+        assert list(row)[:4] == ["name", "knowledge", "adversary", "defended"]
         assert [row[key] for key in list(row)[:4]] == [
             attack.name,
-            attack.threat_model,
+            attack.knowledge,
             attack.adversary,
             attack.defended,
         ]
-        assert set(row) == {"name", "threat_model", "adversary", "defended", "n_members", "n_non_members"} | {
+        assert set(row) == {"name", "knowledge", "adversary", "defended", "n_members", "n_non_members"} | {
             *METRICS,
             "tpr_at_fpr",
         }
@@ -115,13 +115,13 @@ def test_json_holds_the_verdicts(evaluation):
     assert to_json(evaluation)["verdict"] == {
         "undefended": {
             "leaks": True,
-            "strongest": {"name": "mindarmour-lr", "threat_model": "auditor", "adversary": "static"},
+            "strongest": {"name": "mindarmour-lr", "knowledge": "auditor", "adversary": "static"},
             "strongest_balanced_accuracy": 1.0,
             "gap_accuracy": 0.692,
         },
         "defended": {
             "leaks": False,
-            "strongest": {"name": "mindarmour-lr", "threat_model": "auditor", "adversary": "adaptive"},
+            "strongest": {"name": "mindarmour-lr", "knowledge": "auditor", "adversary": "adaptive"},
             "strongest_balanced_accuracy": 0.734,
             "gap_accuracy": 0.692,
         },
@@ -152,9 +152,9 @@ def test_csv_has_one_row_an_attack_with_the_numbers_of_the_json(evaluation, tmp_
     assert len(rows) == len(held["attacks"]) == 11
     for row, attack in zip(rows, held["attacks"], strict=True):
         assert (row["dataset"], row["synthetic"], row["smoke"]) == ("location", "False", "False")
-        assert (row["name"], row["threat_model"], row["adversary"]) == (
+        assert (row["name"], row["knowledge"], row["adversary"]) == (
             attack["name"],
-            attack["threat_model"],
+            attack["knowledge"],
             attack["adversary"],
         )
         assert row["defended"] == str(attack["defended"])
