@@ -7,13 +7,14 @@ python examples/location_defense.py --smoke
 import argparse
 import sys
 
-from mindefense.cli import Parser, add_study_arguments, guarded, run_study
+from mindefense.cli import Parser, add_evaluation_arguments, add_study_arguments, guarded, run_study
 
 
 def parse_args() -> argparse.Namespace:
     """The arguments; the same as those of `mindefense run`."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_study_arguments(parser)
+    add_evaluation_arguments(parser)
     return parser.parse_args()
 
 

@@ -17,16 +17,27 @@ os.environ.setdefault("GLOG_v", "3")
 _HOMES = {
     "mindefense.attacks": (
         "Attack",
+        "AveragingAttack",
+        "BitFlipAttack",
+        "BoundaryDistanceAttack",
+        "ClassifierAttack",
+        "ConfidenceAttack",
         "EntropyAttack",
         "GapAttack",
+        "LossAttack",
         "MaxConfidenceAttack",
         "MindArmourAttack",
+        "ModifiedEntropyAttack",
+        "NSHAttack",
         "NeuralAttack",
+        "NoiseRobustnessAttack",
+        "ShiftAttack",
     ),
     "mindefense.data": (
         "load_cifar100",
         "load_dataset",
         "load_location",
+        "load_outputs",
         "make_cifar_like",
         "make_location_like",
         "parts_split",
@@ -34,21 +45,38 @@ _HOMES = {
         "split_from_config",
     ),
     "mindefense.defenses": (
+        "ClassMean",
         "DefenMI",
         "DefenMIConfig",
         "DefendedModel",
         "DefenderClassifier",
+        "Defense",
+        "LabelOnly",
+        "LaplaceOutput",
         "MemGuard",
+        "MemGuardBudget",
         "MemGuardConfig",
+        "Rounding",
+        "Temperature",
+        "TopK",
         "class_mean_probs",
+        "defended_target",
         "fit_defender",
         "fit_defenmi",
         "load_defense",
     ),
-    "mindefense.evaluation": ("Doors", "Rows", "Study", "StudyConfig", "conclude", "evaluate_attack"),
+    "mindefense.evaluation": (
+        "EvaluationConfig",
+        "Gate",
+        "Study",
+        "StudyConfig",
+        "evaluate",
+        "evaluate_outputs",
+    ),
     "mindefense.images": ("ImageTransform",),
     "mindefense.metrics": ("budget_table", "membership_metrics", "utility_metrics"),
-    "mindefense.models": ("MLP", "VGG16", "vgg16"),
+    "mindefense.models": ("MLP", "NSH", "VGG16", "vgg16"),
+    "mindefense.private": ("epsilon", "train_privately", "why_not_private"),
     "mindefense.target": ("Network", "Target"),
     "mindefense.training": ("TrainConfig", "train_classifier"),
     "mindefense.types": ("LabelledData", "Samples"),
@@ -64,6 +92,7 @@ if TYPE_CHECKING:
     from mindefense.images import *  # noqa: F403
     from mindefense.metrics import *  # noqa: F403
     from mindefense.models import *  # noqa: F403
+    from mindefense.private import *  # noqa: F403
     from mindefense.target import *  # noqa: F403
     from mindefense.training import *  # noqa: F403
     from mindefense.types import *  # noqa: F403

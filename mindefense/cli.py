@@ -19,15 +19,30 @@ from mindefense.errors import InputError, MindefenseError
 DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "cifar100", "synthetic")
 MODELS = ("mlp", "vgg16")
 SCHEDULES = ("step", "cosine")
-TRAINING = ("epochs", "learning_rate", "schedule", "warmup_epochs", "until_accuracy", "augment")
-DEFENSES = ("defenmi", "memguard", "none")
+TRAINING = (
+    "epochs",
+    "learning_rate",
+    "schedule",
+    "warmup_epochs",
+    "until_accuracy",
+    "weight_decay",
+    "label_smoothing",
+    "augment",
+    "canaries",
+)
+DEFENSES = (
+    "none, defenmi, memguard, memguard=L1_BUDGET, rounding=DIGITS, top-k=K, temperature=T, laplace=SCALE, class-mean, "
+    "label-only"
+)
+EXIT_STRICT, EXIT_GATE = 3, 4
 STAGES = {
     "run": "all stages, one after the other",
     "train": "the target model → target.ckpt",
     "train-defender": "the defender's classifier → defender.ckpt",
     "train-shadow": "the attacker's shadow model → shadow.ckpt",
     "defend": "the defense and the reshaped vectors → defense.ckpt, defended.npz",
-    "evaluate": "every attacker before and after → results.json, attacks.csv",
+    "evaluate": "every attacker before and after → results.json, attacks.csv, records.csv",
+    "compare": "many defenses on one target → comparison.json, comparison.csv",
 }
 
 
@@ -43,16 +58,19 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: 0 done, 2 a mistake of the user's, 130 interrupted."""
+    """Runs the command line and returns the exit code.
+
+    0 done, 2 a mistake of the user's, 3 a doubt with ``--strict``, 4 a figure above ``--fail-above``, 130 interrupted.
+    """
     parser = build_parser()
     args = parser.parse_args(argv)
     return guarded(lambda: args.command(args), debug=args.debug, prog=parser.prog)
 
 
-def guarded(work: Callable[[], None], *, debug: bool = False, prog: str = "mindefense") -> int:
-    """Runs `work`; an error the user can mend becomes one line and exit code 2, unless `debug`."""
+def guarded(work: Callable[[], int | None], *, debug: bool = False, prog: str = "mindefense") -> int:
+    """Runs `work` and returns its exit code; an error the user can mend becomes one line and 2, unless `debug`."""
     try:
-        work()
+        return work() or 0
     except MindefenseError as error:
         if debug:
             raise
@@ -64,7 +82,6 @@ def guarded(work: Callable[[], None], *, debug: bool = False, prog: str = "minde
             file=sys.stderr,
         )
         return 130
-    return 0
 
 
 def build_parser() -> Parser:
@@ -82,11 +99,33 @@ def build_parser() -> Parser:
             add_study_arguments(stage)
             add_training_arguments(stage)
             add_image_arguments(stage)
-            stage.set_defaults(command=_run if name == "run" else _train)
+            stage.set_defaults(command=run_study if name == "run" else _train)
         else:
             add_common_arguments(stage)
             stage.add_argument("--out", required=True, metavar="DIR", help="folder of the study (see mindefense train)")
             stage.set_defaults(command=_stage, stage=name)
+        if name in ("run", "evaluate"):
+            add_evaluation_arguments(stage)
+        if name == "evaluate":
+            stage.add_argument(
+                "--outputs",
+                metavar="FILE",
+                help="evaluate these recorded outputs of any framework (.npz or .csv) instead of a study",
+            )
+            stage.add_argument("--seed", type=_seed, metavar="N", help="divides the rows of --outputs (default: 0)")
+        if name == "compare":
+            add_attacker_arguments(stage)
+            stage.add_argument(
+                "--defenses", type=_names, metavar="A,B", help=f"what to put up, of {DEFENSES} (default: all but none)"
+            )
+            stage.add_argument(
+                "--training",
+                type=_names,
+                default=(),
+                metavar="A,B",
+                help="ways to train a target that defend it, each trained anew: early-stopping=ACCURACY, "
+                "weight-decay=L2, label-smoothing=SHARE, dp=NOISE (default: none)",
+            )
         if name in ("train-defender", "train-shadow"):
             stage.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     fetch = commands.add_parser("download", help="fetch a public data set", description="fetch a public data set")
@@ -109,6 +148,56 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
 
 
+def add_attacker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say who attacks."""
+    group = parser.add_argument_group("attackers")
+    group.add_argument(
+        "--attacks",
+        type=_names,
+        metavar="A,B",
+        help="attackers (default: all but boundary-distance, the slowest)",
+    )
+    group.add_argument(
+        "--knowledge",
+        choices=("both", "auditor", "shadow"),
+        default="both",
+        help="auditor knows members of the target, shadow trains a model of its own (default: both)",
+    )
+    group.add_argument(
+        "--adversary",
+        choices=("both", "static", "adaptive"),
+        default="both",
+        help="adaptive attackers know of the defense, static ones do not (default: both)",
+    )
+    group.add_argument(
+        "--noise",
+        choices=("keyed", "fresh"),
+        default="keyed",
+        help="keyed answers the same query always alike; fresh shows what goes wrong otherwise (default: keyed)",
+    )
+    group.add_argument(
+        "--max_queries",
+        type=_positive,
+        default=1000,
+        metavar="N",
+        help="most questions about one sample that boundary-distance may ask (default: 1000)",
+    )
+
+
+def add_judgement_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that turn an evaluation into an exit code."""
+    group = parser.add_argument_group("judgement")
+    group.add_argument("--strict", action="store_true", help=f"exit code {EXIT_STRICT} if any check fails")
+    group.add_argument(
+        "--fail-above",
+        action="append",
+        default=[],
+        metavar="METRIC=LIMIT",
+        help=f"exit code {EXIT_GATE} if the strongest attacker exceeds it: auc=0.6, accuracy=0.6, advantage=0.2, "
+        "epsilon=1 or tpr@0.01=0.05; may be given more than once",
+    )
+
+
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say what a study is about."""
     _add_input_arguments(parser)
@@ -124,6 +213,12 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser)
 
 
+def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say who attacks and what to make of it."""
+    add_attacker_arguments(parser)
+    add_judgement_arguments(parser)
+
+
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say which target is trained and how."""
     group = parser.add_argument_group("training of the target (defaults: as published)")
@@ -136,6 +231,16 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--warmup_epochs", type=_whole, metavar="N", help="epochs over which it rises at first")
     group.add_argument(
         "--until_accuracy", type=_fraction, metavar="SHARE", help="end after the first epoch with this accuracy"
+    )
+    group.add_argument("--weight_decay", type=_fraction, metavar="L2", help="L2 penalty of the weights")
+    group.add_argument(
+        "--label_smoothing", type=_fraction, metavar="SHARE", help="share of the labels to spread over all classes"
+    )
+    group.add_argument(
+        "--canaries",
+        type=_positive,
+        metavar="N",
+        help="give N of the members to judge by, and of the non-members, a wrong label, and report them apart",
     )
 
 
@@ -157,6 +262,7 @@ def add_tutorial_arguments(parser: argparse.ArgumentParser) -> None:
     _add_input_arguments(parser)
     _add_size_arguments(parser)
     _add_defense_arguments(parser, default="none")
+    add_evaluation_arguments(parser)
     add_common_arguments(parser)
 
 
@@ -188,7 +294,7 @@ def _add_size_arguments(parser: argparse._ActionsContainer) -> None:
 
 def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> None:
     parser.add_argument(
-        "--defense", choices=DEFENSES, default=default, help=f"what to defend with (default: {default})"
+        "--defense", default=default, metavar="NAME", help=f"what to defend with: {DEFENSES} (default: {default})"
     )
     parser.add_argument(
         "--alignment",
@@ -205,7 +311,7 @@ def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> 
     parser.add_argument("--smoke", action="store_true", help="few rows and epochs: does it run? no figures to quote")
 
 
-def run_tutorial(args: argparse.Namespace) -> None:
+def run_tutorial(args: argparse.Namespace) -> int:
     """What MindArmour's tutorial does, with its lines on the screen, and then the rest of an evaluation."""
     args.model, args.dataset = "vgg16", None if args.data_path is None else "cifar100"
     if not args.smoke:
@@ -218,25 +324,21 @@ def run_tutorial(args: argparse.Namespace) -> None:
     # A folder of its own: a training of one's own may lie in that of `mindefense train`.
     args.out = args.out or os.path.join("runs", "tutorial" + ("-smoke" if args.smoke else ""))
     study = _new_study(args)
-    evaluation = study.run(pre_trained=args.pre_trained)
+    evaluation = study.run(pre_trained=args.pre_trained, config=_attackers(args))
     from mindefense.reports.console import tutorial_lines
 
     for line in tutorial_lines(evaluation):
         print(line)
-    _report(study, evaluation)
     if args.defense == "none":
-        print("nothing was defended; to see what a defense changes: --defense defenmi")
+        print("nothing is defended; to see what a defense changes: --defense defenmi")
+    return _report(study.out, evaluation, args)
 
 
-def run_study(args: argparse.Namespace) -> None:
+def run_study(args: argparse.Namespace) -> int:
     """All stages of a study, as `add_study_arguments` describes it, with what is seen and written."""
     study = _new_study(args)
-    evaluation = study.run(pre_trained=args.pre_trained, resume=args.resume)
-    _report(study, evaluation)
-
-
-def _run(args: argparse.Namespace) -> None:
-    run_study(args)
+    evaluation = study.run(pre_trained=args.pre_trained, resume=args.resume, config=_attackers(args))
+    return _report(study.out, evaluation, args)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -248,13 +350,21 @@ def _train(args: argparse.Namespace) -> None:
     print(f"wrote {study.out / 'target.ckpt'}; next: mindefense {_following(study, 'train')} --out {study.out}")
 
 
-def _stage(args: argparse.Namespace) -> None:
+def _stage(args: argparse.Namespace) -> int:
+    if args.stage == "evaluate" and args.outputs is not None:
+        return _evaluate_outputs(args)
+    if args.stage == "evaluate" and args.seed is not None:
+        raise InputError(
+            "--seed", expected="--outputs beside it", got="none", fix="a study keeps the seed it began with"
+        )
     if not (Path(args.out) / "study.json").is_file():
         raise InputError(f"no study in {args.out}", fix=f"run `mindefense train --out {args.out}` first")
     study = _open_study(None, args.out, args)
     if args.stage == "evaluate":
-        _report(study, study.evaluate())
-        return
+        return _report(study.out, study.evaluate(_attackers(args)), args)
+    if args.stage == "compare":
+        _compare(study, args)
+        return 0
     work, written = {
         "train-defender": (lambda: study.train_defender(resume=args.resume), "defender.ckpt"),
         "train-shadow": (lambda: study.train_shadow(resume=args.resume), "shadow.ckpt"),
@@ -262,12 +372,72 @@ def _stage(args: argparse.Namespace) -> None:
     }[args.stage]
     work()
     print(f"wrote {written} in {study.out}; next: mindefense {_following(study, args.stage)} --out {study.out}")
+    return 0
+
+
+def _evaluate_outputs(args: argparse.Namespace) -> int:
+    """The evaluation of recorded outputs."""
+    from rich.console import Console
+
+    from mindefense.data.outputs import load_outputs
+    from mindefense.evaluation.recorded import evaluate_outputs
+    from mindefense.files import check_writable
+    from mindefense.reports.console import ConsoleProgress
+
+    config = _attackers(args)
+    if args.knowledge == "shadow":
+        raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="auditors need none")
+    outputs = load_outputs(args.outputs)
+    check_writable(args.out)
+    evaluation = evaluate_outputs(
+        outputs,
+        attacks=config.attacks,
+        adversary=config.adversary,
+        seed=args.seed or 0,
+        progress=ConsoleProgress(Console()),
+    )
+    return _report(Path(args.out), evaluation, args)
+
+
+def _attackers(args: argparse.Namespace):
+    """Who attacks, as the arguments say."""
+    from mindefense.evaluation.evaluate import ADVERSARIES, KNOWLEDGE, EvaluationConfig
+
+    for gate in args.fail_above if "fail_above" in args else ():
+        _gate(gate)  # a misspelled one must show before anything is computed
+    return EvaluationConfig(
+        attacks=args.attacks,
+        knowledge=KNOWLEDGE if args.knowledge == "both" else (args.knowledge,),
+        adversary=ADVERSARIES if args.adversary == "both" else (args.adversary,),
+        noise=args.noise,
+        max_queries=args.max_queries,
+    )
+
+
+def _gate(text: str):
+    from mindefense.evaluation.gate import Gate
+
+    return Gate.parse(text)
+
+
+def _compare(study, args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from mindefense.evaluation.lineup import LINEUP
+    from mindefense.reports.console import print_comparison
+    from mindefense.reports.results import write_comparison
+
+    comparison = study.compare(args.defenses or LINEUP, training=args.training, config=_attackers(args))
+    written = write_comparison(comparison, study.out)
+    print_comparison(Console(), comparison)
+    print("wrote " + " and ".join(str(path) for path in written))
 
 
 def _following(study, stage: str) -> str:
     """The next stage that this study has."""
     passed_over = set() if study.recipe.has_shadow else {"train-shadow"}
-    passed_over |= {"train-defender", "defend"} if study.config.defense == "none" else set()
+    passed_over |= set() if study.needs_defender else {"train-defender"}
+    passed_over |= {"defend"} if study.config.defense == "none" else set()
     names = list(STAGES)
     return next(name for name in names[names.index(stage) + 1 :] if name not in passed_over)
 
@@ -326,15 +496,24 @@ def _open_study(given, out, args):
     return study
 
 
-def _report(study, evaluation) -> None:
+def _report(out: Path, evaluation, args: argparse.Namespace) -> int:
+    """Writes and prints an evaluation; returns the exit code it deserves."""
     from rich.console import Console
 
     from mindefense.reports.console import print_evaluation
     from mindefense.reports.results import write_results
 
-    written = write_results(evaluation, study.out)
+    written = write_results(evaluation, out)
     print_evaluation(Console(), evaluation)
-    print("wrote " + " and ".join(str(path) for path in written))
+    print("wrote " + ", ".join(str(path) for path in written))
+    failed = [check.name for check in evaluation.checks if not check.passed]
+    exceeded = [line for gate in args.fail_above if (line := _gate(gate).exceeded(evaluation))]
+    if args.strict and failed:
+        print(f"mindefense: --strict: {len(failed)} checks failed: {', '.join(failed)}", file=sys.stderr)
+    if exceeded:
+        print(f"mindefense: --fail-above: {'; '.join(exceeded)}", file=sys.stderr)
+        return EXIT_GATE  # a leak that was found is one, whatever the doubts
+    return EXIT_STRICT if args.strict and failed else 0
 
 
 def _download(args: argparse.Namespace) -> None:
@@ -347,6 +526,14 @@ def _download(args: argparse.Namespace) -> None:
         task = bars.add_task(args.name, total=None)
         path = download(args.name, args.to, progress=lambda done, total: bars.update(task, completed=done, total=total))
     print(f"wrote {path}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+    return names
 
 
 def _whole(text: str) -> int:

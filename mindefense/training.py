@@ -1,8 +1,9 @@
 """Fits a classifier Cell to samples. Knows nothing about attacks or defenses.
 
-Two engines, chosen by what is to be trained. Plain descent on rows that fit into memory runs an epoch as one loop
-inside one graph: stepped from Python, such small networks spend most of their time on the way in and out of the graph.
-Images, which are prepared batch by batch, and momentum go step by step through MindSpore's own optimizer.
+Two engines, chosen by what is to be trained. Plain descent on rows that fit into memory, with weight decay or without,
+runs an epoch as one loop inside one graph: stepped from Python, such small networks spend most of their time on the way
+in and out of the graph. Images, which are prepared batch by batch, and momentum go step by step through MindSpore's own
+optimizer.
 """
 
 from __future__ import annotations
@@ -46,10 +47,14 @@ class TrainConfig:
         schedule: ``"step"``, or ``"cosine"`` from the learning rate to 0 over all epochs.
         warmup_epochs: Epochs over which the learning rate rises linearly at first.
         momentum: Share of the last step that the next one keeps, in [0, 1).
-        weight_decay: L2 penalty of the weights; biases and batch normalization are spared.
+        weight_decay: L2 penalty λ of the weights: a step goes down ``gradient + λ · weight`` (Krogh and Hertz 1991,
+            equation 5). Biases and batch normalization are spared, and the losses that are reported are without it.
         augment: Whether images are cropped and flipped at random.
         until_accuracy: End after the first epoch with this share of rows classified rightly, in (0, 1], as measured
             during that epoch; None to train all epochs.
+        label_smoothing: Share ε of the truth that is spread evenly over all C classes, in [0, 1): the true class
+            counts 1 − ε + ε/C and every other ε/C (Szegedy et al. 2016, section 7). For the loss ``"softmax"`` alone;
+            the losses that are reported are those of the smoothed labels.
     """
 
     epochs: int = 200
@@ -64,6 +69,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     augment: bool = False
     until_accuracy: float | None = None
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("decay_every", 1), ("seed", 0), ("warmup_epochs", 0)):
@@ -84,6 +90,25 @@ class TrainConfig:
             raise InputError("weight_decay", expected="a finite number of at least 0", got=repr(self.weight_decay))
         if self.until_accuracy is not None and not 0 < self.until_accuracy <= 1:
             raise InputError("until_accuracy", expected="a share in (0, 1]", got=repr(self.until_accuracy))
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError("label_smoothing", expected="a share in [0, 1)", got=repr(self.label_smoothing))
+        if self.label_smoothing and self.loss != "softmax":
+            raise InputError(
+                "label_smoothing",
+                expected=f"0 with loss {self.loss!r}",
+                got=repr(self.label_smoothing),
+                fix="smooth the labels of loss 'softmax' alone",
+            )
+
+    def is_described_by(self, train: object) -> bool:
+        """Whether `train`, as a checkpoint's description holds it, is this configuration.
+
+        Settings that are not in it did not exist when the checkpoint was written, and count as their defaults.
+        """
+        if not isinstance(train, Mapping):
+            return False
+        mine = json.loads(json.dumps(dataclasses.asdict(self)))  # as JSON gives it back
+        return {**{field.name: field.default for field in dataclasses.fields(self)}, **train} == mine
 
     def ends(self, history: Sequence[Epoch]) -> bool:
         """Whether a training with this history is finished."""
@@ -171,29 +196,21 @@ def train_classifier(
         CheckpointError: If `checkpoint` is of another network, configuration or data.
         OutputError: If it cannot be written.
     """
-    if len(features) != len(labels) or not len(labels):
-        raise InputError("labels", expected=f"one per row ({len(features)}, at least 1)", got=str(len(labels)))
-    if features.dtype.kind == "f" and not np.isfinite(features).all():
-        raise InputError("features", expected="finite numbers", got="NaN or infinity", fix="clean the data first")
-    _check_fit(net, features, labels, config.loss, prepare)
+    check_rows(net, features, labels, config.loss, prepare=prepare)
     # As JSON gives it back, so that a resume compares like with like.
     described = json.loads(json.dumps({**(description or {}), "train": dataclasses.asdict(config)}))
-    stepwise = prepare is not None or config.momentum or config.weight_decay or config.augment
+    stepwise = prepare is not None or config.momentum or config.augment
     engine = (_Steps if stepwise else _EpochGraph)(net, features, labels, config, prepare)
     history: list[Epoch] = []
     if resume and checkpoint is not None and os.path.exists(checkpoint):
-        history = _resume(net, checkpoint, described)
+        history = _resume(net, checkpoint, described, config)
         if not config.ends(history):
             engine.restore(load_checkpoint(checkpoint))
     while not config.ends(history):
         number = len(history)
         with compiled():
             loss, accuracy = engine.run(number)
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the loss became {loss} in epoch {number + 1}",
-                fix=f"use a learning rate below {config.learning_rate:g}, or look for extreme features",
-            )
+        check_loss(loss, number, config)
         history.append(Epoch(number + 1, config.epochs, loss, accuracy))
         finished = config.ends(history)
         if checkpoint is not None and ((number + 1) % checkpoint_every == 0 or finished):
@@ -205,8 +222,26 @@ def train_classifier(
     return tuple(history)
 
 
-def _check_fit(net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str, prepare: Preparation | None) -> None:
-    """Raises InputError if `net` does not take such rows or does not have such classes."""
+def check_rows(
+    net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str, *, prepare: Preparation | None = None
+) -> None:
+    """Checks that `net` can be trained on these rows.
+
+    Args:
+        net: The network.
+        features: ``(N, ...)`` rows.
+        labels: ``(N,)``.
+        loss: ``"softmax"`` or ``"sigmoid"``.
+        prepare: Makes the network's inputs of the rows; None if the rows are the inputs.
+
+    Raises:
+        InputError: If features and labels do not match or hold NaN, or `net` does not take such rows or does not have
+            such classes.
+    """
+    if len(features) != len(labels) or not len(labels):
+        raise InputError("labels", expected=f"one per row ({len(features)}, at least 1)", got=str(len(labels)))
+    if features.dtype.kind == "f" and not np.isfinite(features).all():
+        raise InputError("features", expected="finite numbers", got="NaN or infinity", fix="clean the data first")
     outputs = forward(net, features[:1], prepare=prepare, batch_size=1).shape[1]
     if loss == "sigmoid":
         wanted, fits = "0 or 1, and a network with one output", outputs == 1 and np.isin(labels, (0, 1)).all()
@@ -217,15 +252,28 @@ def _check_fit(net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str
         raise InputError("labels", expected=wanted, got=f"{labels.min()}…{labels.max()} and {outputs} outputs")
 
 
+def check_loss(loss: float, epoch: int, config: TrainConfig) -> None:
+    """Raises InputError if the loss of an epoch, counted from 0, is NaN or infinite."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss became {loss} in epoch {epoch + 1}",
+            fix=f"use a learning rate below {config.learning_rate:g}, or look for extreme features",
+        )
+
+
 def _columns(history: list[Epoch]) -> dict[str, list[float]]:
     return {"loss": [epoch.loss for epoch in history], "accuracy": [epoch.accuracy for epoch in history]}
 
 
-def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any]) -> list[Epoch]:
+def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any], config: TrainConfig) -> list[Epoch]:
     """Loads the weights of an interrupted run and returns its history."""
     held = load_checkpoint(path)
-    differing = [key for key in described if key != "versions" and held.description.get(key) != described[key]]
-    if differing:
+
+    def agrees(key: str) -> bool:
+        value = held.description.get(key)
+        return key == "versions" or (config.is_described_by(value) if key == "train" else value == described[key])
+
+    if differing := [key for key in described if not agrees(key)]:
         raise CheckpointError(
             f"{path} cannot be resumed: its {', '.join(differing)} differ from this run's",
             fix="give the same data and settings, or start afresh without --resume",
@@ -234,9 +282,8 @@ def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any])
     if kept is None:
         raise CheckpointError(f"{path} cannot be resumed: it says nothing of its epochs", fix="start afresh")
     load_into(net, held)
-    of = described["train"]["epochs"]
     rows = zip(kept["loss"], kept["accuracy"], strict=True)
-    return [Epoch(number, of, loss, accuracy) for number, (loss, accuracy) in enumerate(rows, 1)]
+    return [Epoch(number, config.epochs, loss, accuracy) for number, (loss, accuracy) in enumerate(rows, 1)]
 
 
 class _Engine(Protocol):
@@ -305,20 +352,29 @@ class _Steps:
             parameter.set_data(ms.Tensor(held.reshape(parameter.shape)))
 
 
+def _decays(parameter: ms.Parameter) -> bool:
+    """Whether weight decay is for this parameter."""
+    return parameter.name.rpartition(".")[2] not in ("bias", "gamma", "beta")
+
+
+def make_optimizer(net: nn.Cell, config: TrainConfig, rates: np.ndarray) -> nn.Momentum:
+    """MindSpore's `Momentum` for the trainable parameters of `net`, with `rates` ``(steps,)`` for steps to come."""
+    weights, spared = [], []
+    for parameter in net.trainable_params():
+        (weights if _decays(parameter) else spared).append(parameter)
+    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    return nn.Momentum(groups, rates.astype(np.float32).tolist(), config.momentum)
+
+
 class _Step(nn.Cell):
     """One step down the gradient, in one graph."""
 
     def __init__(self, net: nn.Cell, config: TrainConfig, rates: np.ndarray):
         super().__init__(auto_prefix=False)
         self.net = net.set_train(True)
-        weights, spared = [], []
-        for parameter in net.trainable_params():
-            kind = parameter.name.rpartition(".")[2]
-            (spared if kind in ("bias", "gamma", "beta") else weights).append(parameter)
-        groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
-        self.optimizer = nn.Momentum(groups, rates.astype(np.float32).tolist(), config.momentum)
-        self.loss = _Loss(net, config.loss)
+        self.optimizer = make_optimizer(net, config, rates)
+        self.loss = _Loss(net, config)
         self.gradient = ms.value_and_grad(self.loss, None, self.optimizer.parameters, has_aux=True)
 
     def optimizer_state(self) -> dict[str, ms.Parameter]:
@@ -344,17 +400,19 @@ class _EpochGraph(nn.Cell):
         self.config = config
         self.net = net.set_train(True)
         self.weights = ms.ParameterTuple(net.trainable_params())
+        self.decays = tuple(config.weight_decay > 0 and _decays(weight) for weight in self.weights)
         labels = labels.astype(np.float32 if config.loss == "sigmoid" else np.int32)
         self.features = ms.Parameter(ms.Tensor(features.astype(np.float32)), "train.features", requires_grad=False)
         self.labels = ms.Parameter(ms.Tensor(labels), "train.labels", requires_grad=False)
-        self.loss = _Loss(net, config.loss)
+        self.loss = _Loss(net, config)
         self.gradient = ms.value_and_grad(self.loss, None, self.weights, has_aux=True)
 
     def state(self) -> dict[str, np.ndarray]:
         return {}  # plain descent remembers nothing
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        pass
+        if checkpoint.state:  # left by the other engine, whose epochs are made of other batches
+            raise CheckpointError(f"{checkpoint.path} cannot be resumed: it keeps an optimizer", fix="start afresh")
 
     def run(self, number: int) -> tuple[float, float]:
         config = self.config
@@ -371,12 +429,13 @@ class _EpochGraph(nn.Cell):
             ms.Tensor(order.reshape(steps, batch)),
             ms.Tensor((rates[:, None] * share).astype(np.float32)),
             ms.Tensor((1 / rates).astype(np.float32)),
+            ms.Tensor((config.weight_decay * rates).astype(np.float32)),
             ms.Tensor(real.astype(np.float32)),
         )
         return float(loss.asnumpy()) / steps, float(right.asnumpy()) / n
 
     @ms.jit
-    def construct(self, order, weight, unweight, real):
+    def construct(self, order, weight, unweight, decay, real):
         """Sums of the batches' losses and of the rows classified rightly."""
         step = ms.Tensor(0, ms.int32)
         total, right = ms.Tensor(0.0), ms.Tensor(0.0)
@@ -386,7 +445,10 @@ class _EpochGraph(nn.Cell):
             (loss, logits), gradients = self.gradient(self.features[rows], labels, weight[step])
             # The learning rate is in the loss's weights already, so that an update is a single pass.
             for k in range(len(self.weights)):
-                ops.assign_sub(self.weights[k], gradients[k])
+                change = gradients[k]
+                if self.decays[k]:
+                    change = change + decay[step] * self.weights[k]
+                ops.assign_sub(self.weights[k], change)
             total = total + loss * unweight[step]
             right = right + (self.loss.is_right(logits, labels) * real[step]).sum()
             step = step + 1
@@ -396,10 +458,11 @@ class _EpochGraph(nn.Cell):
 class _Loss(nn.Cell):
     """Weighted sum of the rows' losses, and the logits it came from."""
 
-    def __init__(self, net: nn.Cell, loss: str):
+    def __init__(self, net: nn.Cell, config: TrainConfig):
         super().__init__(auto_prefix=False)
         self.net = net
-        self.binary = loss == "sigmoid"
+        self.binary = config.loss == "sigmoid"
+        self.smoothing = float(config.label_smoothing)
         self.cross_entropy = ops.BCEWithLogitsLoss("none")
 
     def construct(self, features, labels, weight):
@@ -407,7 +470,8 @@ class _Loss(nn.Cell):
         if self.binary:
             losses = self.cross_entropy(logits.reshape(-1), labels, ops.ones_like(weight), ops.ones_like(weight))
         else:
-            truth = ops.one_hot(labels, logits.shape[1], ms.Tensor(1.0), ms.Tensor(0.0))
+            spread = self.smoothing / logits.shape[1]
+            truth = ops.one_hot(labels, logits.shape[1], ms.Tensor(1.0 - self.smoothing + spread), ms.Tensor(spread))
             losses = -(ops.log_softmax(logits, -1) * truth).sum(1)
         return (losses * weight).sum(), logits
 

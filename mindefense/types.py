@@ -166,7 +166,7 @@ class MembershipMetrics:
         tpr_at_fpr: True-positive rates at small false-positive rates, the largest bound first.
         tnr_at_fnr: True-negative rates at small false-negative rates, the largest bound first.
         epsilon_low: With 95 % confidence, no mechanism that is ε-differentially private with a smaller ε (δ = 0) shows
-            such scores; 0 if there is nothing to tell.
+            such scores, if samples are independent and members were chosen at random; 0 if there is nothing to tell.
         precision_at_prior: What a call is worth where members are rarer.
     """
 
@@ -401,13 +401,13 @@ class TargetFacts:
     Attributes:
         member_accuracy: On the evaluation's members.
         non_member_accuracy: On the evaluation's non-members.
-        test_accuracy: On the target's own test rows.
-        queries: Rows that reached the target during the evaluation.
+        test_accuracy: On the target's own test rows; None if only recorded outputs are there.
+        queries: Questions that were put to the target during the evaluation, changed samples included.
     """
 
     member_accuracy: float
     non_member_accuracy: float
-    test_accuracy: float
+    test_accuracy: float | None
     queries: int
 
 
@@ -416,17 +416,22 @@ class DefenseFacts:
     """The defense in front of the target and what it costs on the evaluation's rows.
 
     Attributes:
-        name: ``"defenmi"`` or ``"memguard"``.
-        alignment: ``"corrected"`` or ``"published"``.
-        classifier_accuracy: Share of the defender's own rows that its classifier tells rightly.
+        name: For example ``"defenmi"``; ``"recorded"`` for recorded outputs.
+        config: Its settings, as JSON holds them.
+        noise: ``"keyed"`` (the same query gets the same answer), ``"fresh"``, ``"none"``, or ``"unknown"`` for recorded
+            outputs.
+        keeps_labels: Whether it promises to keep the predicted class; None if that is not known.
+        classifier_accuracy: Share of the defender's own rows that its classifier tells rightly; None if it has none.
         undefended: What the undefended answers are worth.
         defended: What the defended answers are worth.
-        queries: Rows that reached the defended target during the evaluation.
+        queries: Questions that were put to the defended target during the evaluation.
     """
 
     name: str
-    alignment: str
-    classifier_accuracy: float
+    config: Mapping[str, object]
+    noise: str
+    keeps_labels: bool | None
+    classifier_accuracy: float | None
     undefended: UtilityMetrics
     defended: UtilityMetrics
     queries: int
@@ -447,10 +452,15 @@ class Evaluation:
         shadow_accuracy: The shadow's accuracy on its own training rows and on others; None without a shadow.
         defense: The defense, or None.
         attacks: Every attacker on every state of the target.
-        budgets: The published budget table, empty without a defense.
+        not_run: Attackers that were left out, and why.
+        budgets: The published budget table; empty without a defense that searches, or without the nn attacker.
         undefended: The verdict before.
         defended: The verdict after, or None.
+        slices: The parts of the samples, through the eyes of the sharpest attacker on each state.
+        checks: Every doubt that was looked into.
         timings: Seconds by stage.
+        records: Columns of ``records.csv``, one value a judged sample; None where an attacker did not judge it.
+        canaries: Every attacker on mislabeled samples alone, if some were trained on.
     """
 
     dataset: str
@@ -463,7 +473,64 @@ class Evaluation:
     shadow_accuracy: tuple[float, float] | None
     defense: DefenseFacts | None
     attacks: tuple[AttackResult, ...]
+    not_run: tuple[NotRun, ...]
     budgets: tuple[BudgetPoint, ...]
     undefended: Verdict
     defended: Verdict | None
+    slices: tuple[Slices, ...]
+    checks: tuple[Check, ...]
+    timings: dict[str, float]
+    records: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    canaries: tuple[AttackResult, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One way to defend, in a comparison.
+
+    Attributes:
+        name: For example ``"top-k=3"``; ``"none"`` for the undefended target.
+        config: Its settings, as JSON holds them.
+        in_training: Whether it is a way to train the target rather than to reshape its answers.
+        utility: What its answers are worth.
+        verdict: The strongest attackers.
+        attacks: Every attacker.
+        dominated_by: Contenders that give away no more, cost no more, and are better in something.
+    """
+
+    name: str
+    config: Mapping[str, object]
+    in_training: bool
+    utility: UtilityMetrics
+    verdict: Verdict
+    attacks: tuple[AttackResult, ...]
+    dominated_by: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Ways to defend one target, side by side.
+
+    Attributes:
+        dataset: Name of the data set.
+        synthetic: Whether its rows were made up.
+        smoke: Whether this was a smoke test, whose figures mean nothing.
+        seed: Decides everything that is random.
+        settings: Everything else that was chosen.
+        versions: Versions of everything that figures depend on.
+        contenders: Every way, the undefended target first.
+        not_run: What was left out, and why.
+        checks: Every doubt that was looked into, by contender.
+        timings: Seconds by stage.
+    """
+
+    dataset: str
+    synthetic: bool
+    smoke: bool
+    seed: int
+    settings: dict[str, object]
+    versions: dict[str, str]
+    contenders: tuple[Contender, ...]
+    not_run: tuple[NotRun, ...]
+    checks: Mapping[str, tuple[Check, ...]]
     timings: dict[str, float]

@@ -16,6 +16,7 @@ FLOORS = [
     ("runtime", "data", "models", "images", "metrics"),
     ("checkpoint", "target"),
     ("training",),
+    ("private",),
     ("defenses", "attacks"),
     ("evaluation",),
     ("reports",),
@@ -93,8 +94,8 @@ def test_rooms_import_from_below():
     assert climbs(ROOT) == []
 
 
-def test_mindarmour_has_one_importer():
-    assert importers(ROOT, "mindarmour") == {"attacks/mindarmour.py"}
+def test_mindarmour_has_two_importers():
+    assert importers(ROOT, "mindarmour") == {"attacks/mindarmour.py", "private.py"}
 
 
 @pytest.mark.parametrize(

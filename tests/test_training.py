@@ -31,6 +31,11 @@ CLASSES = np.int32(RNG.integers(3, size=22))
 FLAGS = CLASSES > 0
 
 
+def smooth(labels, config):
+    """The distribution that the network is to learn, for three classes."""
+    return (1 - config.label_smoothing) * np.eye(3)[labels] + config.label_smoothing / 3
+
+
 def sgd(weights, features, labels, config):
     """What plain stochastic gradient descent makes of the weights, and each epoch's loss and accuracy."""
     weights = [[np.float64(w), np.float64(b)] for w, b in weights]
@@ -47,9 +52,9 @@ def sgd(weights, features, labels, config):
             z = inputs[-1] @ weights[-1][0] + weights[-1][1]
             if config.loss == "softmax":
                 p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-                truth = np.eye(z.shape[1])[labels[rows]]
+                truth = smooth(labels[rows], config)
                 right += (z.argmax(axis=1) == labels[rows]).sum()
-                losses.append(-np.log((p * truth).sum(axis=1)).mean())
+                losses.append(-(np.log(p) * truth).sum(axis=1).mean())
             else:
                 p, truth = 1 / (1 + np.exp(-z)), labels[rows][:, None].astype(float)
                 right += ((z > 0) == truth).sum()
@@ -59,15 +64,18 @@ def sgd(weights, features, labels, config):
                 w, b = weights[k]
                 by_w, by_b = inputs[k].T @ slope, slope.sum(axis=0)
                 slope = (slope @ w.T) * (inputs[k] > 0)
-                weights[k] = [w - rate * by_w, b - rate * by_b]
+                weights[k] = [w - rate * (by_w + config.weight_decay * w), b - rate * by_b]
         figures.append((np.mean(losses), right / len(labels)))
     return weights, figures
 
 
-@pytest.mark.parametrize(("loss", "labels", "outputs"), [("softmax", CLASSES, 3), ("sigmoid", FLAGS, 1)])
-def test_agrees_with_numpy(loss, labels, outputs):
+@pytest.mark.parametrize(
+    ("loss", "labels", "outputs", "settings"),
+    [("softmax", CLASSES, 3, {"label_smoothing": 0.3, "weight_decay": 0.1}), ("sigmoid", FLAGS, 1, {})],
+)
+def test_agrees_with_numpy(loss, labels, outputs, settings):
     # 22 rows: two whole batches and one of six; the third epoch is after the decay.
-    config = TrainConfig(epochs=3, learning_rate=0.7, decay_every=2, batch_size=8, loss=loss, seed=3)
+    config = TrainConfig(epochs=3, learning_rate=0.7, decay_every=2, batch_size=8, loss=loss, seed=3, **settings)
     net = MLP((5, 8, outputs), seed=1)
     weights, figures = sgd(net.weights(), FEATURES, labels, config)
     seen, modes = [], []
@@ -108,7 +116,7 @@ class Interrupted(Exception):
     pass
 
 
-LONG = TrainConfig(epochs=5, learning_rate=0.3, decay_every=3, batch_size=8, seed=7)
+LONG = TrainConfig(epochs=5, learning_rate=0.3, decay_every=3, batch_size=8, seed=7, weight_decay=0.01)
 
 
 @dataclasses.dataclass
@@ -236,6 +244,47 @@ def test_another_network_cannot_be_resumed(whole):
         train_classifier(MLP((5, 6, 3)), FEATURES, CLASSES, LONG, checkpoint=whole.path, resume=True)
 
 
+def test_a_checkpoint_without_settings_that_came_later_is_resumed(whole, tmp_path):
+    held = load_checkpoint(whole.path)
+    older = {name: value for name, value in held.description["train"].items() if name != "label_smoothing"}
+    path = tmp_path / "net.ckpt"
+    save_checkpoint(path, held.parameters, {**held.description, "train": older})
+    assert run(path, resume=True).history == whole.history
+    with pytest.raises(CheckpointError, match="its train differ from"):
+        run(path, dataclasses.replace(LONG, label_smoothing=0.1), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "train", "agrees"),
+    [
+        (LONG, dataclasses.asdict(LONG), True),
+        (
+            LONG,
+            {"epochs": 5, "learning_rate": 0.3, "decay_every": 3, "batch_size": 8, "seed": 7, "weight_decay": 0.01},
+            True,
+        ),
+        (LONG, dataclasses.asdict(LONG) | {"seed": 8}, False),
+        (LONG, dataclasses.asdict(LONG) | {"later": 1}, False),
+        (dataclasses.replace(LONG, label_smoothing=0.1), dataclasses.asdict(LONG), False),
+        (TrainConfig(), None, False),
+        (TrainConfig(), "as usual", False),
+    ],
+)
+def test_described(config, train, agrees):
+    assert config.is_described_by(train) == agrees
+
+
+def test_an_optimizer_is_not_left_behind(whole, tmp_path):
+    # What a training with decay kept while it still went step by step.
+    held = load_checkpoint(whole.path)
+    history = {name: column[:2] for name, column in held.description["history"].items()}
+    state = {"optimizer.global_step": np.zeros(1, np.int32)}
+    path = tmp_path / "net.ckpt"
+    save_checkpoint(path, held.parameters | state, {**held.description, "history": history})
+    with pytest.raises(CheckpointError, match=r"cannot be resumed: it keeps an optimizer; start afresh$"):
+        run(path, resume=True)
+
+
 def test_a_foreign_checkpoint_cannot_be_resumed(tmp_path):
     save_checkpoint(tmp_path / "net.ckpt", parameters_of(MLP((5, 4, 3))), {})
     with pytest.raises(CheckpointError, match="its kind, data, train differ"):
@@ -339,11 +388,17 @@ def test_a_checkpoint_that_cannot_be_written(tmp_path):
         *(("momentum", bad) for bad in (1.0, 1, -0.1, float("nan"))),
         *(("weight_decay", bad) for bad in (-1e-9, float("inf"), float("nan"))),
         *(("until_accuracy", bad) for bad in (0, 0.0, -0.5, 1.01, float("nan"))),
+        *(("label_smoothing", bad) for bad in (1.0, 1, -0.1, float("nan"))),
     ],
 )
 def test_bad_config(name, value):
     with pytest.raises(InputError, match=f"^{name}: expected .*, got {value!r}"):
         TrainConfig(**{name: value})
+
+
+def test_only_classes_are_smoothed():
+    with pytest.raises(InputError, match=r"^label_smoothing: expected 0 with loss 'sigmoid', got 0\.1; smooth"):
+        TrainConfig(loss="sigmoid", label_smoothing=0.1)
 
 
 @pytest.mark.parametrize(
@@ -426,6 +481,7 @@ def test_published_settings():
         "weight_decay": 5e-4,
         "augment": False,
         "until_accuracy": None,
+        "label_smoothing": 0.0,
     }
 
 
@@ -451,6 +507,7 @@ MOMENTUM = TrainConfig(
     warmup_epochs=1,
     momentum=0.9,
     weight_decay=0.05,
+    label_smoothing=0.3,
 )
 # Of 22 rows and batches of 8: 0.5 · (1 + cos t) / 2 at t = 0, π/4, π/2, 3π/4, the first one on its way up.
 MOMENTUM_RATES = [[0.25, 0.4267767], [0.25, 0.0732233]]
@@ -469,9 +526,9 @@ def heavy_ball(w, b, features, labels, config):
             z = features[rows] @ w + b
             if config.loss == "softmax":
                 p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-                truth = np.eye(z.shape[1])[labels[rows]]
+                truth = smooth(labels[rows], config)
                 right += (z.argmax(axis=1) == labels[rows]).sum()
-                losses.append(-np.log((p * truth).sum(axis=1)).mean())
+                losses.append(-(np.log(p) * truth).sum(axis=1).mean())
             else:
                 p, truth = 1 / (1 + np.exp(-z)), labels[rows][:, None].astype(float)
                 right += ((z > 0) == truth).sum()
@@ -503,7 +560,7 @@ def test_momentum_agrees_with_numpy():
 
 
 def test_prepared_rows_agree_with_numpy():
-    config = dataclasses.replace(MOMENTUM, loss="sigmoid", augment=True)
+    config = dataclasses.replace(MOMENTUM, loss="sigmoid", label_smoothing=0, augment=True)
     rows = RNG.integers(256, size=(22, 5), dtype=np.uint8)
     net, prepare = MLP((5, 1), seed=1), Scaled()
     (start,) = net.weights()
@@ -518,15 +575,15 @@ def test_prepared_rows_agree_with_numpy():
     assert len({seed for *_, seed in epochs} - {None}) == 2
 
 
-@pytest.mark.parametrize("outside", [ms.PYNATIVE_MODE, ms.GRAPH_MODE])
-def test_decay_spares_biases_and_normalization(outside):
+@pytest.mark.parametrize(("outside", "momentum"), [(ms.PYNATIVE_MODE, 0.0), (ms.GRAPH_MODE, 0.9)])
+def test_decay_spares_biases_and_normalization(outside, momentum):
     # A last layer of zeros gives the others no slope, so that what moves them is decay alone.
     before = ms.get_context("mode")
     weight = np.float32(np.random.default_rng(1).normal(size=(4, 5)))
     first = nn.Dense(5, 4, weight_init=ms.Tensor(weight), bias_init="ones")
     last = nn.Dense(4, 3, weight_init="zeros", has_bias=False)
     norm = nn.BatchNorm1d(4, beta_init="ones")
-    config = TrainConfig(epochs=1, learning_rate=0.1, weight_decay=0.5)
+    config = TrainConfig(epochs=1, learning_rate=0.1, momentum=momentum, weight_decay=0.5)
     modes = []
     try:
         ms.set_context(mode=outside)
@@ -609,7 +666,9 @@ def test_momentum_is_not_resumed_without_what_it_remembers(tmp_path):
                 train_classifier(MLP((5, 3)), FEATURES, CLASSES, MOMENTUM, checkpoint=path, resume=True)
 
 
-PHOTOS = dataclasses.replace(MOMENTUM, epochs=6, learning_rate=0.02, batch_size=16, weight_decay=5e-4, augment=True)
+PHOTOS = dataclasses.replace(
+    MOMENTUM, epochs=6, learning_rate=0.02, batch_size=16, weight_decay=5e-4, label_smoothing=0.0, augment=True
+)
 KINDS = np.arange(52) % 4
 IMAGES = np.clip(RNG.normal(128, 40, size=(52, 3, 32, 32)), 0, 255).astype(np.uint8)
 IMAGES[KINDS < 2, 0] //= 4

@@ -1,16 +1,37 @@
 """Attackers under one contract."""
 
+from mindefense.attacks.averaging import AveragingAttack
 from mindefense.attacks.base import Attack
-from mindefense.attacks.metric import EntropyAttack, GapAttack, MaxConfidenceAttack
+from mindefense.attacks.boundary import BoundaryDistanceAttack
+from mindefense.attacks.classifier import ClassifierAttack
+from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack
+from mindefense.attacks.metric import (
+    ConfidenceAttack,
+    EntropyAttack,
+    GapAttack,
+    LossAttack,
+    MaxConfidenceAttack,
+    ModifiedEntropyAttack,
+)
 from mindefense.attacks.mindarmour import METHODS, MindArmourAttack
-from mindefense.attacks.neural import NeuralAttack
+from mindefense.attacks.neural import NeuralAttack, NSHAttack
 
 __all__ = [
     "METHODS",
     "Attack",
+    "AveragingAttack",
+    "BitFlipAttack",
+    "BoundaryDistanceAttack",
+    "ClassifierAttack",
+    "ConfidenceAttack",
     "EntropyAttack",
     "GapAttack",
+    "LossAttack",
     "MaxConfidenceAttack",
     "MindArmourAttack",
+    "ModifiedEntropyAttack",
+    "NSHAttack",
     "NeuralAttack",
+    "NoiseRobustnessAttack",
+    "ShiftAttack",
 ]

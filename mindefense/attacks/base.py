@@ -28,8 +28,8 @@ class Attack(abc.ABC):
     """
 
     name: ClassVar[str] | str
-    needs_fit: ClassVar[bool] = True
-    asks: ClassVar[str] = "samples"
+    needs_fit: ClassVar[bool] | bool = True
+    asks: ClassVar[str] | str = "samples"
     threshold_: float
 
     @abc.abstractmethod

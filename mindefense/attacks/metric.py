@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import abc
+from typing import ClassVar
+
 import numpy as np
 
-from mindefense.attacks.base import ScoreAttack
+from mindefense.attacks.base import ScoreAttack, check_fitted
+from mindefense.metrics import best_threshold
 from mindefense.target import Target
 from mindefense.types import Samples
 
@@ -29,22 +33,138 @@ class GapAttack(ScoreAttack):
         return (target.query(samples.features).argmax(axis=1) == samples.labels).astype(np.float64)
 
 
-class MaxConfidenceAttack(ScoreAttack):
+class MetricAttack(ScoreAttack):
+    """Compares one number of the vector with one threshold, or with a threshold of the true class's own.
+
+    Thresholds per class are those of Song & Mittal 2021, section 3.1: a model is surer of some classes than of others,
+    members or not. Each is the one of the best balanced accuracy among the fit samples of that true class; a class
+    that lacks members or non-members among them takes the threshold of all.
+
+    Args:
+        per_class: Whether each true class has a threshold of its own; the name then ends in ``-per-class``.
+
+    Attributes:
+        thresholds_: After `fit` with `per_class`: ``(C,)`` float64. Scores are then what the number exceeds the
+            threshold of its class by, and `threshold_` is 0.
+    """
+
+    name: ClassVar[str] | str
+
+    def __init__(self, *, per_class: bool = False):
+        self.per_class = per_class
+        if per_class:
+            self.name = f"{self.name}-per-class"
+
+    @staticmethod
+    @abc.abstractmethod
+    def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """``(N,)`` float64, higher = more likely a member, of ``(N, C)`` log-probabilities and ``(N,)`` true labels."""
+
+    def fit(self, target: Target, members: Samples, non_members: Samples) -> MetricAttack:
+        """Finds the threshold, or one for each class."""
+        if not self.per_class:
+            super().fit(target, members, non_members)
+            return self
+        log_probs = np.concatenate((target.query(members.features), target.query(non_members.features)))
+        labels = np.concatenate((members.labels, non_members.labels))
+        values = self.metric(log_probs, labels)
+        is_member = np.arange(len(labels)) < len(members)
+        self.thresholds_ = np.full(log_probs.shape[1], best_threshold(values, is_member))
+        for label in np.intersect1d(members.labels, non_members.labels):
+            rows = labels == label
+            self.thresholds_[label] = best_threshold(values[rows], is_member[rows])
+        self.threshold_ = 0.0
+        return self
+
+    def score(self, target: Target, samples: Samples) -> np.ndarray:
+        """The number; with thresholds per class, what it exceeds its class's by."""
+        if self.per_class:
+            check_fitted(self, "thresholds_")
+        values = self.metric(target.query(samples.features), samples.labels)
+        return values - self.thresholds_[samples.labels] if self.per_class else values
+
+
+class ConfidenceAttack(MetricAttack):
+    """Scores by the log-probability of the true class (Yeom et al. 2018; Song & Mittal 2021, section 3.1)."""
+
+    name = "confidence"
+
+    @staticmethod
+    def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Log-probability of the true class."""
+        return log_probs[np.arange(len(labels)), labels].astype(np.float64)
+
+
+class MaxConfidenceAttack(MetricAttack):
     """Scores by the largest log-probability (Salem et al., NDSS 2019, section 5)."""
 
     name = "max-confidence"
 
-    def score(self, target: Target, samples: Samples) -> np.ndarray:
+    @staticmethod
+    def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Largest log-probability; logarithms keep apart what rounds to 1."""
-        return target.query(samples.features).max(axis=1).astype(np.float64)
+        return log_probs.max(axis=1).astype(np.float64)
 
 
-class EntropyAttack(ScoreAttack):
+class EntropyAttack(MetricAttack):
     """Scores by the negative entropy of the confidence vector (Song & Mittal 2021, section 3.1)."""
 
     name = "entropy"
 
-    def score(self, target: Target, samples: Samples) -> np.ndarray:
+    @staticmethod
+    def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Negative entropy in nats, -log C … 0."""
-        log_probs = target.query(samples.features).astype(np.float64)
+        log_probs = log_probs.astype(np.float64)
         return (np.exp(log_probs) * log_probs).sum(axis=1)
+
+
+class ModifiedEntropyAttack(MetricAttack):
+    """Scores by the negative modified entropy, which is 0 for a vector that is right and sure (Song & Mittal 2021).
+
+    Equation 8, with p the vector and y the true class: Mentr(p, y) = −(1 − p_y) log p_y − Σ_{i≠y} p_i log(1 − p_i).
+    """
+
+    name = "modified-entropy"
+
+    @staticmethod
+    def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Negative modified entropy in nats, at most 0; finite, however near to 0 or 1 a probability is."""
+        log_p, log_rest = log_probs_and_rests(log_probs)
+        true = np.arange(log_p.shape[1]) == labels[:, None]
+        return np.where(true, np.exp(log_rest) * log_p, np.exp(log_p) * log_rest).sum(axis=1)
+
+
+class LossAttack(ScoreAttack):
+    """Calls a sample a member if its loss is below the members' mean loss (Yeom et al. 2018, threshold adversary).
+
+    The attacker knows that mean; here it is that of the known members. Non-members are not looked at.
+    """
+
+    name = "loss"
+
+    def fit(self, target: Target, members: Samples, non_members: Samples) -> LossAttack:
+        """Takes the mean loss of the members."""
+        self.threshold_ = float(self.score(target, members).mean())
+        return self
+
+    def score(self, target: Target, samples: Samples) -> np.ndarray:
+        """Negative cross-entropy loss, which is the log-probability of the true class."""
+        return ConfidenceAttack.metric(target.query(samples.features), samples.labels)
+
+
+def log_probs_and_rests(log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log p and log(1 − p) of every entry, ``(N, C)`` float64 each, from ``(N, C)`` log-probabilities, C at least 2.
+
+    Of the largest entry, which may be so near to 1 that its logarithm rounds to 0, both come from the others, whose
+    logarithms do not round. Finite if `log_probs` are.
+    """
+    log_p = log_probs.astype(np.float64)
+    rows, top = np.arange(len(log_p)), log_p.argmax(axis=1)
+    others = log_p.copy()
+    others[rows, top] = -np.inf
+    second = others.max(axis=1)
+    rest = second + np.log(np.exp(others - second[:, None]).sum(axis=1))
+    log_rest = np.log1p(-np.exp(others))
+    log_rest[rows, top] = rest
+    log_p[rows, top] = np.log1p(-np.exp(rest))
+    return log_p, log_rest

@@ -1,10 +1,10 @@
-"""MindArmour's `MembershipInference` under this package's contract. The only module that imports mindarmour."""
+"""MindArmour's `MembershipInference` under this package's contract. The only attacks that import mindarmour."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mindspore as ms
@@ -13,6 +13,7 @@ from mindspore import nn
 
 from mindefense.attacks.base import Attack, check_fitted
 from mindefense.errors import InputError
+from mindefense.runtime import quiet_mindarmour
 from mindefense.target import Target
 from mindefense.types import Samples
 
@@ -85,9 +86,42 @@ class MindArmourAttack(Attack):
         return self.inference_._attack_list[0].predict_proba(features)[:, 1].astype(np.float64)
 
 
+def hop_skip_jump(
+    crosses: Callable[[np.ndarray], np.ndarray], row: np.ndarray, *, evaluations: int, iterations: int, seed: int
+) -> None:
+    """Walks along a decision boundary towards a row, by MindArmour's `HopSkipJumpAttack` (L2, untargeted).
+
+    MindArmour 2.0, after Chen, Jordan & Wainwright, S&P 2020. It starts at uniform noise. What it finds is what
+    `crosses` has seen; that may raise to end the walk.
+
+    Args:
+        crosses: ``(n, D)`` float64 rows in 0 … 1 → ``(n,)`` bool, whether they are on the other side.
+        row: ``(D,)`` in 0 … 1, for which `crosses` says no.
+        evaluations: Rows for the first estimate of the boundary's direction; the j-th takes √j times as many.
+        iterations: Steps along the boundary.
+        seed: Seeds what MindArmour draws from NumPy's global generator.
+    """
+    with quiet_mindarmour():
+        from mindarmour import BlackModel
+        from mindarmour.adv_robustness.attacks import HopSkipJumpAttack
+
+    class Sides(BlackModel):
+        def predict(self, inputs: np.ndarray) -> np.ndarray:
+            # One row comes as (1, D), several as (n, 1, D): MindArmour forgets the batch axis in places.
+            other = crosses(inputs.reshape(-1, row.size))
+            return np.stack((~other, other), axis=1)
+
+    widest = int(evaluations * np.sqrt(iterations)) + 1  # so that MindArmour never cuts a batch in two
+    attack = HopSkipJumpAttack(
+        Sides(), init_num_evals=evaluations, max_num_evals=widest, num_iterations=iterations, batch_size=widest
+    )
+    with _seeded(seed):
+        attack.generate(row.reshape(1, 1, -1), None)
+
+
 def _new_inference(n_jobs: int) -> Any:
     """A `MembershipInference` whose model answers with what it is given."""
-    with _without_countdown():
+    with quiet_mindarmour():
         from mindarmour.privacy.evaluation import MembershipInference
     return MembershipInference(ms.train.Model(nn.Identity()), n_jobs=n_jobs)
 
@@ -98,20 +132,6 @@ def _answers(target: Target, samples: Samples) -> Any:
 
     columns = {"data": target.query(samples.features), "label": samples.labels.astype(np.int32)}
     return ds.NumpySlicesDataset(columns, shuffle=False).batch(len(samples))
-
-
-@contextlib.contextmanager
-def _without_countdown() -> Iterator[None]:
-    """Spares the user MindArmour's warning, sleep and root-logger handler for any MindSpore above 2.0.
-
-    MindArmour 2.0 looks at the version string alone; that it works with the pinned versions is what our tests hold.
-    """
-    version = ms.__version__
-    ms.__version__ = "2.0.0"
-    try:
-        yield
-    finally:
-        ms.__version__ = version
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from mindefense.data.ch_mnist import load_ch_mnist
 from mindefense.data.cifar100 import load_cifar100
 from mindefense.data.download import SOURCES, Source, download
 from mindefense.data.location import load_location
+from mindefense.data.outputs import RecordedOutputs, load_outputs
 from mindefense.data.purchase100 import load_purchase100
 from mindefense.data.splits import Split, check_split, parts_split, published_split, split_from_config
 from mindefense.data.synthetic import make_cifar_like, make_location_like
@@ -26,6 +27,7 @@ LOADERS = {
 __all__ = [
     "LOADERS",
     "SOURCES",
+    "RecordedOutputs",
     "Source",
     "Split",
     "check_split",
@@ -34,6 +36,7 @@ __all__ = [
     "load_cifar100",
     "load_dataset",
     "load_location",
+    "load_outputs",
     "load_purchase100",
     "load_texas100",
     "make_cifar_like",

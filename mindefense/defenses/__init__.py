@@ -10,28 +10,49 @@ import importlib
 from typing import TYPE_CHECKING
 
 _HOMES = {
+    "base": ("Defense",),
+    "baselines": ("ClassMean", "LabelOnly", "LaplaceOutput", "MemGuardBudget", "Rounding", "Temperature", "TopK"),
     "classifier": ("DefenderClassifier", "fit_defender"),
-    "defended": ("DefendedModel", "load_defense"),
+    "defended": ("DefendedModel", "defended_target", "load_defense"),
     "defenmi": ("DefenMI", "DefenMIConfig", "class_mean_probs", "fit_defenmi"),
     "memguard": ("MemGuard", "MemGuardConfig"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
+    "ClassMean",
     "DefenMI",
     "DefenMIConfig",
     "DefendedModel",
     "DefenderClassifier",
+    "Defense",
+    "LabelOnly",
+    "LaplaceOutput",
     "MemGuard",
+    "MemGuardBudget",
     "MemGuardConfig",
+    "Rounding",
+    "Temperature",
+    "TopK",
     "class_mean_probs",
+    "defended_target",
     "fit_defender",
     "fit_defenmi",
     "load_defense",
 ]
 
 if TYPE_CHECKING:
+    from mindefense.defenses.base import Defense
+    from mindefense.defenses.baselines import (
+        ClassMean,
+        LabelOnly,
+        LaplaceOutput,
+        MemGuardBudget,
+        Rounding,
+        Temperature,
+        TopK,
+    )
     from mindefense.defenses.classifier import DefenderClassifier, fit_defender
-    from mindefense.defenses.defended import DefendedModel, load_defense
+    from mindefense.defenses.defended import DefendedModel, defended_target, load_defense
     from mindefense.defenses.defenmi import DefenMI, DefenMIConfig, class_mean_probs, fit_defenmi
     from mindefense.defenses.memguard import MemGuard, MemGuardConfig
 

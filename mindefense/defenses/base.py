@@ -1,11 +1,11 @@
-"""What DefenMI and MemGuard have in common: a classifier, a search, a fast driver, a graph and a file."""
+"""What all defenses have in common; and DefenMI and MemGuard: a classifier, a search, a fast driver and a graph."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -13,10 +13,10 @@ from mindspore import nn, ops
 
 from mindefense.checkpoint import save_checkpoint
 from mindefense.checks import check_logits, check_probs, check_same_length
-from mindefense.confidence import LOWEST_PROB
+from mindefense.confidence import LOWEST_PROB, log_probs
 from mindefense.defenses.classifier import DefenderClassifier, classifier_parameters
 from mindefense.defenses.graph import GraphSearch
-from mindefense.defenses.reshaping import Reshaped, Reshaper
+from mindefense.defenses.reshaping import Reshaped, Reshaper, put_on_top
 from mindefense.defenses.search import SearchConfig
 from mindefense.errors import InputError
 
@@ -40,7 +40,180 @@ class DefenseConfig(SearchConfig):
             raise InputError("alignment", expected=" or ".join(ALIGNMENTS), got=repr(self.alignment))
 
 
-class SearchDefense(nn.Cell):
+class Defense(nn.Cell):
+    """What stands between a model and those who ask it: confidence vectors in, others out.
+
+    Whoever builds one on this class gives `_reshape` (NumPy) and `_defend` (the same as a graph), or overrides
+    `reshape` and `construct`; and `settings`, `arrays` and `restore`, if there is anything to keep in a file.
+
+    Attributes:
+        name: What the defense is called. Of the class, it is its name in files too; an instance may say more, such as
+            ``top-3``.
+        keeps_labels: Promises that the predicted class stays the predicted class.
+        classes: Number of classes C that it is for; None for any.
+        noise_scale: Scale b of the Laplace noise on the model's input, the logits of which the defense needs; 0 for
+            none.
+        draws: Secret uniform numbers that the defense needs for each query; 0 for none.
+
+    Inputs:
+        - **clean_logits** (Tensor) - ``(N, C)`` float32 logits of the undefended model.
+        - **second** (Tensor) - ``(N, C)`` float32 logits of the noised input if there is a `noise_scale`; ``(N,
+          draws)`` float32 numbers in (0, 1) if there are `draws`; else it is ignored.
+
+    Outputs:
+        Tensor, ``(N, C)`` float32 log-probabilities, at least log `LOWEST_PROB`.
+    """
+
+    name: str
+    keeps_labels: bool = True
+    classes: int | None = None
+    draws: int = 0
+
+    @property
+    def noise_scale(self) -> float:
+        """Scale b of the Laplace noise on the model's input, the logits of which the defense needs; 0 for none."""
+        return 0.0
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the answer depends on anything but the query, and so on a secret key."""
+        return self.noise_scale > 0 or self.draws > 0
+
+    def reshape(
+        self,
+        clean_probs: np.ndarray,
+        start_logits: np.ndarray | None = None,
+        *,
+        draws: np.ndarray | None = None,
+        workers: int | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Reshapes confidence vectors, fast: the driver for many rows on a CPU.
+
+        A row's answer does not depend on the rows beside it.
+
+        Args:
+            clean_probs: ``(N, C)`` undefended confidence vectors in class order.
+            start_logits: ``(N, C)`` logits: of the noised inputs for a defense with a `noise_scale`, else of the inputs
+                themselves, for which the logarithm of `clean_probs` stands in.
+            draws: ``(N, draws)`` uniform numbers in (0, 1), for a defense that draws.
+            workers: Processes; None for one per available core if N is worth it, 1 to stay in this one.
+            on_progress: Called with the number of rows just finished.
+
+        Returns:
+            ``(N, C)`` float32 defended confidence vectors in class order.
+
+        Raises:
+            InputError: If something that the defense needs is not given, shapes differ or do not fit the defense, rows
+                of `clean_probs` do not sum to 1, `start_logits` hold NaN or infinity, or `draws` are outside (0, 1).
+        """
+        clean_probs, start_logits, draws = self._checked(clean_probs, start_logits, draws, workers)
+        probs = self._reshape(clean_probs, start_logits, draws)
+        if self.keeps_labels:
+            put_on_top(probs, clean_probs.argmax(axis=1))
+        if on_progress is not None:
+            on_progress(len(probs))
+        return probs
+
+    def _reshape(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """New float32 vectors; `reshape` lifts the predicted class where it is to be kept."""
+        raise NotImplementedError
+
+    def _checked(
+        self,
+        clean_probs: np.ndarray,
+        start_logits: np.ndarray | None,
+        draws: np.ndarray | None = None,
+        workers: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What `reshape` was given, as contiguous float32, of which sums come out the same in any company."""
+        clean_probs = np.ascontiguousarray(check_probs(clean_probs, name="clean_probs"), np.float32)
+        if start_logits is None:
+            if self.noise_scale:
+                raise InputError("start_logits", expected="the logits of the noised inputs", got="None")
+            start_logits = log_probs(clean_probs)
+        start_logits = np.ascontiguousarray(check_logits(start_logits, name="start_logits"), np.float32)
+        for name, array in (("clean_probs", clean_probs), ("start_logits", start_logits)):
+            if array.shape[1] != (self.classes or clean_probs.shape[1]):
+                raise InputError(
+                    name,
+                    expected=f"{self.classes or clean_probs.shape[1]} columns, as the defense takes",
+                    got=str(array.shape),
+                    fix="use the defense fitted for this model",
+                )
+        if len(clean_probs) != len(start_logits):
+            check_same_length({"clean_probs": clean_probs, "start_logits": start_logits})
+        wanted = (len(clean_probs), self.draws)
+        draws = np.zeros((len(clean_probs), 0)) if draws is None else np.asarray(draws, np.float64)
+        if draws.shape != wanted:
+            raise InputError("draws", expected=f"shape {wanted}", got=str(draws.shape), fix="draw for every query")
+        if not ((draws > 0) & (draws < 1)).all():  # so asked, NaN is outside too
+            raise InputError("draws", expected="numbers in (0, 1)", got=f"{draws.min():g} … {draws.max():g}")
+        if workers is not None and workers < 1:
+            raise InputError("workers", expected="at least 1", got=repr(workers))
+        return clean_probs, start_logits, draws
+
+    def construct(self, clean_logits, second):
+        """Log-probabilities of the defended model."""
+        clean_logits = clean_logits.astype(ms.float32)
+        predicted = ops.Argmax(1)(clean_logits)
+        probs = self._put_on_top(ops.softmax(clean_logits, 1), predicted)  # what rounding has made equal
+        probs = self._defend(probs, clean_logits, predicted, second)
+        if self.keeps_labels:
+            probs = self._put_on_top(probs, predicted)
+        return self._log(probs)
+
+    def _defend(self, probs, logits, predicted, draws):
+        """`_reshape` as a graph."""
+        raise NotImplementedError
+
+    def _put_on_top(self, probs, predicted):
+        """Lifts the predicted class where it is not ahead by what a logarithm in float32 can still tell."""
+        at = self._one_hot(probs, predicted)
+        rival = ops.ReduceMax(True)((1 - at) * probs, 1)
+        return at * ops.maximum(probs, rival * (1 + 1e-6)) + (1 - at) * probs
+
+    def _one_hot(self, vectors, positions):
+        return ops.one_hot(positions, vectors.shape[1], ms.Tensor(1.0), ms.Tensor(0.0))
+
+    def _log(self, probs):
+        return ops.log(ops.maximum(probs, LOWEST_PROB))
+
+    def save(self, path: str | os.PathLike, *, description: Mapping[str, Any] | None = None) -> None:
+        """Writes all that the defense needs at query time to a ``.ckpt`` file, a readable ``.json`` beside it.
+
+        Args:
+            path: Ends in ``.ckpt``.
+            description: Joins the file's description: what the defense was fitted on.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        save_checkpoint(path, self.arrays(), {**self.describe(), **(description or {})})
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings, as JSON holds them."""
+        return {"kind": "defense", "defense": type(self).name, "config": self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """Name → number or word: what the defense was built with, as JSON holds it."""
+        return {}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Name → array: what the defense was built with."""
+        return {}
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Defense:
+        """The defense that had these `settings` and `arrays`.
+
+        Raises:
+            KeyError, TypeError, InputError: If it cannot have had them.
+        """
+        return cls(**settings, **arrays)
+
+
+class SearchDefense(Defense):
     """A defense that searches for logits which leave the defender's classifier undecided.
 
     Every row of the answer is non-negative, sums to 1 and, with ``alignment="corrected"``, keeps the predicted class.
@@ -52,13 +225,12 @@ class SearchDefense(nn.Cell):
 
     Inputs:
         - **clean_logits** (Tensor) - ``(N, C)`` float32 logits of the undefended model.
-        - **start_logits** (Tensor) - ``(N, C)`` float32 logits from which the search starts.
+        - **start_logits** (Tensor) - ``(N, C)`` float32 logits from which the search starts; ignored by a defense
+          without a `noise_scale`, which starts from the clean ones.
 
     Outputs:
         Tensor, ``(N, C)`` float32 log-probabilities.
     """
-
-    name: ClassVar[str]
 
     def __init__(self, classifier: DefenderClassifier, config: DefenseConfig, class_mean_probs: np.ndarray | None):
         super().__init__()
@@ -68,16 +240,12 @@ class SearchDefense(nn.Cell):
         # Kept as plain NumPy: the driver needs it so, and one set of weights is enough in the parameter list.
         # A plain SearchConfig, since the class of this one comes with MindSpore, which worker processes do without.
         plain = SearchConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(SearchConfig)})
-        self._reshaper = Reshaper(layers, plain, class_mean_probs, config.alignment == "corrected")
+        self.keeps_labels = config.alignment == "corrected"
+        self._reshaper = Reshaper(layers, plain, class_mean_probs, self.keeps_labels)
         self.search = GraphSearch(layers, config)
-        self.aligned = self._reshaper.aligned
+        self.starts_elsewhere = self.noise_scale > 0
         self.has_means = class_mean_probs is not None
         self.class_means = ms.Tensor(class_mean_probs if self.has_means else np.zeros((1, 1), np.float32))
-
-    @property
-    def noise_scale(self) -> float:
-        """Scale b of the Laplace noise on the model's input from which the search starts; 0 for none."""
-        return 0.0
 
     @property
     def class_mean_probs(self) -> np.ndarray | None:
@@ -91,109 +259,65 @@ class SearchDefense(nn.Cell):
     def reshape(
         self,
         clean_probs: np.ndarray,
-        start_logits: np.ndarray,
+        start_logits: np.ndarray | None = None,
         *,
+        draws: np.ndarray | None = None,
         workers: int | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
-        """Reshapes confidence vectors, fast: the driver for many rows on a CPU.
-
-        A row's answer does not depend on the rows beside it.
-
-        Args:
-            clean_probs: ``(N, C)`` undefended confidence vectors in class order.
-            start_logits: ``(N, C)`` logits from which the search starts, in any order of classes.
-            workers: Processes; None for one per available core if N is worth it, 1 to stay in this one.
-            on_progress: Called with the number of rows just finished.
-
-        Returns:
-            ``(N, C)`` float32 defended confidence vectors in class order.
-
-        Raises:
-            InputError: If shapes differ or do not fit the classifier, rows of `clean_probs` do not sum to 1, or
-                `start_logits` hold NaN or infinity.
-        """
-        return self.reshape_in_detail(clean_probs, start_logits, workers=workers, on_progress=on_progress).probs
+        """See `Defense.reshape`; the search starts from `start_logits`, in any order of classes."""
+        return self.reshape_in_detail(
+            clean_probs, start_logits, draws=draws, workers=workers, on_progress=on_progress
+        ).probs
 
     def reshape_in_detail(
         self,
         clean_probs: np.ndarray,
-        start_logits: np.ndarray,
+        start_logits: np.ndarray | None = None,
         *,
+        draws: np.ndarray | None = None,
         workers: int | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Reshaped:
         """Like `reshape`, and tells the rounds each row passed and the steps taken."""
-        clean_probs = check_probs(clean_probs, name="clean_probs").astype(np.float32, copy=False)
-        start_logits = check_logits(start_logits, name="start_logits").astype(np.float32, copy=False)
-        for name, array in (("clean_probs", clean_probs), ("start_logits", start_logits)):
-            if array.shape[1] != self.classes:
-                raise InputError(
-                    name,
-                    expected=f"{self.classes} columns, as the defender's classifier takes",
-                    got=str(array.shape),
-                    fix="use the classifier fitted for this model",
-                )
-        if len(clean_probs) != len(start_logits):
-            check_same_length({"clean_probs": clean_probs, "start_logits": start_logits})
-        if workers is not None and workers < 1:
-            raise InputError("workers", expected="at least 1", got=repr(workers))
+        clean_probs, start_logits, _ = self._checked(clean_probs, start_logits, draws, workers)
         return self._reshaper.run(clean_probs, start_logits, workers=workers, on_progress=on_progress)
 
     @ms.jit
     def construct(self, clean_logits, start_logits):
         """Log-probabilities of the defended model, in one graph of static shapes."""
-        clean_logits, start_logits = clean_logits.astype(ms.float32), start_logits.astype(ms.float32)
+        clean_logits = clean_logits.astype(ms.float32)
         predicted = ops.Argmax(1)(clean_logits)
         # Lifted, so that the predicted class comes last among equals.
-        lift = self._one_hot(predicted) * (ops.abs(ops.ReduceMax(True)(clean_logits, 1)) + 1)
+        lift = self._one_hot(clean_logits, predicted) * (ops.abs(ops.ReduceMax(True)(clean_logits, 1)) + 1)
         order = ops.sort(clean_logits + lift, 1)[1]
         rank = ops.sort(order.astype(ms.float32), 1)[1]
-        start = ops.sort(start_logits, 1)[0]
+        start = ops.sort(start_logits.astype(ms.float32) if self.starts_elsewhere else clean_logits, 1)[0]
         if not self.has_means:
             reference = ops.gather_elements(ops.softmax(clean_logits, 1), 1, order)
         else:
             reference = ops.gather(self.class_means, predicted, 0)
-            if self.aligned:
+            if self.keeps_labels:
                 reference = self._with_last_on_top(ops.gather_elements(reference, 1, order))
         kept, _ = self.search(start, reference)
         probs = ops.gather_elements(kept, 1, rank)
-        if self.aligned:
+        if self.keeps_labels:
             probs = self._put_on_top(probs, predicted)
-        return ops.log(ops.maximum(probs, LOWEST_PROB))
+        return self._log(probs)
 
     def _with_last_on_top(self, vectors):
         """The largest element of each row swapped into the last place."""
         last = vectors[:, -1:]
         top = ops.ReduceMax(True)(vectors, 1)
-        at_top = self._one_hot(ops.Argmax(1)(vectors))
+        at_top = self._one_hot(vectors, ops.Argmax(1)(vectors))
         swapped = at_top * last + (1 - at_top) * vectors
         return ops.concat((swapped[:, :-1], top), 1)
 
-    def _put_on_top(self, probs, predicted):
-        """Lifts the predicted class where it is not ahead by what a logarithm in float32 can still tell."""
-        at = self._one_hot(predicted)
-        rival = ops.ReduceMax(True)((1 - at) * probs, 1)
-        return at * ops.maximum(probs, rival * (1 + 1e-6)) + (1 - at) * probs
+    def settings(self) -> dict[str, Any]:
+        """The configuration."""
+        return dataclasses.asdict(self.config)
 
-    def _one_hot(self, positions):
-        return ops.one_hot(positions, self.classes, ms.Tensor(1.0), ms.Tensor(0.0))
-
-    def save(self, path: str | os.PathLike, *, description: Mapping[str, Any] | None = None) -> None:
-        """Writes all that the defense needs at query time to a ``.ckpt`` file, a readable ``.json`` beside it.
-
-        Args:
-            path: Ends in ``.ckpt``.
-            description: Joins the file's description: what the defense was fitted on.
-
-        Raises:
-            OutputError: If it cannot be written.
-        """
-        parameters = classifier_parameters(self._reshaper.layers)
-        if self.class_mean_probs is not None:
-            parameters["class_mean_probs"] = self.class_mean_probs
-        save_checkpoint(path, parameters, {**self.describe(), **(description or {})})
-
-    def describe(self) -> dict[str, Any]:
-        """Name and configuration, as JSON holds them."""
-        return {"kind": "defense", "defense": self.name, "config": dataclasses.asdict(self.config)}
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The classifier's layers, and the references if there are any."""
+        means = {} if self.class_mean_probs is None else {"class_mean_probs": self.class_mean_probs}
+        return {**classifier_parameters(self._reshaper.layers), **means}

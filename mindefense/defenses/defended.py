@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mindspore as ms
@@ -15,32 +16,44 @@ from mindspore import nn
 
 from mindefense.checkpoint import load_checkpoint
 from mindefense.confidence import log_probs, softmax
-from mindefense.defenses.base import SearchDefense
-from mindefense.defenses.classifier import DefenderClassifier, classifier_layers
-from mindefense.defenses.defenmi import DefenMI, DefenMIConfig
-from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+from mindefense.defenses.base import Defense
+from mindefense.defenses.baselines import (
+    ClassMean,
+    LabelOnly,
+    LaplaceOutput,
+    MemGuardBudget,
+    Rounding,
+    Temperature,
+    TopK,
+)
+from mindefense.defenses.defenmi import DefenMI
+from mindefense.defenses.memguard import MemGuard
 from mindefense.defenses.reshaping import put_on_top
 from mindefense.errors import CheckpointError, InputError
-from mindefense.target import BATCH_SIZE, Preparation, forward
+from mindefense.target import BATCH_SIZE, AsTheyAre, Network, Preparation, Target, forward
+
+DEFENSES: dict[str, type[Defense]] = {
+    kind.name: kind
+    for kind in (ClassMean, DefenMI, LabelOnly, LaplaceOutput, MemGuard, MemGuardBudget, Rounding, Temperature, TopK)
+}
+"""All defenses by the names that files give them."""
+NOISES = ("keyed", "fresh")
 
 
-def load_defense(path: str | os.PathLike) -> SearchDefense:
-    """The defense that `SearchDefense.save` wrote.
+def load_defense(path: str | os.PathLike) -> Defense:
+    """The defense that `Defense.save` wrote.
 
     Raises:
         CheckpointError: If the file is missing, damaged or holds something else.
     """
     checkpoint = load_checkpoint(path)
     described = checkpoint.description
-    if described.get("kind") != "defense" or described.get("defense") not in ("defenmi", "memguard"):
+    kind = DEFENSES.get(described.get("defense", ""))
+    if described.get("kind") != "defense" or kind is None:
         held = described.get("kind", "another program's parameters")
-        raise CheckpointError(str(path), expected="a defense (defenmi or memguard)", got=held)
+        raise CheckpointError(str(path), expected=f"a defense ({', '.join(DEFENSES)})", got=held)
     try:
-        classifier = DefenderClassifier.from_weights(classifier_layers(checkpoint.parameters))
-        if described["defense"] == "memguard":
-            return MemGuard(classifier, MemGuardConfig(**described["config"]))
-        means = checkpoint.parameters["class_mean_probs"]
-        return DefenMI(classifier, means, DefenMIConfig(**described["config"]))
+        return kind.restore(described["config"], checkpoint.parameters)
     except (KeyError, TypeError, InputError) as error:
         raise CheckpointError(f"{path} does not hold a whole defense ({error})", fix="fit and save it again") from error
 
@@ -60,36 +73,64 @@ def keyed_laplace(features: np.ndarray, scale: float, key: bytes) -> np.ndarray:
         ``(N, ...)`` float32 noise.
     """
     noise = np.empty(features.shape, np.float32)
-    # Adding 0 makes -0 and 0 one query, which they are to every network.
-    for row, out in zip(np.ascontiguousarray(features, np.float32) + np.float32(0), noise, strict=True):
-        digest = hmac.new(key, row.tobytes(), hashlib.sha256).digest()
-        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
-        out[...] = generator.laplace(0.0, scale, row.shape)
+    for generator, out in zip(_generators(features, key), noise, strict=True):
+        out[...] = generator.laplace(0.0, scale, out.shape)
     return noise
+
+
+def keyed_uniform(features: np.ndarray, count: int, key: bytes) -> np.ndarray:
+    """Uniform numbers that are a function of a secret key and the row, as `keyed_laplace` draws its noise.
+
+    Args:
+        features: ``(N, ...)`` float32 rows.
+        count: How many numbers for each.
+        key: The secret; another than that of `keyed_laplace`, which would take the same bits.
+
+    Returns:
+        ``(N, count)`` float32, odd multiples of 2⁻²⁴, so that neither 0 nor 1 is among them, nor 1 minus them.
+    """
+    numbers = np.empty((len(features), count), np.float32)
+    for generator, out in zip(_generators(features, key), numbers, strict=True):
+        out[...] = (2 * generator.integers(2**23, size=count) + 1) * 2.0**-24
+    return numbers
+
+
+def _generators(features: np.ndarray, key: bytes) -> Iterator[np.random.Generator]:
+    # Adding 0 makes -0 and 0 one query, which they are to every network.
+    for row in np.ascontiguousarray(features, np.float32) + np.float32(0):
+        digest = hmac.new(key, row.tobytes(), hashlib.sha256).digest()
+        yield np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 
 
 class DefendedModel(nn.Cell):
     """A model behind a defense: samples in, log-probabilities out.
 
-    It draws the noise of a query itself, keyed, so that the same query gets the same answer.
+    It draws the noise of a query, and whatever else the defense needs, itself and keyed, so that the same query gets
+    the same answer. A query that differs in one bit is another one: keys do not stop who averages over neighbors.
 
     Args:
         net: Cell from ``(N, ...)`` float32 to ``(N, C)`` logits.
         defense: What reshapes its answers.
-        key: Secret that the noise depends on; None draws a new one, so that answers differ from those of another
-            `DefendedModel` of the same parts.
+        key: Secret that all that is drawn depends on; None draws a new one, so that answers differ from those of
+            another `DefendedModel` of the same parts.
+        noise: ``"keyed"`` answers the same query the same way always. ``"fresh"`` draws anew each time: it is here to
+            show that an attacker who asks again and takes the mean undoes the defense.
         prepare: Makes the network's inputs of the samples that `respond` is asked about; None if they are the inputs.
         batch_size: Rows that `respond` gives the network at a time.
         on_rows: Called with the number of rows that just came out of the network.
         as_graph: Whether `respond` compiles the network; for large ones.
 
     Inputs:
-        - **x** (Tensor) - ``(N, ...)`` float32. Called from Python, the Cell draws the noise and hands it to
-          `construct` as a second input of the same shape; inside another Cell both must be given.
+        - **x** (Tensor) - ``(N, ...)`` float32. Called from Python, the Cell draws what the defense needs and hands it
+          to `construct` as a second input: noise of the shape of `x` for a defense with a `noise_scale`; ``(N,
+          draws)`` uniform numbers for one that draws; ``(N, 1)`` zeros else. Inside another Cell both must be given.
 
     Outputs:
-        Tensor, ``(N, C)`` float32 log-probabilities. The same query gets the same noise always; the same bytes it gets
-        from `respond`, in whatever company, and from the Cell in batches of one size.
+        Tensor, ``(N, C)`` float32 log-probabilities. The same query gets the same answer always, unless `noise` is
+        ``"fresh"``; the same bytes from `respond`, in whatever company, and from the Cell in batches of one size.
+
+    Raises:
+        InputError: If `noise` is neither.
 
     Supported Platforms:
         ``CPU``
@@ -98,18 +139,24 @@ class DefendedModel(nn.Cell):
     def __init__(
         self,
         net: nn.Cell,
-        defense: SearchDefense,
+        defense: Defense,
         *,
         key: bytes | None = None,
+        noise: str = "keyed",
         prepare: Preparation | None = None,
         batch_size: int = BATCH_SIZE,
         on_rows: Callable[[int], None] | None = None,
         as_graph: bool = False,
     ):
         super().__init__()
+        if noise not in NOISES:
+            raise InputError("noise", expected=" or ".join(NOISES), got=repr(noise))
         self.net = net
         self.defense = defense
+        self.is_noised = defense.noise_scale > 0
         self._key = key if key is not None else secrets.token_bytes(32)
+        self._is_fresh = noise == "fresh"
+        self._calls = itertools.count()
         self._feed: dict[str, Any] = {
             "prepare": prepare,
             "batch_size": batch_size,
@@ -118,19 +165,28 @@ class DefendedModel(nn.Cell):
         }
 
     def __call__(self, x):
-        """Draws the noise for `x`, which no graph can do with a secret key, and runs the graph on both."""
-        noise = keyed_laplace(x.asnumpy(), self.defense.noise_scale, self._key) if self.defense.noise_scale else None
-        return super().__call__(x, ms.Tensor(noise if noise is not None else np.zeros(x.shape, np.float32)))
+        """Draws for `x`, which no graph can do with a secret key, and runs the graph on both."""
+        again = next(self._calls)
+        if self.is_noised:
+            second = self._noise(x.asnumpy(), again)
+        elif self.defense.draws:
+            second = self._draws(x.asnumpy(), again)
+        else:
+            second = np.zeros((len(x), 1), np.float32)
+        return super().__call__(x, ms.Tensor(second))
 
-    def construct(self, x, noise):
+    def construct(self, x, second):
         """Log-probabilities of the defended model."""
-        return self.defense(self.net(x), self.net(x + noise))
+        if self.is_noised:
+            second = self.net(x + second)
+        return self.defense(self.net(x), second)
 
     def respond(
         self,
         samples: np.ndarray,
         *,
         clean_logits: np.ndarray | None = None,
+        again: int = 0,
         on_progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
         """The same for many rows at once, through the fast driver.
@@ -138,18 +194,77 @@ class DefendedModel(nn.Cell):
         Args:
             samples: ``(N, ...)`` rows.
             clean_logits: ``(N, C)`` logits of the undefended network for them, if they are known already.
+            again: 0 for the first answer, k for the answer when the same is asked for the k-th time more. Answers
+                differ with ``noise="fresh"`` only.
             on_progress: Called with the number of rows just finished.
 
         Returns:
             ``(N, C)`` float32 log-probabilities.
+
+        Raises:
+            InputError: If there are no rows, the network does not take them, or `again` is negative.
         """
+        if again < 0:
+            raise InputError("again", expected="0 or more", got=str(again))
         if clean_logits is None:
             clean_logits = forward(self.net, samples, **self._feed)
-        start_logits = clean_logits
-        if scale := self.defense.noise_scale:
-            start_logits = forward(
-                self.net, samples, noise=lambda inputs: keyed_laplace(inputs, scale, self._key), **self._feed
-            )
+        start_logits, draws = clean_logits, None
+        if self.is_noised:
+            start_logits = forward(self.net, samples, noise=lambda inputs: self._noise(inputs, again), **self._feed)
+        if self.defense.draws:
+            batches = (self._feed["prepare"] or AsTheyAre()).batches(samples, self._feed["batch_size"])
+            draws = np.concatenate([self._draws(inputs, again) for inputs in batches])
         clean_probs = softmax(clean_logits)
         put_on_top(clean_probs, clean_logits.argmax(axis=1))  # what rounding has made equal
-        return log_probs(self.defense.reshape(clean_probs, start_logits, on_progress=on_progress))
+        return log_probs(self.defense.reshape(clean_probs, start_logits, draws=draws, on_progress=on_progress))
+
+    def _noise(self, inputs: np.ndarray, again: int) -> np.ndarray:
+        return keyed_laplace(inputs, self.defense.noise_scale, self._key_of("noise", again))
+
+    def _draws(self, inputs: np.ndarray, again: int) -> np.ndarray:
+        return keyed_uniform(inputs, self.defense.draws, self._key_of("draws", again))
+
+    def _key_of(self, purpose: str, again: int) -> bytes:
+        """The key of one stream of numbers. By another hash than that of queries, so that no query can ask for it."""
+        again = again if self._is_fresh else 0
+        if (purpose, again) == ("noise", 0):
+            return self._key
+        return hmac.new(self._key, f"{purpose} {again}".encode(), hashlib.sha512).digest()
+
+
+def defended_target(
+    network: Network,
+    defense: Defense,
+    *,
+    key: bytes,
+    noise: str = "keyed",
+    on_progress: Callable[[int], None] | None = None,
+) -> Target:
+    """The target that a network behind a defense is; what the network has answered already it is not asked again.
+
+    Args:
+        network: The trained model; its memory gives the clean logits.
+        defense: What reshapes its answers.
+        key: Secret of all that is drawn.
+        noise: ``"keyed"``, or ``"fresh"`` for a target whose answers vary; see `DefendedModel`.
+        on_progress: Called with the number of rows that were just reshaped.
+
+    Returns:
+        The target. Where the defense promises to keep the predicted class, asking for labels costs no reshaping.
+
+    Raises:
+        InputError: If `noise` is neither.
+    """
+    model = DefendedModel(network.cell, defense, key=key, noise=noise, **network.feed)
+
+    def respond(samples: np.ndarray, again: int = 0) -> np.ndarray:
+        return model.respond(samples, clean_logits=network.logits(samples), again=again, on_progress=on_progress)
+
+    def labels(samples: np.ndarray) -> np.ndarray:
+        return network.logits(samples).argmax(axis=1)
+
+    return Target(
+        respond,
+        labels=labels if defense.keeps_labels else None,
+        anew=respond if noise == "fresh" and defense.is_random else None,
+    )

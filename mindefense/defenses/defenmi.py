@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from mindspore import nn
@@ -13,7 +14,7 @@ from mindefense.checks import check_logits, check_probs
 from mindefense.confidence import softmax
 from mindefense.data.splits import Split
 from mindefense.defenses.base import DefenseConfig, SearchDefense
-from mindefense.defenses.classifier import DefenderClassifier, fit_defender
+from mindefense.defenses.classifier import DefenderClassifier, classifier_layers, fit_defender
 from mindefense.errors import InputError
 from mindefense.target import Preparation, forward
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig
@@ -81,6 +82,12 @@ class DefenMI(SearchDefense):
     def noise_scale(self) -> float:
         """Scale Δ/ε of the Laplace noise on every feature of the model's input."""
         return self.config.delta / self.config.epsilon
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> DefenMI:
+        """The defense that had these `settings` and `arrays`."""
+        classifier = DefenderClassifier.from_weights(classifier_layers(dict(arrays)))
+        return cls(classifier, arrays["class_mean_probs"], DefenMIConfig(**settings))
 
 
 def class_mean_probs(logits: np.ndarray) -> np.ndarray:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from mindefense.defenses.base import DefenseConfig, SearchDefense
-from mindefense.defenses.classifier import DefenderClassifier
+from mindefense.defenses.classifier import DefenderClassifier, classifier_layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +23,7 @@ class MemGuard(SearchDefense):
     """Moves each confidence vector until the defender's classifier is undecided, staying near the clean vector.
 
     Jia et al. 2019, phase I (section 4.2, eqs. 5-8). Phase II, the coin that answers with the clean vector now and
-    then, is `mindefense.metrics.budget_table`'s; a served model must not toss it anew for every query.
+    then, is `MemGuardBudget`'s.
 
     Args:
         classifier: The defender's membership classifier.
@@ -27,7 +31,7 @@ class MemGuard(SearchDefense):
 
     Inputs:
         - **clean_logits** (Tensor) - ``(N, C)`` float32 logits of the undefended model.
-        - **start_logits** (Tensor) - the same again.
+        - **second** (Tensor) - ignored.
 
     Outputs:
         Tensor, ``(N, C)`` float32 log-probabilities. Rows of probabilities are non-negative, sum to 1 and keep the
@@ -41,3 +45,8 @@ class MemGuard(SearchDefense):
 
     def __init__(self, classifier: DefenderClassifier, config: MemGuardConfig | None = None):
         super().__init__(classifier, config or MemGuardConfig(), None)
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> MemGuard:
+        """The defense that had these `settings` and `arrays`."""
+        return cls(DefenderClassifier.from_weights(classifier_layers(dict(arrays))), MemGuardConfig(**settings))

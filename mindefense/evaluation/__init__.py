@@ -1,7 +1,22 @@
-"""Threat models, protocols and the published pipeline."""
+"""Threat models, attackers against defenses, and the published pipeline."""
 
 from mindefense.evaluation.config import StudyConfig
-from mindefense.evaluation.protocol import Doors, Rows, conclude, evaluate_attack
+from mindefense.evaluation.evaluate import EvaluationConfig, evaluate
+from mindefense.evaluation.gate import Gate
+from mindefense.evaluation.lineup import DefenseSpec
+from mindefense.evaluation.protocol import Doors, Rows, conclude
+from mindefense.evaluation.recorded import evaluate_outputs
 from mindefense.evaluation.study import Study
 
-__all__ = ["Doors", "Rows", "Study", "StudyConfig", "conclude", "evaluate_attack"]
+__all__ = [
+    "DefenseSpec",
+    "Doors",
+    "EvaluationConfig",
+    "Gate",
+    "Rows",
+    "Study",
+    "StudyConfig",
+    "conclude",
+    "evaluate",
+    "evaluate_outputs",
+]

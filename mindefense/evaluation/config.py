@@ -8,10 +8,10 @@ from typing import Any
 from mindefense.data import LOADERS
 from mindefense.defenses.base import ALIGNMENTS
 from mindefense.errors import InputError
+from mindefense.evaluation.lineup import NONE, DefenseSpec
 
 SYNTHETIC = "synthetic"
 DATASETS = (SYNTHETIC, *LOADERS)
-DEFENSES = ("none", "defenmi", "memguard")
 MODELS = {"mlp": tuple(name for name in DATASETS if name != "cifar100"), "vgg16": ("cifar100", SYNTHETIC)}
 """Each target model with the data sets it is for; the synthetic one comes in the likeness of either."""
 TUTORIAL_IMAGE_SIZE = 224
@@ -27,7 +27,7 @@ class StudyConfig:
         data_path: Where it is; None for the synthetic one.
         split_config: A DefenMI ``config.ini`` with the ranges of the rows; None for the published ranges.
         split_section: Its section.
-        defense: ``"defenmi"``, ``"memguard"`` or ``"none"``.
+        defense: ``"none"``, or ``NAME`` or ``NAME=VALUE`` as `DefenseSpec.parse` takes it.
         alignment: ``"corrected"`` or ``"published"``.
         seed: Decides everything that is random.
         smoke: Few rows and epochs: shows that everything runs; the figures mean nothing.
@@ -37,6 +37,10 @@ class StudyConfig:
         schedule: ``"step"`` or ``"cosine"``; None for the published one.
         warmup_epochs: Epochs over which the learning rate rises at first; None for the published number.
         until_accuracy: End the training after the first epoch with this share of rows classified rightly.
+        weight_decay: L2 penalty of its weights; None for the published one.
+        label_smoothing: Share of the labels that is spread over all classes in training.
+        canaries: So many of the members to judge by, and of the non-members, get a wrong label and are reported
+            apart; None for none.
         batch_size: Samples that target and shadow are trained on, and asked about, at a time.
         image_size: Images only: height and width that they are resized to; None for the tutorial's 224.
         width_multiplier: Images only: share of the published channels and widths.
@@ -62,6 +66,9 @@ class StudyConfig:
     schedule: str | None = None
     warmup_epochs: int | None = None
     until_accuracy: float | None = None
+    weight_decay: float | None = None
+    label_smoothing: float | None = None
+    canaries: int | None = None
     batch_size: int = 64
     image_size: int | None = None
     width_multiplier: float = 1.0
@@ -73,13 +80,14 @@ class StudyConfig:
     def __post_init__(self) -> None:
         choices = (
             ("dataset", DATASETS),
-            ("defense", DEFENSES),
             ("alignment", ALIGNMENTS),
             ("model", tuple(MODELS)),
         )
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
                 raise InputError(name, expected=" or ".join(allowed), got=repr(getattr(self, name)))
+        if self.defense != NONE:
+            DefenseSpec.parse(self.defense, alignment=self.alignment)
         if self.dataset not in MODELS[self.model]:
             fitting = " or ".join(model for model, datasets in MODELS.items() if self.dataset in datasets)
             raise InputError(f"model for {self.dataset}", expected=fitting, got=repr(self.model))

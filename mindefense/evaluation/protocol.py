@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from mindefense.attacks.base import Attack
 from mindefense.errors import InputError
-from mindefense.metrics import membership_metrics, verdict
+from mindefense.metrics import auc_interval, balanced_accuracy_interval, membership_metrics, verdict
 from mindefense.target import Target
-from mindefense.types import AttackResult, Samples, Verdict
+from mindefense.types import AttackResult, Samples, Trial, Verdict
 
-KNOWLEDGE = ("none", "auditor", "shadow")
+KNOWLEDGE = ("auditor", "shadow")
+"""What attackers that fit are fitted on: known members of the target itself, or a model that the attacker trained."""
+ADVERSARIES = ("static", "adaptive")
+"""Whether an attacker knows of the defense."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Doors:
-    """The ways into one model.
+    """The ways into the models in one state: undefended, or all of them behind the same defense.
 
     Attributes:
-        clean: The undefended model.
-        defended: The same model behind the defense, or None if there is none.
+        target: The model under attack.
+        shadow: The attacker's own model, behind the same defense with the attacker's own key; None if there is none.
+        noised: Whether answers depend on secret noise, so that asking again, or nearly the same, may tell more.
+        answers_variants: Whether changed samples are answered; recorded outputs cannot.
     """
 
-    clean: Target
-    defended: Target | None = None
+    target: Target
+    shadow: Target | None = None
+    noised: bool = False
+    answers_variants: bool = True
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +64,10 @@ class Rows:
         (fit_members, eval_members), (fit_non_members, eval_non_members) = pairs
         return Rows(fit_members, fit_non_members), Rows(eval_members, eval_non_members)
 
+    def first(self, count: int | None) -> Rows:
+        """At most the first `count` of either kind; None for all."""
+        return Rows(*(samples.take(np.arange(len(samples))[:count]) for samples in (self.members, self.non_members)))
+
     def features(self) -> np.ndarray:
         """Of the members, then of the non-members."""
         return np.concatenate((self.members.features, self.non_members.features))
@@ -65,80 +76,19 @@ class Rows:
         """Of the members, then of the non-members."""
         return np.concatenate((self.members.labels, self.non_members.labels))
 
+    def indices(self) -> np.ndarray:
+        """Of the members, then of the non-members."""
+        return np.concatenate((self.members.indices, self.non_members.indices))
+
     def is_member(self) -> np.ndarray:
         """``(N,)`` bool, in the order of `features`."""
         return np.arange(len(self.members) + len(self.non_members)) < len(self.members)
 
 
-def evaluate_attack(
-    make: Callable[[], Attack], *, knowledge: str, fit_on: Doors, fit_rows: Rows, target: Doors, eval_rows: Rows
-) -> tuple[list[AttackResult], dict[str, Attack]]:
-    """Fits one attack as a static and as an adaptive adversary, and scores it before and after the defense.
-
-    Args:
-        make: Makes an unfitted attack.
-        knowledge: ``"auditor"``, ``"shadow"`` or, for attacks that fit nothing, ``"none"``; named in the results.
-        fit_on: The model on which the attacker knows who is a member: the target itself or a shadow.
-        fit_rows: The samples of which the attacker knows.
-        target: The model under attack.
-        eval_rows: The samples on which the attack is judged; none of them may be among `fit_rows`.
-
-    Returns:
-        The results (undefended; defended static; defended adaptive, as far as they apply) and the fitted attacks by
-        adversary.
-
-    Raises:
-        InputError: If the threat model is unknown or not one for this attack, or the rows to fit on and to judge on
-            overlap, for an attack that fits.
-    """
-    if knowledge not in KNOWLEDGE:
-        raise InputError("knowledge", expected=" or ".join(KNOWLEDGE), got=repr(knowledge))
-    static = make()
-    if static.needs_fit == (knowledge == "none"):
-        wanted = "auditor or shadow, since it fits" if static.needs_fit else "none, since it fits nothing"
-        raise InputError(f"knowledge of {static.name}", expected=wanted, got=repr(knowledge))
-    if static.needs_fit:
-        _check_disjoint(fit_rows, eval_rows)
-    static.fit(fit_on.clean, fit_rows.members, fit_rows.non_members)
-    fitted = {"static": static}
-    results = [_judge(static, target.clean, eval_rows, knowledge, "static", defended=False)]
-    if target.defended is not None:
-        results.append(_judge(static, target.defended, eval_rows, knowledge, "static", defended=True))
-        if static.needs_fit and fit_on.defended is not None:
-            fitted["adaptive"] = make().fit(fit_on.defended, fit_rows.members, fit_rows.non_members)
-            results.append(
-                _judge(fitted["adaptive"], target.defended, eval_rows, knowledge, "adaptive", defended=True)
-            )
-    return results, fitted
-
-
-def conclude(results: Sequence[AttackResult], *, defended: bool) -> Verdict:
-    """The verdict over all attackers on the undefended or the defended target.
-
-    Raises:
-        InputError: If there are no such results, or the gap attack is not among them.
-    """
-    here = [result for result in results if result.defended == defended]
-    gap = [result.metrics.balanced_accuracy for result in here if result.name == "gap"]
-    if not gap:
-        raise InputError("results", expected="the gap attack among the attackers", got="none")
-    strongest = max(here, key=lambda result: result.metrics.balanced_accuracy)
-    return Verdict(any(verdict(result.metrics) for result in here), strongest, gap[0])
-
-
-def _judge(
-    attack: Attack, target: Target, rows: Rows, knowledge: str, adversary: str, *, defended: bool
-) -> AttackResult:
-    scores = np.concatenate((attack.score(target, rows.members), attack.score(target, rows.non_members)))
-    is_member = np.arange(len(scores)) < len(rows.members)
-    metrics = membership_metrics(scores, is_member, threshold=attack.threshold_)
-    return AttackResult(str(attack.name), knowledge, adversary, defended, metrics)
-
-
-def _check_disjoint(fit: Rows, judged: Rows) -> None:
-    seen = np.concatenate((fit.members.indices, fit.non_members.indices))
-    asked = np.concatenate((judged.members.indices, judged.non_members.indices))
-    shared = np.intersect1d(seen, asked)
+def check_disjoint(fit: Rows, judged: Rows) -> None:
+    """Raises InputError if an attack would be judged by a row that it was fitted on."""
+    asked = judged.indices()
+    shared = np.intersect1d(fit.indices(), asked)
     if shared.size:
         raise InputError(
             "eval_rows",
@@ -146,3 +96,66 @@ def _check_disjoint(fit: Rows, judged: Rows) -> None:
             got=f"{shared.size} of {asked.size} that it is, the first is row {shared[0]}",
             fix="split the rows by index before anything is fitted",
         )
+
+
+def judge(
+    attack: Attack,
+    target: Target,
+    rows: Rows,
+    everyone: Rows,
+    *,
+    name: str,
+    knowledge: str,
+    adversary: str,
+    defended: bool,
+) -> Trial:
+    """Scores rows with a fitted attack.
+
+    Args:
+        attack: The attack.
+        target: The model that it asks.
+        rows: The samples to judge it by, all of them among `everyone`.
+        everyone: The evaluation's rows.
+        name: What to call the attack in the result.
+        knowledge: What the attack was fitted on; named in the result.
+        adversary: Whether it was fitted behind the defense; likewise.
+        defended: Whether `target` is; likewise.
+    """
+    scores = np.concatenate((attack.score(target, rows.members), attack.score(target, rows.non_members)))
+    is_member = rows.is_member()
+    metrics = membership_metrics(scores, is_member, threshold=attack.threshold_)
+    result = AttackResult(name, knowledge, adversary, defended, metrics)
+    known = everyone.indices()
+    order = np.argsort(known)
+    samples = order[np.searchsorted(known, rows.indices(), sorter=order)]
+    return Trial(result, scores, float(attack.threshold_), samples, is_member)
+
+
+def conclude(trials: Sequence[Trial], *, defended: bool) -> Verdict:
+    """The verdict over all attackers on the undefended or the defended target.
+
+    Raises:
+        InputError: If there are no such trials, or the gap attack is not among them.
+    """
+    here = [trial for trial in trials if trial.result.defended == defended]
+    gap = [trial.result.metrics.balanced_accuracy for trial in here if trial.result.name == "gap"]
+    if not gap:
+        raise InputError("trials", expected="the gap attack among the attackers", got="none")
+    strongest = max(here, key=lambda trial: trial.result.metrics.balanced_accuracy)
+    sharpest = max(here, key=lambda trial: trial.result.metrics.two_sided_auc)
+    confidence = 1 - 0.05 / len(here)
+    low, high = balanced_accuracy_interval(
+        strongest.scores, strongest.is_member, threshold=strongest.threshold, confidence=confidence
+    )
+    auc_low, auc_high = auc_interval(sharpest.scores, sharpest.is_member, confidence=confidence)
+    return Verdict(
+        leaks=any(verdict(trial.result.metrics) for trial in here),
+        strongest=strongest.result,
+        strongest_low=low,
+        strongest_high=high,
+        sharpest=sharpest.result,
+        sharpest_low=auc_low,
+        sharpest_high=auc_high,
+        attackers=len(here),
+        gap_accuracy=gap[0],
+    )

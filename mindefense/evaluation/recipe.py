@@ -29,7 +29,16 @@ from mindefense.types import LabelledData
 
 SMOKE_EPOCHS = 8
 _SMOKE_SCALE = 0.2
-_TRAINING = ("epochs", "learning_rate", "schedule", "warmup_epochs", "until_accuracy", "batch_size")
+_TRAINING = (
+    "epochs",
+    "learning_rate",
+    "schedule",
+    "warmup_epochs",
+    "until_accuracy",
+    "weight_decay",
+    "label_smoothing",
+    "batch_size",
+)
 """Settings of a study that replace those of its model's published training."""
 
 

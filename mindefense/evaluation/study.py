@@ -6,71 +6,61 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from mindspore import nn
 
-from mindefense.attacks.base import Attack
-from mindefense.attacks.metric import EntropyAttack, GapAttack, MaxConfidenceAttack
-from mindefense.attacks.mindarmour import METHODS, MindArmourAttack
-from mindefense.attacks.neural import NeuralAttack
 from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, save_checkpoint
-from mindefense.confidence import log_softmax, softmax
+from mindefense.confidence import softmax
 from mindefense.data import Split
-from mindefense.defenses.base import SearchDefense
+from mindefense.defenses.base import Defense
 from mindefense.defenses.classifier import DefenderClassifier, fit_defender
-from mindefense.defenses.defended import DefendedModel, load_defense
-from mindefense.defenses.defenmi import DefenMI, DefenMIConfig, class_mean_probs
-from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+from mindefense.defenses.defended import load_defense
+from mindefense.defenses.defenmi import class_mean_probs
 from mindefense.errors import CheckpointError, InputError
+from mindefense.evaluation.arena import Arena
+from mindefense.evaluation.canaries import plant
+from mindefense.evaluation.compare import contender, mark_dominated
 from mindefense.evaluation.config import StudyConfig
-from mindefense.evaluation.protocol import Doors, Rows, conclude, evaluate_attack
+from mindefense.evaluation.doubts import Training
+from mindefense.evaluation.evaluate import (
+    Behind,
+    EvaluationConfig,
+    Ground,
+    accuracy_of_shadow,
+    answers_of,
+    clean_doors,
+    defended_doors,
+    look_for_doubts,
+    make_arena,
+    report,
+)
+from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup
+from mindefense.evaluation.progress import Progress, Quiet
+from mindefense.evaluation.protocol import Rows
 from mindefense.evaluation.provenance import check_finished, read_config, sha256_of
 from mindefense.evaluation.recipe import SMOKE_EPOCHS, Recipe, load_data, recipe_for, split_data
 from mindefense.files import check_writable, replacing, write_json
 from mindefense.images import augmented
-from mindefense.metrics import budget_table, utility_metrics
+from mindefense.private import why_not_private
 from mindefense.runtime import versions
-from mindefense.target import Network, Target
-from mindefense.training import PUBLISHED_ATTACK, PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier
-from mindefense.types import (
-    AttackResult,
-    DefenseFacts,
-    Evaluation,
-    LabelledData,
-    Samples,
-    TargetFacts,
-)
+from mindefense.target import Network
+from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier
+from mindefense.types import Answers, Check, Comparison, Evaluation, LabelledData, NotRun, Samples, Trial
 
 _COMMANDS = {"target": "train", "shadow": "train-shadow", "defender": "train-defender", "defense": "defend"}
 """The command that writes each checkpoint."""
-_SEEDS = {"target": 0, "shadow": 1, "defender": 2, "attack": 3}
-"""What each network's seed is above the study's."""
+_SEEDS = {"target": 0, "shadow": 1, "defender": 2}
+"""What each network's seed is above the study's; the attack networks' is the next."""
+FINDINGS = ("results.json", "attacks.csv", "records.csv", "comparison.json", "comparison.csv", "defended.npz")
+"""What an evaluation leaves; a new study in the same folder takes it away."""
 _TUTORIAL_SEED = 1
 """Seeds the tutorial's random crops and flips of members."""
-
-
-class Progress(Protocol):
-    """What a study tells while it works."""
-
-    def stage(self, title: str, total: int) -> contextlib.AbstractContextManager[Callable[[int, str], None]]:
-        """Opens a stage of `total` units; the callable takes the units just done and a short note."""
-        ...
-
-
-class Quiet:
-    """A progress that says nothing."""
-
-    @contextlib.contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """Swallows what is done."""
-        yield lambda done, note: None
 
 
 class Study:
@@ -91,26 +81,34 @@ class Study:
         self.progress = progress or Quiet()
         self.timings: dict[str, float] = {}
         self._networks: dict[str, Network] = {}
-        self._doors: dict[str, Doors] = {}
+        self._behind: dict[tuple[str, str, bool], Behind] = {}
         self._on_rows: Callable[[int], None] | None = None
         self._on_reshaped: Callable[[int], None] | None = None
         self.config = config if config is not None else read_config(self.out)
-        self.data  # noqa: B018  a wrong path must show before anything is done
-        self.split  # noqa: B018
+        self._loaded  # noqa: B018  a wrong path must show before anything is done
         self.recipe  # noqa: B018
 
     # ------------------------------------------------------------------ data
 
     @functools.cached_property
+    def _loaded(self) -> tuple[LabelledData, Split, Rows | None]:
+        """Data, split and canaries."""
+        with self._timed("load data"):
+            data = load_data(self.config)
+        split = split_data(self.config, data)
+        if not self.config.canaries:
+            return data, split, None
+        return plant(data, split, self.config.canaries, seed=self.config.seed)
+
+    @property
     def data(self) -> LabelledData:
         """The data set."""
-        with self._timed("load data"):
-            return load_data(self.config)
+        return self._loaded[0]
 
-    @functools.cached_property
+    @property
     def split(self) -> Split:
         """Who gets which rows."""
-        return split_data(self.config, self.data)
+        return self._loaded[1]
 
     @functools.cached_property
     def recipe(self) -> Recipe:
@@ -183,7 +181,7 @@ class Study:
         rows = self.rows("defender")
         probs = softmax(self._ask("target", rows.features()))
         config = self._trainings["defender"]
-        self._doors.clear()
+        self._behind.clear()
         with self._training("train defender", config.epochs) as on_epoch:
             fit_defender(
                 probs,
@@ -201,74 +199,127 @@ class Study:
         Writes ``defense.ckpt``, all that the defense needs, and ``defended.npz``, the vectors before and after with
         labels, membership and the rows' indices.
         """
-        if self.config.defense == "none":
-            raise InputError("defense", expected="defenmi or memguard", got="'none'", fix="start a study with one")
-        classifier = self._defender()
-        alignment = self.config.alignment
-        if self.config.defense == "memguard":
-            defense = MemGuard(classifier, MemGuardConfig(alignment=alignment))
-        else:
-            means = class_mean_probs(self._ask("target", self.rows(self._means_role()).features()))
-            defense = DefenMI(classifier, means, DefenMIConfig(alignment=alignment))
-        defense.save(self.out / "defense.ckpt", description=self._mark("defense"))
-        self._doors.clear()
-        clean, defended = self._before_and_after()
-        rows = self.rows("eval")
+        if self.config.defense == NONE:
+            raise InputError("defense", expected="one, such as defenmi", got="'none'", fix="start a study with one")
+        spec = self._spec
+        defense = self._build(spec)
+        defense.save(self.out / "defense.ckpt", description={**self._mark("defense"), "spec": str(spec)})
+        self._behind.clear()
+        answers = self._answers(self._stand_behind(defense, str(spec), "keyed"))
+        assert answers.defended_probs is not None
         with replacing(self.out / "defended.npz") as beside:
             np.savez(
                 beside,
-                clean_probs=clean,
-                defended_probs=defended,
-                labels=rows.labels(),
-                indices=np.concatenate((rows.members.indices, rows.non_members.indices)),
-                is_member=rows.is_member(),
+                clean_probs=answers.clean_probs,
+                defended_probs=answers.defended_probs,
+                labels=answers.labels,
+                indices=answers.indices,
+                is_member=answers.is_member,
                 synthetic=self.data.synthetic,
             )
 
-    def evaluate(self) -> Evaluation:
-        """Lets every attacker loose on the target, before and after the defense."""
-        target, everyone = self._door("target"), self.rows("eval")
-        fit_part, eval_part = everyone.divide(self.config.seed, share=self.recipe.fit_share)
-        shadow, known = target, everyone
-        if self.recipe.has_shadow:
-            shadow, known = self._door("shadow"), self.rows("attacker")
-        self._before_and_after()
-        results: list[AttackResult] = []
-        number = 3 + len(METHODS) + self.recipe.has_shadow
-        with self._timed("attacks"), self.progress.stage("attack", number) as advance:
+    def evaluate(self, config: EvaluationConfig | None = None) -> Evaluation:
+        """Lets attackers loose on the target, before and after the defense.
 
-            def attack(make: Callable[[], Attack], knowledge: str) -> dict[str, Attack]:
-                auditor = knowledge == "auditor"
-                with self._timed(f"attack {make().name}"):
-                    found, fitted = evaluate_attack(
-                        make,
-                        knowledge=knowledge,
-                        fit_on=shadow if knowledge == "shadow" else target,
-                        fit_rows=known if knowledge == "shadow" else fit_part,
-                        target=target,
-                        eval_rows=eval_part if auditor else everyone,
-                    )
-                results.extend(found)
-                advance(1, found[0].name)
-                return fitted
+        Args:
+            config: Which attackers, and what they know; None for all.
+        """
+        config = config or EvaluationConfig()
+        with self._timed("evaluate"):
+            arena, target, shadow = self._arena(config)
+            behind = None
+            if (defense := self._defense()) is not None:
+                behind = self._stand_behind(defense, str(self._spec), config.noise)
+            self._answers(behind)  # with a bar of its own, before the attackers ask
+            trials = arena.undefended()
+            if behind is not None:
+                trials += arena.behind(behind.doors, title=f"attack {behind.defense.name}")
+            evaluation = report(
+                trials,
+                arena,
+                self._ground,
+                target,
+                behind=behind,
+                shadow=shadow,
+                data=self.data,
+                seed=self.config.seed,
+                settings=self._settings(config),
+                smoke=self.config.smoke,
+                treated_alike=not self.config.parity,
+                trainings=self._trainings_done(),
+            )
+        return dataclasses.replace(evaluation, timings=dict(self.timings))
 
-            def smaller(grid: Mapping[str, Any]) -> dict[str, Any]:
-                if not self.config.smoke:
-                    return {}
-                return {"grid": {name: values[:1] for name, values in grid.items()}, "n_jobs": 1}
+    def compare(
+        self,
+        defenses: Sequence[str] = LINEUP,
+        *,
+        training: Sequence[str] = (),
+        config: EvaluationConfig | None = None,
+    ) -> Comparison:
+        """Puts up one defense after the other in front of the target, with the same attackers against each.
 
-            attack(GapAttack, "none")
-            attack(MaxConfidenceAttack, "auditor")
-            attack(EntropyAttack, "auditor")
-            for method, grid in METHODS.items():
-                attack(functools.partial(MindArmourAttack, method, seed=self.config.seed, **smaller(grid)), "auditor")
-            neural = None
-            if self.recipe.has_shadow:
-                nn_config = self._shortened(PUBLISHED_ATTACK, "attack")
-                neural = attack(functools.partial(NeuralAttack, nn_config), "shadow")["static"]
-        return self._report(results, neural)
+        Args:
+            defenses: Names as `DefenseSpec.parse` takes them.
+            training: Ways to train the target that defend it, as `TrainingSpec.parse` takes them; each trains a
+                target, and a shadow in the same way, in a folder of its own below ``compare``.
+            config: Which attackers, and what they know; None for all.
 
-    def run(self, *, pre_trained: str | os.PathLike | None = None, resume: bool = False) -> Evaluation:
+        Raises:
+            InputError: If a defense or way to train is unknown, or named twice.
+            CheckpointError: If the study lacks a stage that a defense needs.
+        """
+        config = config or EvaluationConfig()
+        specs, ways = parse_lineup(defenses), [TrainingSpec.parse(name) for name in training]
+        if any(spec.searches for spec in specs):
+            self._defender()  # a missing stage must show before anything is attacked
+        with self._timed("compare"):
+            arena, *_ = self._arena(config)
+            trials = arena.undefended()
+            undefended = self._answers(None)
+            contenders = [contender(NONE, {}, trials, undefended)]
+            checks = {NONE: self._doubts(trials, undefended, None)}
+            not_run = list(arena.not_run)
+            for spec in specs:
+                behind = self._stand_behind(self._build(spec), str(spec), config.noise)
+                answers = self._answers(behind)
+                found = arena.behind(behind.doors, title=f"attack {spec}")
+                contenders.append(contender(str(spec), behind.defense.describe()["config"], found, answers))
+                checks[str(spec)] = self._doubts([*trials, *found], answers, behind)
+                self._behind.clear()  # nobody asks this contender again
+            for way in ways:
+                if way.is_private and (reason := why_not_private()) is not None:
+                    not_run.append(NotRun(str(way), "training", reason))
+                    continue
+                study = self._trained_otherwise(way)
+                arena, *_ = study._arena(config)
+                found, answers = arena.undefended(), study._answers(None)
+                checks[str(way)] = study._doubts(found, answers, None)
+                # What users get now against what they got from the target as it was.
+                answers = dataclasses.replace(
+                    answers, clean_probs=undefended.clean_probs, defended_probs=answers.clean_probs
+                )
+                contenders.append(contender(str(way), way.settings, found, answers, in_training=True))
+        return Comparison(
+            dataset=self.data.name,
+            synthetic=self.data.synthetic,
+            smoke=self.config.smoke,
+            seed=self.config.seed,
+            settings=self._settings(config),
+            versions=versions(),
+            contenders=mark_dominated(contenders),
+            not_run=tuple(not_run),
+            checks=checks,
+            timings=dict(self.timings),
+        )
+
+    def run(
+        self,
+        *,
+        pre_trained: str | os.PathLike | None = None,
+        resume: bool = False,
+        config: EvaluationConfig | None = None,
+    ) -> Evaluation:
         """All stages, one after the other; see `evaluate` for what comes out."""
         with self._timed("total"):
             if pre_trained is not None:
@@ -277,10 +328,11 @@ class Study:
                 self.train_target(resume=resume)
             if self.recipe.has_shadow:
                 self.train_shadow(resume=resume)
-            if self.config.defense != "none":
+            if self.needs_defender:
                 self.train_defender(resume=resume)
+            if self.config.defense != NONE:
                 self.defend()
-            evaluation = self.evaluate()
+            evaluation = self.evaluate(config)
         return dataclasses.replace(evaluation, timings=dict(self.timings))
 
     # ------------------------------------------------------------------ parts
@@ -314,7 +366,7 @@ class Study:
     def _forget(self, role: str) -> None:
         """Drops what is remembered of a network, since a new one is coming, and of all defenses."""
         self._networks.pop(role, None)
-        self._doors.clear()
+        self._behind.clear()
 
     def _network(self, role: str) -> Network:
         """The trained target or shadow."""
@@ -356,10 +408,11 @@ class Study:
         held.expect(kind)
         check_finished(held, f"run `mindefense {command} --out {self.out} --resume`")
         mark = self._mark(kind)
-        if kind in self._trainings and "origin" not in held.description:
-            # As JSON gives it back.
-            mark["train"] = json.loads(json.dumps(dataclasses.asdict(self._trainings[kind])))
-        if stale := [name for name, value in mark.items() if held.description.get(name) != value]:
+        stale = [name for name, value in mark.items() if held.description.get(name) != value]
+        is_ours = kind in self._trainings and "origin" not in held.description
+        if is_ours and not self._trainings[kind].is_described_by(held.description.get("train")):
+            stale.append("train")
+        if stale:
             raise CheckpointError(
                 f"{path} belongs to another study: its {', '.join(stale)} differ",
                 fix=f"run `mindefense {command} --out {self.out}` again",
@@ -378,7 +431,7 @@ class Study:
 
     def _begin(self, *, resume: bool) -> None:
         """Notes what the study is about, and takes away what an earlier study in this folder had found."""
-        if self.config.defense != "none":
+        if self.needs_defender:
             self.rows("defender")  # a split may leave none, which must show before the training
         check_writable(self.out)
         before = read_config(self.out) if (self.out / "study.json").is_file() else None
@@ -393,7 +446,7 @@ class Study:
                 fix="give the same settings, or start afresh without --resume",
             )
         if not resume:
-            for name in ("results.json", "attacks.csv", "defended.npz"):
+            for name in FINDINGS:
                 (self.out / name).unlink(missing_ok=True)
         write_json(self.out / "study.json", dataclasses.asdict(self.config))
 
@@ -402,7 +455,7 @@ class Study:
         split = self.split
         indices = {"target": split.target_members, "shadow": split.attacker_members}.get(kind)
         if indices is None:
-            role = self._means_role() if kind == "defense" else "defender"
+            role = self._means_role(self._spec) if kind == "defense" else "defender"
             indices = np.concatenate((getattr(split, f"{role}_members"), getattr(split, f"{role}_non_members")))
         mark: dict[str, Any] = {
             "data": {"name": self.data.name, "synthetic": self.data.synthetic, "sha256": self.data.fingerprint},
@@ -410,132 +463,155 @@ class Study:
         }
         if kind in ("defender", "defense"):
             mark["target"] = sha256_of(self._network("target").cell)
-        if kind == "defense":
+        if kind == "defense" and self._spec.searches:
             mark["classifier"] = sha256_of(self._defender())
         if kind == "shadow":
             mark["seed"] = self.config.seed
         return mark
 
-    def _means_role(self) -> str:
+    def _means_role(self, spec: DefenseSpec) -> str:
         """Whose rows the class means come from; the published program takes the very rows it defends."""
-        return "eval" if (self.config.defense, self.config.alignment) == ("defenmi", "published") else "defender"
+        return "eval" if (spec.name, spec.alignment) == ("defenmi", "published") else "defender"
 
-    def _door(self, role: str) -> Doors:
-        """The ways into target or shadow, both behind the same defense with a key of their own."""
-        if role not in self._doors:
-            network, defense = self._network(role), self._defense()
-            defended = None
-            if defense is not None:
-                # From the seed, so that a study can be repeated; a served model draws its key at random.
-                key = hashlib.sha256(f"{role} {self.config.seed}".encode()).digest()
-                model = DefendedModel(network.cell, defense, key=key, **network.feed)
-                defended = Target(
-                    lambda samples: model.respond(
-                        samples, clean_logits=network.logits(samples), on_progress=self._on_reshaped
-                    )
-                )
-            self._doors[role] = Doors(Target(lambda samples: log_softmax(network.logits(samples))), defended)
-        return self._doors[role]
+    @functools.cached_property
+    def _spec(self) -> DefenseSpec:
+        """The study's defense."""
+        return DefenseSpec.parse(self.config.defense, alignment=self.config.alignment)
 
-    def _defense(self) -> SearchDefense | None:
-        if self.config.defense == "none":
+    @property
+    def needs_defender(self) -> bool:
+        """Whether the defense is built on a classifier of the defender's."""
+        return self.config.defense != NONE and self._spec.searches
+
+    def _build(self, spec: DefenseSpec) -> Defense:
+        """A defense from what the study has trained."""
+
+        def means() -> np.ndarray:
+            return class_mean_probs(self._ask("target", self.rows(self._means_role(spec)).features()))
+
+        return spec.build(self._defender, means, self.data.num_classes)
+
+    def _defense(self) -> Defense | None:
+        """The study's defense, from its file."""
+        if self.config.defense == NONE:
             return None
-        held = self._checkpoint("defense").description
-        if (held["defense"], held["config"]["alignment"]) != (self.config.defense, self.config.alignment):
+        held = self._checkpoint("defense").description.get("spec")
+        if held != str(self._spec):
             raise CheckpointError(
                 f"defense.ckpt in {self.out}",
-                expected=f"{self.config.defense} ({self.config.alignment})",
-                got=f"{held['defense']} ({held['config']['alignment']})",
+                expected=str(self._spec),
+                got=str(held),
                 fix=f"run `mindefense defend --out {self.out}` again",
             )
         return load_defense(self.out / "defense.ckpt")
 
-    def _before_and_after(self) -> tuple[np.ndarray, np.ndarray]:
-        """Confidence vectors of the evaluation's rows without and with the defense."""
-        doors, samples = self._door("target"), self.rows("eval").features()
+    def _stand_behind(self, defense: Defense, name: str, noise: str) -> Behind:
+        """Target and shadow behind a defense; what was asked before comes from memory."""
+        has_shadow = self.recipe.has_shadow and (self.out / "shadow.ckpt").is_file()  # it may be trained last
+        if (name, noise, has_shadow) not in self._behind:
+            doors = defended_doors(
+                self._network("target"),
+                self._network("shadow") if has_shadow else None,
+                defense,
+                seed=self.config.seed,
+                noise=noise,
+                on_progress=lambda count: self._on_reshaped and self._on_reshaped(count),
+            )
+            self._behind[name, noise, has_shadow] = Behind(defense, doors, noise)
+        return self._behind[name, noise, has_shadow]
+
+    @functools.cached_property
+    def _ground(self) -> Ground:
+        """The rows of the evaluation."""
+        everyone = self.rows("eval")
+        fit, judged = everyone.divide(self.config.seed, share=self.recipe.fit_share)
+        return Ground(
+            everyone,
+            fit,
+            judged,
+            test=self.rows("target").non_members,
+            shadow=self.rows("attacker") if self.recipe.has_shadow else None,
+            defender=self.rows("defender") if len(self.split.defender_members) else None,
+            canaries=self._loaded[2],
+        )
+
+    def _arena(self, config: EvaluationConfig) -> tuple[Arena, Network, Network | None]:
+        """The arena with target and shadow in it."""
+        target = self._network("target")
+        shadow = self._network("shadow") if self.recipe.has_shadow else None
+        arena = make_arena(
+            config,
+            self._ground,
+            clean_doors(target, shadow),
+            seed=self.config.seed,
+            smoke=self.config.smoke,
+            progress=self.progress,
+            timed=self._timed,
+        )
+        return arena, target, shadow
+
+    def _answers(self, behind: Behind | None) -> Answers:
+        """What the target says of the evaluation's rows, without and with a defense."""
+        samples = self.rows("eval").features()
         self._ask("target", samples)
-        clean = np.exp(doors.clean.query(samples))
-        if doors.defended is None:
-            return clean, clean
-        if not (new := doors.defended.new(samples)):
-            return clean, np.exp(doors.defended.query(samples))
-        # DefenMI's rows come twice: noised out of the network, then out of the search.
-        passes = 2 if self.config.defense == "defenmi" else 1
+        clean = clean_doors(self._network("target"), None)
+        if behind is None or not (new := behind.doors.target.new(samples)):
+            return answers_of(clean, behind, self.rows("eval"))
+        # Rows with noise on the input come twice: noised out of the network, then out of the search.
+        passes = 2 if behind.defense.noise_scale else 1
         with self._timed("defend"), self.progress.stage("defend", passes * new) as advance:
             self._on_rows = self._on_reshaped = lambda count: advance(count, "")
-            defended = np.exp(doors.defended.query(samples))
+            answers = answers_of(clean, behind, self.rows("eval"))
             self._on_rows = self._on_reshaped = None
             advance(0, f"{new} samples")
-        return clean, defended
+        return answers
 
-    def _report(self, results: list[AttackResult], neural: Attack | None) -> Evaluation:
-        doors, rows = self._door("target"), self.rows("eval")
-        clean = np.exp(doors.clean.query(rows.features()))
-        labels, is_member = rows.labels(), rows.is_member()
-        right = clean.argmax(axis=1) == labels
-        test = self.rows("target").non_members
-        target = TargetFacts(
-            member_accuracy=float(right[is_member].mean()),
-            non_member_accuracy=float(right[~is_member].mean()),
-            test_accuracy=self._accuracy("target", test),
-            queries=doors.clean.queries,
-        )
-        defense, budgets, after = None, (), None
-        if doors.defended is not None:
-            held = load_defense(self.out / "defense.ckpt")
-            classifier = held.classifier()
-            defended = np.exp(doors.defended.query(rows.features()))
-            known = self.rows("defender")
-            told = classifier.member_probability(softmax(self._ask("target", known.features()))) > 0.5
-            defense = DefenseFacts(
-                name=held.name,
-                alignment=held.config.alignment,
-                classifier_accuracy=float((told == known.is_member()).mean()),
-                undefended=utility_metrics(clean, labels, clean_probs=clean),
-                defended=utility_metrics(defended, labels, clean_probs=clean),
-                queries=doors.defended.queries,
-            )
-            if isinstance(neural, NeuralAttack):
-                budgets = budget_table(
-                    clean,
-                    defended,
-                    correct_clean=(neural.member_probability(clean) > neural.threshold_) == is_member,
-                    correct_defended=(neural.member_probability(defended) > neural.threshold_) == is_member,
-                    g_clean=classifier.member_probability(clean),
-                    g_defended=classifier.member_probability(defended),
-                )
-            after = conclude(results, defended=True)
-        shadow_accuracy = None
-        if self.recipe.has_shadow:
-            known = self.rows("attacker")
-            shadow_accuracy = self._accuracy("shadow", known.members), self._accuracy("shadow", known.non_members)
-        return Evaluation(
-            dataset=self.data.name,
-            synthetic=self.data.synthetic,
-            smoke=self.config.smoke,
+    def _doubts(self, trials: Sequence[Trial], answers: Answers, behind: Behind | None) -> tuple[Check, ...]:
+        shadow = self._network("shadow") if self.recipe.has_shadow else None
+        return look_for_doubts(
+            trials,
+            answers,
+            self._ground,
+            self._network("target"),
+            behind=behind,
+            shadow_accuracy=accuracy_of_shadow(shadow, self._ground),
+            data=self.data,
             seed=self.config.seed,
-            settings=self._settings(),
-            versions=versions(),
-            target=target,
-            shadow_accuracy=shadow_accuracy,
-            defense=defense,
-            attacks=tuple(results),
-            budgets=budgets,
-            undefended=conclude(results, defended=False),
-            defended=after,
-            timings=dict(self.timings),
+            smoke=self.config.smoke,
+            treated_alike=not self.config.parity,
+            trainings=self._trainings_done(),
         )
 
-    def _settings(self) -> dict[str, object]:
+    def _trained_otherwise(self, way: TrainingSpec) -> Study:
+        """A study of the same data with target and shadow trained in a way that defends them, trained if need be."""
+        config = dataclasses.replace(self.config, defense=NONE, **way.settings)
+        out = self.out / "compare" / str(way)
+        begun = (out / "study.json").is_file() and read_config(out) == config
+        study = Study(config, out, progress=self.progress)
+        with self._timed(f"train {way}"):
+            study.train_target(resume=begun)
+            if study.recipe.has_shadow:
+                study.train_shadow(resume=begun)
+        return study
+
+    def _trainings_done(self) -> dict[str, Training]:
+        """How the trainings of the study's networks went, as far as their files say."""
+        done = {}
+        for kind, chance in (("target", 1 / self.data.num_classes), ("shadow", 1 / self.data.num_classes),
+                             ("defender", 0.5)):  # fmt: skip
+            path = self.out / f"{kind}.ckpt"
+            history = load_checkpoint(path).description.get("history") if path.is_file() else None
+            if history:
+                done[kind] = Training(losses=history["loss"], accuracy=history["accuracy"][-1], chance=chance)
+        return done
+
+    def _settings(self, config: EvaluationConfig) -> dict[str, object]:
         """What was chosen, with names in place of paths: results are read on other machines, by other people."""
-        chosen = dataclasses.asdict(self.config)
+        chosen = {**dataclasses.asdict(self.config), **dataclasses.asdict(config)}
         for name in ("data_path", "split_config"):
             chosen[name] = chosen[name] and Path(chosen[name]).name
         trained = self._checkpoint("target").description.get("train")
         return {**chosen, "split": self.split.name, "order": self.split.permutation, "target_training": trained}
-
-    def _accuracy(self, role: str, samples: Samples) -> float:
-        return float((self._network(role).logits(samples.features).argmax(axis=1) == samples.labels).mean())
 
     def _shortened(self, config: TrainConfig, role: str) -> TrainConfig:
         """The training of a role: a seed of its own, and few epochs in a smoke test."""

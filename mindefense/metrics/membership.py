@@ -6,16 +6,16 @@ is ``(N,)`` bool with at least one sample of each kind; a sample is called a mem
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mindefense.checks import check_flags, check_fractions, check_probs, check_same_length, check_scores
+from mindefense.checks import check_flags, check_fractions, check_probs, check_same_length
 from mindefense.errors import InputError
-from mindefense.types import BudgetPoint, MembershipMetrics, RateAtFpr
+from mindefense.metrics.intervals import auc_interval, balanced_accuracy_interval, clopper_pearson, epsilon_lower_bound
+from mindefense.metrics.ranking import Counts
+from mindefense.types import BudgetPoint, MembershipMetrics, PrecisionAtPrior, RateAtFnr, RateAtFpr
 
 PUBLISHED_BUDGETS = (1.0, 0.7, 0.5, 0.3, 0.1, 0.0)
 """Bounds on the expected L1 distortion in the tables of MemGuard (Jia et al. 2019) and DefenMI."""
@@ -24,130 +24,75 @@ VERDICT_THRESHOLD = 0.6
 """What accuracy, precision and recall must all exceed for MindArmour's tutorial to speak of a risk."""
 
 
-class RocCurve(NamedTuple):
-    """Every operating point of an attacker, from calling nobody a member to calling everybody.
-
-    Attributes:
-        fpr: ``(K,)`` float64, rising from 0 to 1: share of the non-members called members.
-        tpr: ``(K,)`` float64, rising from 0 to 1: share of the members called members.
-        thresholds: ``(K,)`` float64, falling: calling ``score > thresholds[i]`` gives ``fpr[i]`` and ``tpr[i]``. The
-            last is −∞ and stands for calling everybody, samples with a score of −∞ included.
-    """
-
-    fpr: np.ndarray
-    tpr: np.ndarray
-    thresholds: np.ndarray
-
-
-class _Counts(NamedTuple):
-    """Integer counts at each threshold, so that ties and areas are exact."""
-
-    thresholds: np.ndarray
-    called_members: np.ndarray
-    called_non_members: np.ndarray
-
-    @property
-    def n_members(self) -> int:
-        return int(self.called_members[-1])
-
-    @property
-    def n_non_members(self) -> int:
-        return int(self.called_non_members[-1])
-
-
 def membership_metrics(
-    scores: ArrayLike, is_member: ArrayLike, *, threshold: float, fprs: Sequence[float] = (0.01, 0.001)
+    scores: ArrayLike,
+    is_member: ArrayLike,
+    *,
+    threshold: float,
+    fprs: Sequence[float] = (0.1, 0.01, 0.001),
+    fnrs: Sequence[float] = (0.1, 0.01, 0.001),
+    priors: Sequence[float] = (0.5, 0.1, 0.01),
 ) -> MembershipMetrics:
     """All measures of one attacker on one set of samples.
 
-    Accuracy, balanced accuracy, precision, recall and the share called member hold at `threshold`, which must have been
-    chosen on *other* samples (`best_threshold` on the fit half) to mean anything. AUC and the true-positive rates at
-    small false-positive rates use the ranking alone.
+    Accuracy, balanced accuracy, advantage, precision, recall and the share called member hold at `threshold`, which
+    must have been chosen on *other* samples (`best_threshold` on the fit half) to mean anything. AUC and the rates at
+    small false-positive or false-negative rates use the ranking alone; the bound on ε uses both.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
         is_member: ``(N,)`` bool, at least one sample of each kind.
         threshold: Samples with ``score > threshold`` are called members; may be infinite.
         fprs: Bounds for `tpr_at_fpr`, each in 0 (excluded) … 1.
+        fnrs: Bounds for `tnr_at_fnr`, likewise.
+        priors: Shares of members for `precision_at_prior`, each in 0 … 1.
 
     Returns:
-        Fractions in 0 … 1; `precision` is None if nobody was called a member.
+        Fractions in 0 … 1, `advantage` in −1 … 1, `epsilon_low` ≥ 0; `precision` is None if nobody was called a
+        member. Intervals are those of `balanced_accuracy_interval`, `auc_interval` and `clopper_pearson`.
 
     Raises:
-        InputError: If lengths differ, a score or the threshold is NaN, or there are no members or no non-members.
+        InputError: If lengths differ, a score or the threshold is NaN, there are no members or no non-members, or a
+            bound or a prior is out of range.
 
     Example:
         >>> metrics = membership_metrics([3.0, 1.0, 2.0, 0.0], [True, True, False, False], threshold=1.5)
-        >>> metrics.accuracy, metrics.precision, metrics.recall, metrics.auc
-        (0.5, 0.5, 0.5, 0.75)
+        >>> metrics.accuracy, metrics.precision, metrics.recall, metrics.auc, metrics.advantage
+        (0.5, 0.5, 0.5, 0.75, 0.0)
     """
-    scores, is_member = _check(scores, is_member)
-    if np.isnan(threshold):
-        raise InputError("threshold", expected="a number", got="NaN")
-    counts = _count(scores, is_member)
+    counts = Counts.of(scores, is_member)
+    mirrored = counts.mirrored()
     n_members, n_non_members = counts.n_members, counts.n_non_members
-    called = scores > threshold
-    n_called = int(called.sum())
-    true_positives = int((called & is_member).sum())
-    true_negatives = n_non_members - (n_called - true_positives)
+    n = n_members + n_non_members
+    true_positives, false_positives = counts.at(threshold)
+    n_called = true_positives + false_positives
+    # Both rates over one denominator: divided once, every figure is the nearest float to the true fraction.
+    pairs_gained = true_positives * n_non_members - false_positives * n_members
+    pairs = n_members * n_non_members
+    area = counts.area()
+    balanced_accuracy_low, balanced_accuracy_high = balanced_accuracy_interval(scores, is_member, threshold=threshold)
+    auc_low, auc_high = auc_interval(scores, is_member)
+    tpr, fpr = true_positives / n_members, false_positives / n_non_members
     return MembershipMetrics(
         n_members=n_members,
         n_non_members=n_non_members,
-        accuracy=(true_positives + true_negatives) / len(scores),
-        balanced_accuracy=(true_positives / n_members + true_negatives / n_non_members) / 2,
+        accuracy=(true_positives + n_non_members - false_positives) / n,
+        balanced_accuracy=(pairs + pairs_gained) / (2 * pairs),
+        balanced_accuracy_low=balanced_accuracy_low,
+        balanced_accuracy_high=balanced_accuracy_high,
+        advantage=pairs_gained / pairs,
         precision=true_positives / n_called if n_called else None,
-        recall=true_positives / n_members,
-        share_called_member=n_called / len(scores),
-        auc=_area(counts),
-        tpr_at_fpr=tuple(_rate(counts, fpr) for fpr in fprs),
+        recall=tpr,
+        share_called_member=n_called / n,
+        auc=area,
+        auc_low=auc_low,
+        auc_high=auc_high,
+        two_sided_auc=max(area, 1 - area),
+        tpr_at_fpr=tuple(_tpr(counts, bound) for bound in fprs),
+        tnr_at_fnr=tuple(_tnr(mirrored, bound) for bound in fnrs),
+        epsilon_low=epsilon_lower_bound(scores, is_member, threshold=threshold),
+        precision_at_prior=tuple(precision_at_prior(tpr, fpr, prior=prior) for prior in priors),
     )
-
-
-def roc_curve_points(scores: ArrayLike, is_member: ArrayLike) -> RocCurve:
-    """The empirical ROC curve with one point for each distinct score and none left out (Fawcett 2006, Section 5).
-
-    Args:
-        scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
-        is_member: ``(N,)`` bool, at least one sample of each kind.
-
-    Returns:
-        K = 1 + number of distinct scores points, from (0, 0) to (1, 1). Unlike scikit-learn, thresholds are for ``>``.
-
-    Raises:
-        InputError: If lengths differ, a score is NaN, or there are no members or no non-members.
-
-    Example:
-        >>> fpr, tpr, thresholds = roc_curve_points([2.0, 1.0, 1.0], [True, True, False])
-        >>> fpr.tolist(), tpr.tolist(), thresholds.tolist()
-        ([0.0, 0.0, 1.0], [0.0, 0.5, 1.0], [2.0, 1.0, -inf])
-    """
-    counts = _count(*_check(scores, is_member))
-    return RocCurve(
-        counts.called_non_members / counts.n_non_members, counts.called_members / counts.n_members, counts.thresholds
-    )
-
-
-def auc(scores: ArrayLike, is_member: ArrayLike) -> float:
-    """Area under the ROC curve: the chance that a member outscores a non-member, ties counted half.
-
-    Counted in integers and divided once; any strictly rising map of the scores preserves it. Equals the Mann-Whitney U
-    statistic over the number of pairs (Hanley and McNeil 1982).
-
-    Args:
-        scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
-        is_member: ``(N,)`` bool, at least one sample of each kind.
-
-    Returns:
-        0 … 1; 0.5 for scores that say nothing.
-
-    Raises:
-        InputError: If lengths differ, a score is NaN, or there are no members or no non-members.
-
-    Example:
-        >>> auc([1.0, 1.0, 0.0], [True, False, False])
-        0.75
-    """
-    return _area(_count(*_check(scores, is_member)))
 
 
 def tpr_at_fpr(scores: ArrayLike, is_member: ArrayLike, *, fpr: float) -> RateAtFpr:
@@ -182,82 +127,60 @@ def tpr_at_fpr(scores: ArrayLike, is_member: ArrayLike, *, fpr: float) -> RateAt
         >>> rate.tpr, rate.note
         (1.0, None)
     """
-    return _rate(_count(*_check(scores, is_member)), fpr)
+    return _tpr(Counts.of(scores, is_member), fpr)
 
 
-def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact two-sided interval of a binomial proportion (Clopper and Pearson 1934).
+def tnr_at_fnr(scores: ArrayLike, is_member: ArrayLike, *, fnr: float) -> RateAtFnr:
+    """Largest true-negative rate within a bound on the false-negative rate: non-members cleared for certain.
 
-    Each tail has at most (1 − `confidence`)/2; coverage is at least `confidence` for every true proportion, usually
-    more (Brown, Cai and DasGupta 2001).
-
-    Args:
-        successes: 0 … `trials`.
-        trials: At least 1.
-        confidence: Between 0 and 1, both excluded.
-
-    Returns:
-        Lower and upper end; exactly 0 below for no success, exactly 1 above for successes only.
-
-    Raises:
-        InputError: If an argument is out of range or a count is not a whole number.
-
-    Example:
-        >>> low, high = clopper_pearson(0, 10)
-        >>> low, round(high, 4)
-        (0.0, 0.3085)
-    """
-    from scipy.special import betaincinv  # kept out of the import of the package: it takes longer than all the rest
-
-    try:
-        successes, trials = operator.index(successes), operator.index(trials)
-    except TypeError as error:
-        raise InputError("successes and trials", expected="whole numbers", got=f"{successes}, {trials}") from error
-    if trials < 1 or not 0 <= successes <= trials:
-        raise InputError("successes", expected="0 … trials, and trials ≥ 1", got=f"{successes} of {trials}")
-    if not 0 < confidence < 1:
-        raise InputError("confidence", expected="between 0 and 1", got=str(confidence))
-    tail = (1 - confidence) / 2
-    failures = trials - successes
-    low = float(betaincinv(successes, failures + 1, tail)) if successes else 0.0
-    high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures else 1.0
-    return low, high
-
-
-def best_threshold(scores: ArrayLike, is_member: ArrayLike) -> float:
-    """The threshold for ``score > threshold`` with the highest balanced accuracy on these samples.
-
-    To be fitted on one half and judged on the other. Candidates are the midpoints between neighbouring distinct scores
-    and the largest score, which calls nobody. Of equally good ones the largest is taken, so the attacker accuses the
-    fewest; scores that say nothing, or the opposite of what they should, get the largest score. Comparison is in
-    integers: the order of the samples never matters.
+    The mirror image of `tpr_at_fpr`, with members and non-members swapped and scores negated; what is said there of
+    false-positive rates and non-members holds here of false-negative rates and members. Where nobody may be missed,
+    those that can still be cleared score below every member.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
         is_member: ``(N,)`` bool, at least one sample of each kind.
+        fnr: Bound on the share of members not called members, 0 (excluded) … 1.
 
     Returns:
-        The threshold, between the least and the largest score; infinite only next to infinite scores. Where no number
-        lies between two neighbours, or one of them is infinite, the lower of the two, which separates them as well.
+        The rate, its exact 95 % interval (`clopper_pearson`) and a note if the members are too few.
 
     Raises:
-        InputError: If lengths differ, a score is NaN, or there are no members or no non-members.
+        InputError: If lengths differ, a score is NaN, there are no members or no non-members, or `fnr` is out of range.
 
     Example:
-        >>> best_threshold([0.0, 1.0, 2.0, 3.0], [False, False, True, True])
-        1.5
+        >>> tnr_at_fnr([3.0, 1.0, 2.0, 0.0], [True, True, False, False], fnr=0.1).tnr
+        0.5
     """
-    counts = _count(*_check(scores, is_member))
-    true_negatives = counts.n_non_members - counts.called_non_members
-    quality = counts.called_members * counts.n_non_members + true_negatives * counts.n_members
-    # argmax takes the first of equals and thresholds fall; calling everybody comes last and only ties with nobody.
-    best = int(np.argmax(quality))
-    low = float(counts.thresholds[best])
-    if best == 0:
-        return low
-    high = float(counts.thresholds[best - 1])
-    middle = low / 2 + high / 2  # halves first: the sum of two large scores would overflow
-    return middle if low < middle < high else low
+    return _tnr(Counts.of(scores, is_member).mirrored(), fnr)
+
+
+def precision_at_prior(tpr: float, fpr: float, *, prior: float) -> PrecisionAtPrior:
+    """What a call is worth where members are rarer than in the evaluation, by Bayes' rule.
+
+    The share of true members among those called, ``prior·TPR / (prior·TPR + (1 − prior)·FPR)``; an evaluation on as
+    many members as non-members has a prior of 0.5 (cf. Jayaraman et al. 2021).
+
+    Args:
+        tpr: Share of the members called members, 0 … 1.
+        fpr: Share of the non-members called members, 0 … 1.
+        prior: Share of members among those the attacker meets, 0 … 1.
+
+    Returns:
+        The precision; None if nobody is called.
+
+    Raises:
+        InputError: If an argument is out of range.
+
+    Example:
+        >>> precision_at_prior(0.75, 0.25, prior=0.1).precision
+        0.25
+    """
+    for name, value in (("tpr", tpr), ("fpr", fpr), ("prior", prior)):
+        if not 0 <= value <= 1:
+            raise InputError(name, expected="0 … 1", got=str(value))
+    right, wrong = prior * tpr, (1 - prior) * fpr
+    return PrecisionAtPrior(float(prior), right / (right + wrong) if right + wrong else None)
 
 
 def verdict(metrics: MembershipMetrics) -> bool:
@@ -351,53 +274,34 @@ def budget_table(
     return tuple(point(budget) for budget in budgets)
 
 
-def _check(scores: ArrayLike, is_member: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    scores = check_scores(scores, name="scores")
-    is_member = check_flags(is_member, name="is_member")
-    check_same_length({"scores": scores, "is_member": is_member})
-    n_members = int(is_member.sum())
-    if n_members in (0, len(is_member)):
-        raise InputError(
-            "is_member",
-            expected="members and non-members",
-            got=f"{n_members} members, {len(is_member) - n_members} non-members",
-            fix="score samples of both kinds",
-        )
-    return scores, is_member
+def _tpr(counts: Counts, fpr: float) -> RateAtFpr:
+    rate, low, high = _rate_within(counts, fpr, name="fpr")
+    note = _too_few(counts.n_non_members, fpr, "non-members", "none of them called", "false-positive")
+    return RateAtFpr(float(fpr), rate, low, high, note)
 
 
-def _count(scores: np.ndarray, is_member: np.ndarray) -> _Counts:
-    distinct, group = np.unique(scores, return_inverse=True)
-    members = np.bincount(group[is_member], minlength=len(distinct))
-    non_members = np.bincount(group[~is_member], minlength=len(distinct))
-    return _Counts(
-        np.append(distinct[::-1], -np.inf),
-        np.append(0, np.cumsum(members[::-1])),
-        np.append(0, np.cumsum(non_members[::-1])),
-    )
+def _tnr(mirrored: Counts, fnr: float) -> RateAtFnr:
+    rate, low, high = _rate_within(mirrored, fnr, name="fnr")
+    note = _too_few(mirrored.n_non_members, fnr, "members", "none of them missed", "false-negative")
+    return RateAtFnr(float(fnr), rate, low, high, note)
 
 
-def _area(counts: _Counts) -> float:
-    # Trapezoids, doubled to stay in integers: the slanted side of one is what counts ties half.
-    heights = counts.called_members[1:] + counts.called_members[:-1]
-    return int(np.diff(counts.called_non_members) @ heights) / (2 * counts.n_members * counts.n_non_members)
-
-
-def _rate(counts: _Counts, fpr: float) -> RateAtFpr:
-    if not 0 < fpr <= 1:
-        raise InputError("fpr", expected="above 0 and at most 1", got=str(fpr))
-    n = counts.n_non_members
-    # k/n is compared, not k with fpr·n: 0.29·100 is below 29 in binary, 29/100 is 0.29.
-    last = int(np.flatnonzero(counts.called_non_members / n <= fpr)[-1])
+def _rate_within(counts: Counts, bound: float, *, name: str) -> tuple[float, float, float]:
+    if not 0 < bound <= 1:
+        raise InputError(name, expected="above 0 and at most 1", got=str(bound))
+    # k/n is compared, not k with bound·n: 0.29·100 is below 29 in binary, 29/100 is 0.29.
+    last = int(np.flatnonzero(counts.called_non_members / counts.n_non_members <= bound)[-1])
     caught = int(counts.called_members[last])
-    low, high = clopper_pearson(caught, counts.n_members)
-    note = None
-    if 1 / n > fpr:
-        needed = round(1 / fpr)
-        needed += 1 / needed > fpr
-        possible = clopper_pearson(0, n)[1]
-        note = (
-            f"too few non-members: {n}, at least {needed} needed; with none of them called, "
-            f"the true false-positive rate may be up to {possible:.2g}"
-        )
-    return RateAtFpr(fpr=float(fpr), tpr=caught / counts.n_members, low=low, high=high, note=note)
+    return caught / counts.n_members, *clopper_pearson(caught, counts.n_members)
+
+
+def _too_few(n: int, bound: float, kind: str, without_mistakes: str, rate: str) -> str | None:
+    if 1 / n <= bound:
+        return None
+    needed = round(1 / bound)
+    needed += 1 / needed > bound
+    possible = clopper_pearson(0, n)[1]
+    return (
+        f"too few {kind}: {n}, at least {needed} needed; with {without_mistakes}, "
+        f"the true {rate} rate may be up to {possible:.2g}"
+    )

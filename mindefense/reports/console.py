@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import datetime
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from mindefense.types import AttackResult, Evaluation, Verdict
+from mindefense.types import AttackResult, Check, Comparison, DefenseFacts, Evaluation, NotRun, Verdict
 
 _KNOWLEDGE = {"none": "fitted on nothing", "auditor": "fitted on the target", "shadow": "fitted on a shadow"}
 _LEARNED_FROM = {"none": "–", "auditor": "target", "shadow": "shadow"}
+_NAMED = 4
+"""Attackers left out for the same reason that are named on the screen; the files name all."""
+_NARROW: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": 0, "pad_edge": False, "show_edge": False}
+"""So that three groups of figures beside the longest name fit 80 columns."""
 _SILENCE = 60
 """Seconds without a line, elsewhere than on a terminal, after which the next news of a stage is told."""
 
@@ -87,7 +94,7 @@ def print_opening(
         seed: Seed of the study.
         parity: Whether images of members alone are cropped and flipped; None if there are no images.
     """
-    console.print(f"[bold]mindefense[/]: {dataset}, seed {seed}, on {device}", highlight=False)
+    console.print(f"[bold]mindefense[/]: {escape(dataset)}, seed {seed}, on {device}", highlight=False)
     if synthetic:
         console.print("[yellow]synthetic data: no --data_path was given, so these rows are made up like real ones[/]")
     if smoke:
@@ -129,16 +136,18 @@ def tutorial_lines(evaluation: Evaluation) -> list[str]:
 
 def attack_table(evaluation: Evaluation) -> Table:
     """One row an attacker, one group of columns a state of the target; fits 80 columns."""
-    there = (("SYNTHETIC DATA", evaluation.synthetic), ("SMOKE TEST", evaluation.smoke))
-    marks = [word for word, is_there in there if is_there]
-    title = f"Membership inference on {evaluation.dataset}" + (f" — {', '.join(marks)}" if marks else "")
-    table = Table(title=title, caption="acc: accuracy, AUC: area under the ROC, TPR: members found at 1% false alarms")
+    defense = f", {evaluation.defense.name}" if evaluation.defense is not None else ""
+    table = Table(
+        title=_title("Membership inference", evaluation) + escape(defense),
+        **_NARROW,
+        caption="acc: balanced accuracy, AUC: area under the ROC (below .5 it is upside down),\n"
+        "TPR: members found at 1% false alarms",
+    )
     table.add_column("attacker", no_wrap=True)
     table.add_column("learned\nfrom")
     heads = {("static", False): "undefended"}
     if evaluation.defense is not None:
-        name = evaluation.defense.name
-        heads |= {("static", True): f"{name},\nunaware of it", ("adaptive", True): f"{name},\nadapts to it"}
+        heads |= {("static", True): "defended,\nunaware of it", ("adaptive", True): "defended,\nadapts to it"}
     for head in heads.values():
         table.add_column(f"{head}\nacc  AUC  TPR", justify="left", no_wrap=True)
     by_attacker: dict[tuple[str, str], dict[tuple[str, bool], AttackResult]] = {}
@@ -154,59 +163,158 @@ def attack_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def comparison_table(comparison: Comparison) -> Table:
+    """One row a way to defend: what is left to the strongest attacker, and what it costs."""
+    table = Table(
+        title=_title("Ways to defend", comparison),
+        caption="attack: balanced accuracy of the strongest attacker with its 95% interval,\n"
+        "and the highest two-sided AUC of all; cost: mean L1 distance, calibration error,\n"
+        "negative log-likelihood, accuracy of the model; grey: another leaks and costs no more",
+        **_NARROW,
+    )
+    table.add_column("defense", no_wrap=True)
+    table.add_column("strongest attacker", overflow="fold", min_width=15)
+    for head in ("attack", "95%", "AUC", "L1", "ECE", "NLL", "acc"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for contender in comparison.contenders:
+        verdict, cost = contender.verdict, contender.utility
+        table.add_row(
+            contender.name + ("*" if contender.in_training else ""),
+            f"{verdict.strongest.name}",
+            _figure(verdict.strongest.metrics.balanced_accuracy),
+            f"{_figure(verdict.strongest_low)}–{_figure(verdict.strongest_high)}",
+            _figure(verdict.sharpest.metrics.two_sided_auc),
+            _figure(cost.mean_l1),
+            _figure(cost.ece),
+            f"{cost.nll:.2f}",
+            _figure(cost.accuracy),
+            style="dim" if contender.dominated_by else "",
+        )
+    return table
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """The table of defenses, what was left out, and the doubts."""
+    console.print(comparison_table(comparison))
+    if any(contender.in_training for contender in comparison.contenders):
+        console.print("* trained otherwise: another target, whose answers are compared with the first one's")
+    for line in [*_left_out(comparison.not_run), *_doubts_by(comparison)]:
+        console.print(line, highlight=False)
+
+
 def summary(evaluation: Evaluation) -> list[str]:
-    """The sentences under the table."""
+    """The sentences under the table, the verdict first."""
+    lines = [_verdict("undefended", evaluation.undefended)]
+    if evaluation.defended is not None:
+        lines.append(_verdict("defended", evaluation.defended))
     target = evaluation.target
     shadow = ""
     if evaluation.shadow_accuracy is not None:
         shadow = "; shadow {:.1%} / {:.1%}".format(*evaluation.shadow_accuracy)
-    lines = [
+    lines.append(
         f"target: {target.member_accuracy:.1%} of its members classified rightly, {target.non_member_accuracy:.1%} of "
-        f"the non-members{shadow}"
-    ]
+        f"the non-members{shadow}; questions asked: {target.queries}"
+        + (f", behind the defense {evaluation.defense.queries}" if evaluation.defense is not None else "")
+    )
     if evaluation.defense is not None:
         defense, cost = evaluation.defense, evaluation.defense.defended
         lines.append(
-            f"cost of {defense.name} ({defense.alignment}): {cost.label_changes} labels changed, accuracy "
+            f"cost of {_defense(defense)}: {cost.label_changes} labels changed, accuracy "
             f"{cost.accuracy:.1%}, L1 distance mean {cost.mean_l1:.3f}, median {cost.median_l1:.3f}, max "
             f"{cost.max_l1:.3f}; calibration error {defense.undefended.ece:.3f} → {cost.ece:.3f}"
         )
         if evaluation.budgets:
             points = ", ".join(f"{point.budget:g} → {point.accuracy:.3f}" for point in evaluation.budgets)
             lines.append(f"accuracy of the nn attacker, unaware of the defense, by L1 budget: {points}")
-    notes = {rate.note for result in evaluation.attacks for rate in result.metrics.tpr_at_fpr if rate.note}
-    lines += [f"note: {note}" for note in sorted(notes)]
-    lines.append(_verdict("undefended", evaluation.undefended))
-    if evaluation.defended is not None:
-        lines.append(_verdict("defended", evaluation.defended))
-        one_way = [
-            f"{result.name} ({result.adversary})"
-            for result in evaluation.attacks
-            if result.defended and not 0.05 < result.metrics.share_called_member < 0.95
-        ]
-        if one_way:
+    for slices in evaluation.slices:
+        if (worst := slices.worst) is not None:
+            state = "defended" if slices.defended else "undefended"
             lines.append(
-                f"beware: on defended outputs these answer nearly one way: {', '.join(one_way)}; an accuracy near 0.5 "
-                "then says that the attacker was fooled, not that nothing is left to find"
+                f"worst part, {state}: {worst.part}, AUC {worst.auc:.3f} ({worst.low:.3f}–{worst.high:.3f}, 95% over "
+                f"{len(slices.parts)} parts) by {slices.attack}"
             )
+    if evaluation.canaries:
+        best = max(evaluation.canaries, key=lambda result: result.metrics.two_sided_auc)
+        metrics = best.metrics
+        lines.append(
+            f"canaries, {metrics.n_members} members and {metrics.n_non_members} others with wrong labels: two-sided "
+            f"AUC up to {metrics.two_sided_auc:.3f} of {len(evaluation.canaries)} attackers, by {best.name} "
+            f"({best.adversary}, {'defended' if best.defended else 'undefended'})"
+        )
+    lines += _left_out(evaluation.not_run)
+    lines += _doubts(evaluation.checks)
     return lines
 
 
+def _title(what: str, found: Evaluation | Comparison) -> str:
+    there = (("SYNTHETIC DATA", found.synthetic), ("SMOKE TEST", found.smoke))
+    marks = [word for word, is_there in there if is_there]
+    return f"{what} on {escape(found.dataset)}" + (f" — {', '.join(marks)}" if marks else "")
+
+
+def _defense(defense: DefenseFacts) -> str:
+    alignment = defense.config.get("alignment")
+    return defense.name + (f" ({alignment})" if alignment else "")
+
+
+def _left_out(not_run: Sequence[NotRun]) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for left_out in not_run:
+        reasons.setdefault(left_out.reason, []).append(f"{left_out.name} ({left_out.knowledge})")
+    lines = []
+    for reason, names in reasons.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"not run: {', '.join(names[:_NAMED])}{more}: {reason}")
+    return lines
+
+
+def _doubts(checks: Sequence[Check]) -> list[str]:
+    failed = [check for check in checks if not check.passed]
+    lines = [
+        f"[yellow]doubt[/] ({check.name}): {escape(' '.join((check.found, check.meaning, check.advice)))}"
+        for check in failed
+    ]
+    return [*lines, f"{len(checks) - len(failed)} of {len(checks)} checks passed"] if checks else lines
+
+
+def _doubts_by(comparison: Comparison) -> list[str]:
+    """The doubts of a comparison, each with the contenders that it is about."""
+    about: dict[str, list[str]] = {}
+    for name, checks in comparison.checks.items():
+        for check in checks:
+            if not check.passed:
+                about.setdefault(check.name, []).append(name)
+    everywhere = len(comparison.checks)
+    return [
+        f"[yellow]doubt[/] ({check}): {'all' if len(names) == everywhere else ', '.join(names)}; "
+        "what it means and what to do is in comparison.json"
+        for check, names in about.items()
+    ]
+
+
 def _verdict(state: str, verdict: Verdict) -> str:
-    best = verdict.strongest
-    word = (
-        "[bold red]leaks[/]"
-        if verdict.leaks
-        else "[bold green]no attacker has accuracy, precision and recall all above 0.6[/]"
-    )
+    best, sharpest = verdict.strongest, verdict.sharpest
+    word = "[bold red]leaks[/]"
+    if not verdict.leaks:
+        # Green only if nothing at all was shown.
+        color = "green" if verdict.sharpest_low <= 0.5 <= verdict.sharpest_high else "yellow"
+        word = f"[bold {color}]no attacker has accuracy, precision and recall all above 0.6[/]"
     return (
-        f"[bold]{state}[/]: {word}; strongest attacker {best.name} ({best.adversary}, {_KNOWLEDGE[best.knowledge]}) "
-        f"with balanced accuracy {best.metrics.balanced_accuracy:.3f}; the gap attack, which no defense that keeps the "
-        f"labels can lower, has {verdict.gap_accuracy:.3f}"
+        f"[bold]{state}[/]: {word}; strongest of {verdict.attackers}: {best.name} ({best.adversary}, "
+        f"{_KNOWLEDGE[best.knowledge]}), balanced accuracy {best.metrics.balanced_accuracy:.3f} "
+        f"({verdict.strongest_low:.3f}–{verdict.strongest_high:.3f}); highest two-sided AUC "
+        f"{sharpest.metrics.two_sided_auc:.3f} ({sharpest.name}, {sharpest.adversary}); the gap attack has "
+        f"{verdict.gap_accuracy:.3f}, below which no defense that keeps the labels comes"
     )
+
+
+def _figure(number: float) -> str:
+    """Four characters, such as ``.693`` and ``1.24``."""
+    text = f"{number:.3f}"
+    return text[1:] if text.startswith("0.") else f"{number:.2f}"
 
 
 def _figures(result: AttackResult) -> str:
     metrics = result.metrics
-    figures = (metrics.accuracy, metrics.auc, metrics.tpr_at_fpr[0].tpr)
-    return " ".join("1.00" if figure >= 0.9995 else f"{figure:.3f}"[1:] for figure in figures)
+    tpr = next(rate.tpr for rate in metrics.tpr_at_fpr if rate.fpr == 0.01)
+    return " ".join(_figure(figure) for figure in (metrics.balanced_accuracy, metrics.auc, tpr))

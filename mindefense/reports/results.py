@@ -1,4 +1,4 @@
-"""Results as files: ``results.json`` (versioned schema) and ``attacks.csv``. Renders, never computes."""
+"""Results as files, versioned; renders, never computes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,30 @@ import csv
 import dataclasses
 import io
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mindefense.files import write_json, write_text
-from mindefense.types import AttackResult, Evaluation, Verdict
+from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluation, Slices, Verdict
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Goes up when a key changes its meaning or goes away; new keys alone leave it."""
+NOISE = {
+    "keyed": "the same query always gets the same answer; the attacker's own shadow has a key of its own",
+    "fresh": "every query gets new noise, so that asking again tells more",
+    "none": "answers do not depend on noise",
+    "unknown": "recorded answers do not say",
+}
+KNOWLEDGE = {
+    "none": "fitted on nothing",
+    "auditor": "fitted on known members and non-members of the target itself",
+    "shadow": "fitted on a model of the attacker's own, of which all members are known",
+}
+ADVERSARY = {
+    "static": "does not know of the defense: fitted on undefended answers",
+    "adaptive": "knows of the defense: fitted on answers from behind the same one",
+}
 
 _WARNINGS = {
     "synthetic": "synthetic data: made up, not measured",
@@ -29,7 +45,9 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         facts = evaluation.defense
         defense = {
             "name": facts.name,
-            "alignment": facts.alignment,
+            "config": dict(facts.config),
+            "noise": facts.noise,
+            "keeps_labels": facts.keeps_labels,
             "classifier_accuracy": facts.classifier_accuracy,
             "queries": facts.queries,
             **dataclasses.asdict(facts.defended),
@@ -39,36 +57,87 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.shadow_accuracy is not None:
         shadow = dict(zip(("member_accuracy", "non_member_accuracy"), evaluation.shadow_accuracy, strict=True))
     before, after = evaluation.undefended, evaluation.defended
-    marks = {"synthetic": evaluation.synthetic, "smoke": evaluation.smoke, "parity": evaluation.settings.get("parity")}
+    threat_models = {"knowledge": KNOWLEDGE, "adversary": ADVERSARY}
+    if evaluation.defense is not None:
+        threat_models["noise"] = {evaluation.defense.noise: NOISE[evaluation.defense.noise]}
     return {
-        "schema_version": SCHEMA_VERSION,
-        "warnings": [text for name, text in _WARNINGS.items() if marks[name]],
-        "dataset": evaluation.dataset,
-        "synthetic": evaluation.synthetic,
-        "smoke": evaluation.smoke,
-        "seed": evaluation.seed,
-        "settings": evaluation.settings,
-        "versions": evaluation.versions,
+        **_heading(evaluation),
+        "threat_models": threat_models,
         "target": dataclasses.asdict(evaluation.target),
         "shadow": shadow,
         "defense": defense,
         "attacks": [_attack(result) for result in evaluation.attacks],
+        "not_run": [dataclasses.asdict(left_out) for left_out in evaluation.not_run],
         "budgets": [dataclasses.asdict(point) for point in evaluation.budgets],
         "verdict": {"undefended": _verdict(before), "defended": None if after is None else _verdict(after)},
+        "slices": [_slices(slices) for slices in evaluation.slices],
+        "canaries": [_attack(result) for result in evaluation.canaries],
+        "checks": _checks(evaluation.checks),
         "timings": evaluation.timings,
     }
 
 
-def write_results(evaluation: Evaluation, out: str | os.PathLike) -> tuple[Path, Path]:
-    """Writes ``results.json`` and ``attacks.csv`` into `out` and returns their paths.
+def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain JSON values; undefined figures are None."""
+    return {
+        **_heading(comparison),
+        "threat_models": {"knowledge": KNOWLEDGE, "adversary": ADVERSARY},
+        "contenders": [
+            {
+                "name": contender.name,
+                "config": dict(contender.config),
+                "in_training": contender.in_training,
+                "utility": dataclasses.asdict(contender.utility),
+                "verdict": _verdict(contender.verdict),
+                "attacks": [_attack(result) for result in contender.attacks],
+                "dominated_by": list(contender.dominated_by),
+                "checks": _checks(comparison.checks[contender.name]),
+            }
+            for contender in comparison.contenders
+        ],
+        "not_run": [dataclasses.asdict(left_out) for left_out in comparison.not_run],
+        "timings": comparison.timings,
+    }
+
+
+def write_results(evaluation: Evaluation, out: str | os.PathLike) -> tuple[Path, ...]:
+    """Writes ``results.json``, ``attacks.csv`` and ``records.csv`` into `out` and returns their paths.
 
     Raises:
         OutputError: If they cannot be written; an older file then stays as it was.
     """
-    paths = Path(out) / "results.json", Path(out) / "attacks.csv"
+    paths = tuple(Path(out) / name for name in ("results.json", "attacks.csv", "records.csv"))
     write_json(paths[0], to_json(evaluation))
-    write_text(paths[1], _csv(evaluation))
+    write_text(paths[1], _attacks_csv(evaluation))
+    write_text(paths[2], _csv(evaluation.records, zip(*evaluation.records.values(), strict=True)))
     return paths
+
+
+def write_comparison(comparison: Comparison, out: str | os.PathLike) -> tuple[Path, ...]:
+    """Writes ``comparison.json`` and ``comparison.csv`` into `out` and returns their paths.
+
+    Raises:
+        OutputError: If they cannot be written; an older file then stays as it was.
+    """
+    paths = tuple(Path(out) / name for name in ("comparison.json", "comparison.csv"))
+    write_json(paths[0], comparison_to_json(comparison))
+    rows = [_contender(contender) for contender in comparison.contenders]
+    write_text(paths[1], _csv(rows[0], (row.values() for row in rows)))
+    return paths
+
+
+def _heading(found: Evaluation | Comparison) -> dict[str, Any]:
+    marks = {"synthetic": found.synthetic, "smoke": found.smoke, "parity": found.settings.get("parity")}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "warnings": [text for name, text in _WARNINGS.items() if marks[name]],
+        "dataset": found.dataset,
+        "synthetic": found.synthetic,
+        "smoke": found.smoke,
+        "seed": found.seed,
+        "settings": found.settings,
+        "versions": found.versions,
+    }
 
 
 def _attack(result: AttackResult) -> dict[str, Any]:
@@ -76,29 +145,73 @@ def _attack(result: AttackResult) -> dict[str, Any]:
     return {**{name: facts[name] for name in facts if name != "metrics"}, **facts["metrics"]}
 
 
+def _named(result: AttackResult) -> dict[str, str]:
+    return {name: getattr(result, name) for name in ("name", "knowledge", "adversary")}
+
+
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    strongest = verdict.strongest
     return {
         "leaks": verdict.leaks,
-        "strongest": {name: getattr(strongest, name) for name in ("name", "knowledge", "adversary")},
-        "strongest_balanced_accuracy": strongest.metrics.balanced_accuracy,
+        "attackers": verdict.attackers,
+        "strongest": _named(verdict.strongest),
+        "strongest_balanced_accuracy": verdict.strongest.metrics.balanced_accuracy,
+        "strongest_low": verdict.strongest_low,
+        "strongest_high": verdict.strongest_high,
+        "sharpest": _named(verdict.sharpest),
+        "sharpest_auc": verdict.sharpest.metrics.auc,
+        "sharpest_two_sided_auc": verdict.sharpest.metrics.two_sided_auc,
+        "sharpest_low": verdict.sharpest_low,
+        "sharpest_high": verdict.sharpest_high,
         "gap_accuracy": verdict.gap_accuracy,
     }
 
 
-def _csv(evaluation: Evaluation) -> str:
+def _slices(slices: Slices) -> dict[str, Any]:
+    return dataclasses.asdict(slices)
+
+
+def _checks(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(check) for check in checks]
+
+
+def _contender(contender: Contender) -> dict[str, Any]:
+    verdict = contender.verdict
+    return {
+        "name": contender.name,
+        "in_training": contender.in_training,
+        "strongest": verdict.strongest.name,
+        "balanced_accuracy": verdict.strongest.metrics.balanced_accuracy,
+        "balanced_accuracy_low": verdict.strongest_low,
+        "balanced_accuracy_high": verdict.strongest_high,
+        "sharpest": verdict.sharpest.name,
+        "two_sided_auc": verdict.sharpest.metrics.two_sided_auc,
+        **dataclasses.asdict(contender.utility),
+        "dominated_by": " ".join(contender.dominated_by),
+    }
+
+
+def _attacks_csv(evaluation: Evaluation) -> str:
+    rows = []
+    for result in evaluation.attacks:
+        row: dict[str, Any] = {"dataset": evaluation.dataset, "synthetic": evaluation.synthetic}
+        row["smoke"] = evaluation.smoke
+        for name, value in _attack(result).items():
+            if name in ("tpr_at_fpr", "tnr_at_fnr"):
+                bound, rate = ("fpr", "tpr") if name == "tpr_at_fpr" else ("fnr", "tnr")
+                for figure in value:
+                    column = f"{name}_{figure[bound]:g}"
+                    row |= {column: figure[rate], f"{column}_low": figure["low"], f"{column}_high": figure["high"]}
+            elif name == "precision_at_prior":
+                row |= {f"{name}_{figure['prior']:g}": figure["precision"] for figure in value}
+            else:
+                row[name] = value
+        rows.append(row)
+    return _csv(rows[0], (row.values() for row in rows))
+
+
+def _csv(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
-    rates = [f"{bound:g}" for bound in (rate.fpr for rate in evaluation.attacks[0].metrics.tpr_at_fpr)]
-    plain = [name for name in _attack(evaluation.attacks[0]) if name != "tpr_at_fpr"]
-    columns = ["dataset", "synthetic", "smoke", *plain]
-    for rate in rates:
-        columns += [f"tpr_at_fpr_{rate}", f"tpr_at_fpr_{rate}_low", f"tpr_at_fpr_{rate}_high"]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    for result in evaluation.attacks:
-        row = _attack(result)
-        values = [evaluation.dataset, evaluation.synthetic, evaluation.smoke, *(row[name] for name in plain)]
-        for rate in result.metrics.tpr_at_fpr:
-            values += [rate.tpr, rate.low, rate.high]
-        writer.writerow(values)
+    writer.writerows(rows)
     return text.getvalue()

@@ -6,16 +6,29 @@ import mindspore as ms
 import numpy as np
 import pytest
 import scipy.stats
-from mindspore import nn
+from mindspore import nn, ops
 from toy_defenses import KINDS, l1, plain_logits, softmax, starts, toy_defense, toy_layers, toy_means
 
 from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoint
-from mindefense.defenses import DefendedModel, DefenMI, DefenMIConfig, MemGuard, MemGuardConfig, load_defense
-from mindefense.defenses.defended import keyed_laplace
-from mindefense.errors import CheckpointError, OutputError
+from mindefense.defenses import (
+    DefendedModel,
+    DefenMI,
+    DefenMIConfig,
+    Defense,
+    LabelOnly,
+    LaplaceOutput,
+    MemGuard,
+    MemGuardBudget,
+    MemGuardConfig,
+    TopK,
+    defended_target,
+    load_defense,
+)
+from mindefense.defenses.defended import keyed_laplace, keyed_uniform
+from mindefense.errors import CheckpointError, InputError, OutputError
 from mindefense.images import ImageTransform
 from mindefense.models import MLP
-from mindefense.target import forward
+from mindefense.target import Network, forward
 
 KEY = b"a secret of the owner of the model"
 FEATURES = np.float32(np.random.default_rng(0).normal(size=(24, 6)))
@@ -267,6 +280,148 @@ def test_noise_keeps_the_shape_of_a_row():
     np.testing.assert_array_equal(noise.reshape(2, 48), keyed_laplace(images.reshape(2, 48), 1.0, KEY))
 
 
+def test_draws_are_uniform():
+    rows = np.float32(np.random.default_rng(1).normal(size=(400, 5)))
+    numbers = keyed_uniform(rows, 50, KEY)
+    assert (numbers.shape, numbers.dtype) == ((400, 50), np.float32)
+    assert scipy.stats.kstest(numbers.ravel(), "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(numbers[:-1].ravel(), numbers[1:].ravel())[0, 1]) < 0.03
+    np.testing.assert_array_equal(np.float64(numbers) * 2**24 % 2, 1)  # so 1 - u is a number of the same kind
+
+
+def test_draws_are_a_function_of_key_and_row():
+    rows = np.float32(np.random.default_rng(1).normal(size=(5, 40)))
+    numbers = keyed_uniform(rows, 3, KEY)
+    np.testing.assert_array_equal(keyed_uniform(rows[::-1], 3, KEY), numbers[::-1])
+    np.testing.assert_array_equal(keyed_uniform(-0.0 * rows[:2], 3, KEY), keyed_uniform(0 * rows[:2], 3, KEY))
+    assert (keyed_uniform(rows, 3, KEY[:-1]) != numbers).all()
+
+
+# ---------------------------------------------------------------------- what a defense needs, and no more
+
+
+class Counted(nn.Cell):
+    """A network that counts the rows it is given."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.rows = 0
+
+    def __call__(self, x):
+        self.rows += len(x)
+        return self.net(x)
+
+
+QUICK = {
+    "label-only": lambda: LabelOnly(),
+    "top-2": lambda: TopK(2),
+    "laplace-output": lambda: LaplaceOutput(0.2, 3),
+    "memguard-budget": lambda: MemGuardBudget(toy_defense("memguard", "corrected", 3, max_iterations=20), 0.1),
+    "defenmi": lambda: toy_defense("defenmi", "corrected", 3, max_iterations=20),
+}
+quick = pytest.mark.parametrize("name", QUICK)
+
+
+class Noised(Defense):
+    """The answer to a noised input: the smallest defense with a noise scale."""
+
+    name = "noised"
+    keeps_labels = False
+    noise_scale = 0.5
+
+    def _reshape(self, clean_probs, start_logits, draws):
+        return np.float32(softmax(start_logits))
+
+    def construct(self, clean_logits, second):
+        return ops.log_softmax(second)
+
+
+@pytest.mark.parametrize("make", [QUICK["label-only"], QUICK["top-2"], QUICK["laplace-output"], Noised])
+def test_cell_runs_the_network_once_unless_the_input_is_noised(net, make):
+    counted = Counted(net)
+    defended = DefendedModel(counted, make(), key=KEY)
+    answered = defended(ms.Tensor(FEATURES)).asnumpy()
+    assert counted.rows == len(FEATURES) * (2 if make is Noised else 1)
+    assert l1(np.exp(answered), np.exp(defended.respond(FEATURES))).max() < 1e-5
+
+
+@quick
+@pytest.mark.parametrize("noise", ["keyed", "fresh"])
+def test_again(net, name, noise):
+    defended = DefendedModel(net, QUICK[name](), key=KEY, noise=noise)
+    first, second, third = (defended.respond(FEATURES, again=again) for again in range(3))
+    np.testing.assert_array_equal(first, DefendedModel(net, defended.defense, key=KEY).respond(FEATURES))
+    np.testing.assert_array_equal(defended.respond(FEATURES[::-1], again=1)[::-1], second)
+    for one, other in ((first, second), (first, third), (second, third)):
+        varied = (one != other).any(axis=1).mean()
+        assert varied > 0.1 if noise == "fresh" and defended.defense.is_random else varied == 0
+
+
+@pytest.mark.parametrize(("noise", "times"), [("keyed", (0, 0)), ("fresh", (1, 2))])
+def test_fresh_cells_count_their_calls(net, noise, times):
+    defended = DefendedModel(net, LaplaceOutput(0.2, 3), key=KEY, noise=noise)
+    for again in (0, *times):
+        answered = defended(ms.Tensor(FEATURES)).asnumpy()
+        np.testing.assert_allclose(answered, defended.respond(FEATURES, again=again), atol=1e-4)
+
+
+def test_draws_are_not_those_of_the_noise(net):
+    # With one stream for both, who knew the draws would know the noise.
+    defense = LaplaceOutput(0.2, 3)
+    clean = np.float32(softmax(forward(net, FEATURES)))
+    answered = np.exp(DefendedModel(net, defense, key=KEY).respond(FEATURES))
+    same_stream = defense.reshape(clean, draws=keyed_uniform(FEATURES, 3, KEY))
+    assert (l1(answered, same_stream) > 1e-3).mean() > 0.8
+
+
+def test_draws_are_keyed_on_the_prepared_input(classifies_images, ready):
+    def respond(samples, **feed):
+        model = DefendedModel(classifies_images, LaplaceOutput(0.2, 3), key=KEY, batch_size=5, **feed)
+        return model.respond(samples)
+
+    np.testing.assert_array_equal(respond(IMAGES, prepare=ImageTransform(16)), respond(ready))
+
+
+@quick
+@pytest.mark.parametrize("noise", ["keyed", "fresh"])
+def test_target_of_a_defended_network(net, name, noise):
+    counted, finished = Counted(net), []
+    network, defense = Network(counted, batch_size=24), QUICK[name]()
+    target = defended_target(network, defense, key=KEY, noise=noise, on_progress=finished.append)
+    clean = network.logits(FEATURES)
+    labels = target.labels(FEATURES)
+    assert (counted.rows == 24) == (defense.noise_scale == 0 or defense.keeps_labels)
+    assert (finished == []) == defense.keeps_labels
+    answered = target.query(FEATURES)
+    np.testing.assert_array_equal(answered, DefendedModel(net, defense, key=KEY).respond(FEATURES))
+    np.testing.assert_array_equal(labels, answered.argmax(axis=1))
+    assert sum(finished) == 24
+    assert counted.rows == 24 * (2 if defense.noise_scale else 1)
+    assert target.varies == (noise == "fresh" and defense.is_random)
+    again = target.query(FEATURES, again=1)
+    assert (again != answered).any() == target.varies
+    np.testing.assert_array_equal(network.logits(FEATURES), clean)
+
+
+def test_labels_of_a_defense_that_does_not_keep_them(net):
+    network = Network(net)
+    target = defended_target(network, LaplaceOutput(2.0, 3), key=KEY)
+    assert (target.labels(FEATURES) != network.logits(FEATURES).argmax(axis=1)).any()
+
+
+def test_bad_arguments(net):
+    for make in (lambda: DefendedModel(net, LabelOnly(), noise="none"),
+                 lambda: defended_target(Network(net), LabelOnly(), key=KEY, noise="none")):  # fmt: skip
+        with pytest.raises(InputError, match=r"^noise: expected keyed or fresh, got 'none'"):
+            make()
+    with pytest.raises(InputError, match=r"^again: expected 0 or more, got -1"):
+        DefendedModel(net, LabelOnly()).respond(FEATURES, again=-1)
+
+
+# ---------------------------------------------------------------------- files
+
+
 @pytest.mark.parametrize(("name", "alignment"), KINDS)
 def test_files_hold_the_whole_defense(tmp_path, name, alignment):
     changes = {"max_iterations": 40, "c2": 3.0} | ({"epsilon": 0.7} if name == "defenmi" else {})
@@ -329,7 +484,7 @@ def of_another_program(path, defense):
 def of_an_unknown_defense(path, defense):
     defense.save(path)
     held = load_checkpoint(path)
-    save_checkpoint(path, held.parameters, {**held.description, "defense": "top-k"})
+    save_checkpoint(path, held.parameters, {**held.description, "defense": "unheard of"})
 
 
 def without(name):

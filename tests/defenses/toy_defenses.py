@@ -4,7 +4,20 @@ import itertools
 
 import numpy as np
 
-from mindefense.defenses import DefenderClassifier, DefenMI, DefenMIConfig, MemGuard, MemGuardConfig
+from mindefense.defenses import (
+    ClassMean,
+    DefenderClassifier,
+    DefenMI,
+    DefenMIConfig,
+    LabelOnly,
+    LaplaceOutput,
+    MemGuard,
+    MemGuardBudget,
+    MemGuardConfig,
+    Rounding,
+    Temperature,
+    TopK,
+)
 
 KINDS = [("defenmi", "corrected"), ("defenmi", "published"), ("memguard", "corrected"), ("memguard", "published")]
 
@@ -83,3 +96,29 @@ def starts(name, clean_logits, *, seed=1):
         return clean_logits
     noise = np.random.default_rng((seed, *clean_logits.shape)).normal(size=clean_logits.shape)
     return np.float32(clean_logits + noise * np.maximum(1, np.abs(clean_logits) / 4))
+
+
+# Steps that are large beside a float32's rounding, and few, so that NumPy and the graph take the same ones.
+TAME = {"c3_first": 1e-4, "threshold": 1e-3, "max_iterations": 60}
+
+BASELINES = {
+    "rounding-0": lambda classes: Rounding(0),
+    "rounding-1": lambda classes: Rounding(1),
+    "rounding-3": lambda classes: Rounding(3),
+    "top-1": lambda classes: TopK(1),
+    "top-2": lambda classes: TopK(2),
+    "top-100": lambda classes: TopK(100),
+    "temperature-0.5": lambda classes: Temperature(0.5),
+    "temperature-10": lambda classes: Temperature(10.0),
+    "label-only": lambda classes: LabelOnly(),
+    "class-mean": lambda classes: ClassMean(toy_means(classes)),
+    "laplace-output-0.01": lambda classes: LaplaceOutput(0.01, classes),
+    "laplace-output-2": lambda classes: LaplaceOutput(2.0, classes),
+}
+"""Instance name → one for a number of classes; they take any number."""
+SEARCHES = {
+    "memguard-budget-0.3": lambda classes: MemGuardBudget(toy_defense("memguard", "corrected", classes, **TAME), 0.3),
+    "memguard": lambda classes: toy_defense("memguard", "corrected", classes, max_iterations=60),
+    "defenmi": lambda classes: toy_defense("defenmi", "corrected", classes, max_iterations=60),
+}
+"""The same for those that hold a classifier, of two classes or more."""

@@ -1,4 +1,4 @@
-"""Who is fitted and scored on what: seen through an attack that writes down all that it is given."""
+"""Rows of both kinds, who may be judged by which, and what the verdict makes of trials."""
 
 import dataclasses
 
@@ -7,29 +7,27 @@ import pytest
 
 from mindefense.attacks import Attack, GapAttack
 from mindefense.errors import InputError
-from mindefense.evaluation import Doors, Rows, conclude, evaluate_attack
-from mindefense.metrics import membership_metrics
+from mindefense.evaluation import Rows, conclude
+from mindefense.evaluation.protocol import check_disjoint, judge
+from mindefense.metrics import auc_interval, balanced_accuracy_interval, membership_metrics
 from mindefense.target import Target
-from mindefense.types import AttackResult, Samples
+from mindefense.types import AttackResult, Samples, Trial
 
 
-class Recorder(Attack):
-    """Scores by the first feature and writes down who fitted and scored what through which door."""
+class FirstFigure(Attack):
+    """Scores by the first answer and writes down who was scored through which door."""
 
-    name = "recorder"
+    name = "first-figure"
     threshold_ = 1.5
 
-    def __init__(self, log, needs_fit=True):
-        self.log = log
-        self.needs_fit = needs_fit
-        self.log.append(("make", self))
+    def __init__(self):
+        self.scored = []
 
     def fit(self, target, members, non_members):
-        self.log.append(("fit", self, target, members, non_members))
-        return self
+        raise AssertionError("who judges does not fit")
 
     def score(self, target, samples):
-        self.log.append(("score", self, target, samples))
+        self.scored.append((target, samples))
         return target.query(samples.features)[:, 0].astype(np.float64)
 
 
@@ -44,111 +42,73 @@ def door(sign=1.0):
 
 FIT, EVAL = Rows(samples(0), samples(4)), Rows(samples(12, 3), samples(8))
 
-
-def run(log, *, fit_on, target, needs_fit=True, knowledge="auditor", fit_rows=FIT, eval_rows=EVAL):
-    return evaluate_attack(
-        lambda: Recorder(log, needs_fit),
-        knowledge=knowledge,
-        fit_on=fit_on,
-        fit_rows=fit_rows,
-        target=target,
-        eval_rows=eval_rows,
-    )
+# ---------------------------------------------------------------------------------------------------------------- judge
 
 
-def calls(log, kind, attack):
-    return [entry[2:] for entry in log if entry[0] == kind and entry[1] is attack]
-
-
-@pytest.mark.parametrize("own_model", [False, True])
-def test_static_is_fitted_before_and_adaptive_behind_the_defense(own_model):
-    log, target = [], Doors(door(), door(-1))
-    fit_on = Doors(door(), door(-1)) if own_model else target
-    knowledge = "shadow" if own_model else "auditor"
-    results, fitted = run(log, fit_on=fit_on, target=target, knowledge=knowledge)
-
-    assert list(fitted) == ["static", "adaptive"]
-    assert fitted["static"] is not fitted["adaptive"]
-    assert calls(log, "fit", fitted["static"]) == [(fit_on.clean, FIT.members, FIT.non_members)]
-    assert calls(log, "fit", fitted["adaptive"]) == [(fit_on.defended, FIT.members, FIT.non_members)]
-    assert calls(log, "score", fitted["static"]) == [
-        (target.clean, EVAL.members),
-        (target.clean, EVAL.non_members),
-        (target.defended, EVAL.members),
-        (target.defended, EVAL.non_members),
-    ]
-    assert calls(log, "score", fitted["adaptive"]) == [
-        (target.defended, EVAL.members),
-        (target.defended, EVAL.non_members),
-    ]
-    assert [(result.adversary, result.defended) for result in results] == [
-        ("static", False),
-        ("static", True),
-        ("adaptive", True),
-    ]
-    assert {(result.name, result.knowledge) for result in results} == {("recorder", knowledge)}
-
-
-def test_metrics_are_those_of_the_scores_and_the_threshold():
-    results, _ = run([], fit_on=Doors(door()), target=Doors(door(), door(-1)))
+@pytest.mark.parametrize(("sign", "auc", "recall"), [(1, 1.0, 1 / 3), (-1, 0.0, 0.0)])
+def test_metrics_are_those_of_the_scores_and_the_threshold(sign, auc, recall):
     # Members 12, 13, 14 score 0, 1, 2 and the non-members 8 … 11 score -4 … -1; the defense turns the order round.
-    is_member = np.arange(7) < 3
-    expected = [
-        membership_metrics(np.array([0.0, 1, 2, -4, -3, -2, -1]), is_member, threshold=1.5),
-        membership_metrics(np.array([-24.0, -25, -26, -20, -21, -22, -23]), is_member, threshold=1.5),
-    ]
-    assert [result.metrics for result in results] == expected
-    assert [result.metrics.auc for result in results] == [1.0, 0.0]
-    assert results[0].metrics.recall == 1 / 3
+    attack, target = FirstFigure(), door(sign)
+    trial = judge(attack, target, EVAL, EVAL, name="first", knowledge="shadow", adversary="adaptive", defended=True)
+    expected = np.array([0.0, 1, 2, -4, -3, -2, -1] if sign == 1 else [-24.0, -25, -26, -20, -21, -22, -23])
+    assert attack.scored == [(target, EVAL.members), (target, EVAL.non_members)]
+    np.testing.assert_array_equal(trial.scores, expected)
+    assert trial.scores.dtype == np.float64
+    np.testing.assert_array_equal(trial.is_member, np.arange(7) < 3)
+    assert trial.threshold == 1.5
+    metrics = membership_metrics(expected, np.arange(7) < 3, threshold=1.5)
+    assert trial.result == AttackResult("first", "shadow", "adaptive", True, metrics)
+    assert (trial.result.metrics.auc, trial.result.metrics.recall) == (auc, recall)
 
 
-def test_without_a_defense_there_is_the_undefended_result_alone():
-    log = []
-    results, fitted = run(log, fit_on=Doors(door(), door()), target=Doors(door()))
-    assert [(result.adversary, result.defended) for result in results] == [("static", False)]
-    assert list(fitted) == ["static"]
-    assert len(calls(log, "score", fitted["static"])) == 2
+def test_samples_of_a_trial_are_positions_among_everyone():
+    everyone = Rows(samples(20, 5).take(np.array([4, 0, 3, 1, 2])), samples(3, 4))  # indices 24 20 23 21 22 | 3 4 5 6
+    rows = Rows(samples(20, 2), samples(5, 2))
+    trial = judge(FirstFigure(), door(), rows, everyone, name="a", knowledge="none", adversary="static", defended=False)
+    np.testing.assert_array_equal(trial.samples, [1, 3, 7, 8])
+    np.testing.assert_array_equal(everyone.indices()[trial.samples], rows.indices())
+    np.testing.assert_array_equal(everyone.is_member()[trial.samples], trial.is_member)
 
 
-def test_without_a_defended_model_to_fit_on_nobody_adapts():
-    results, fitted = run([], fit_on=Doors(door()), target=Doors(door(), door()))
-    assert [(result.adversary, result.defended) for result in results] == [("static", False), ("static", True)]
-    assert list(fitted) == ["static"]
+def test_gap_attack_through_the_protocol_equals_a_hand_count():
+    def says(features):
+        return np.where(features > 0, np.log([[0.1, 0.9]]), np.log([[0.9, 0.1]])).astype(np.float32)
 
+    def kind(first, *values):
+        features = np.array(values, np.float32)[:, None]
+        return Samples(features, np.ones(len(values), np.int32), first + np.arange(len(values)))
 
-def test_an_attack_that_fits_nothing_does_not_adapt_and_may_be_judged_on_all_rows():
-    target = Doors(door(), door())
-    results, fitted = run(
-        [], fit_on=target, target=target, needs_fit=False, knowledge="none", fit_rows=EVAL, eval_rows=EVAL
+    rows = Rows(kind(0, 1, 2, 3, -1), kind(9, -1, -2, 3, -4, -5))
+    trial = judge(
+        GapAttack(), Target(says), rows, rows, name="gap", knowledge="none", adversary="static", defended=False
     )
-    assert [(result.adversary, result.defended) for result in results] == [("static", False), ("static", True)]
-    assert list(fitted) == ["static"]
+    metrics = trial.result.metrics
+    assert (metrics.recall, metrics.accuracy, metrics.precision) == (3 / 4, 7 / 9, 3 / 4)
+    assert metrics.balanced_accuracy == pytest.approx((3 / 4 + 4 / 5) / 2)
+    assert conclude([trial], defended=False).gap_accuracy == metrics.balanced_accuracy
+
+
+# ------------------------------------------------------------------------------------------------------- check_disjoint
 
 
 @pytest.mark.parametrize(
-    ("fit_rows", "eval_rows", "row"),
+    ("fit_rows", "eval_rows", "row", "count"),
     [
-        (FIT, Rows(samples(3), samples(20)), 3),
-        (FIT, Rows(samples(20), samples(7)), 7),
-        (FIT, Rows(samples(5), samples(20)), 5),  # a member of one half that is a non-member of the other
-        (FIT, Rows(samples(20), samples(-2)), 0),
+        (FIT, Rows(samples(3), samples(20)), 3, 4),
+        (FIT, Rows(samples(20), samples(7)), 7, 1),
+        (FIT, Rows(samples(5), samples(20)), 5, 3),  # a member of one half that is a non-member of the other
+        (FIT, Rows(samples(20), samples(-2)), 0, 2),
     ],
 )
-def test_a_row_to_fit_on_must_not_be_judged(fit_rows, eval_rows, row):
-    log = []
-    with pytest.raises(InputError, match=rf"first is row {row}\b") as caught:
-        run(log, fit_on=Doors(door()), target=Doors(door()), fit_rows=fit_rows, eval_rows=eval_rows)
+def test_a_row_to_fit_on_must_not_be_judged(fit_rows, eval_rows, row, count):
+    with pytest.raises(InputError, match=rf"{count} of 8 .* first is row {row}\b") as caught:
+        check_disjoint(fit_rows, eval_rows)
     assert "\n" not in str(caught.value)
-    assert [entry[0] for entry in log] == ["make"]
 
 
-@pytest.mark.parametrize("knowledge", ["", "Auditor", "static", "adaptive"])
-def test_unknown_knowledge(knowledge):
-    log = []
-    with pytest.raises(InputError, match="none or auditor or shadow") as caught:
-        run(log, fit_on=Doors(door()), target=Doors(door()), knowledge=knowledge)
-    assert repr(knowledge) in str(caught.value)
-    assert log == []
+def test_rows_apart_are_no_matter():
+    check_disjoint(FIT, EVAL)
+    check_disjoint(FIT, Rows(samples(8), samples(-4)))
 
 
 # --------------------------------------------------------------------------------------------------------------- halves
@@ -202,83 +162,110 @@ def test_halves_are_seeded():
     assert [row - 100 for row in first[20:]] != first[:20]  # the two kinds are drawn independently
 
 
+def test_first_rows_of_either_kind():
+    rows = Rows(samples(0, 5), samples(100, 2))
+    for count, sizes in ((3, (3, 2)), (1, (1, 1)), (9, (5, 2)), (None, (5, 2))):
+        first = rows.first(count)
+        assert (len(first.members), len(first.non_members)) == sizes
+        np.testing.assert_array_equal(first.members.indices, np.arange(sizes[0]))
+        np.testing.assert_array_equal(first.non_members.features[:, 0], 100 + np.arange(sizes[1]))
+
+
+def test_columns_of_rows_are_members_first():
+    rows = Rows(samples(7, 2), dataclasses.replace(samples(1, 3), labels=np.array([4, 5, 6], np.int32)))
+    np.testing.assert_array_equal(rows.features()[:, 0], [7, 8, 1, 2, 3])
+    np.testing.assert_array_equal(rows.labels(), [0, 0, 4, 5, 6])
+    np.testing.assert_array_equal(rows.indices(), [7, 8, 1, 2, 3])
+    np.testing.assert_array_equal(rows.is_member(), [True, True, False, False, False])
+
+
 # ------------------------------------------------------------------------------------------------------------- conclude
 
 
-def result(name, balanced, adversary="static", defended=True, *, triple=(0.5, 0.5, 0.5)):
-    metrics = membership_metrics([1.0, 0.0], [True, False], threshold=0.5)
+def trial(name, balanced, adversary="static", defended=True, *, triple=(0.5, 0.5, 0.5), auc=0.5, seed=0):
+    rng = np.random.default_rng(seed)
+    scores, is_member = rng.random(40), np.arange(40) < 20
     accuracy, precision, recall = triple
     metrics = dataclasses.replace(
-        metrics, balanced_accuracy=balanced, accuracy=accuracy, precision=precision, recall=recall
+        membership_metrics(scores, is_member, threshold=0.5),
+        balanced_accuracy=balanced,
+        accuracy=accuracy,
+        precision=precision,
+        recall=recall,
+        auc=auc,
+        two_sided_auc=max(auc, 1 - auc),
     )
-    return AttackResult(name, "none" if name == "gap" else "auditor", adversary, defended, metrics)
+    result = AttackResult(name, "none" if name == "gap" else "auditor", adversary, defended, metrics)
+    return Trial(result, scores, 0.5, np.arange(40), is_member)
 
 
-GAP = result("gap", 0.55)
+GAP = trial("gap", 0.55)
 
 
 @pytest.mark.parametrize(
     ("others", "best"),
     [
-        ([result("a", 0.7), result("a", 0.6, "adaptive")], ("a", "static", 0.7)),
-        ([result("a", 0.6), result("a", 0.7, "adaptive")], ("a", "adaptive", 0.7)),
-        ([result("a", 0.6), result("b", 0.65), result("a", 0.64, "adaptive")], ("b", "static", 0.65)),
-        ([result("a", 0.4), result("b", 0.54)], ("gap", "static", 0.55)),
-        ([result("a", 0.9, defended=False), result("gap", 0.8, defended=False)], ("gap", "static", 0.55)),
+        ([trial("a", 0.7), trial("a", 0.6, "adaptive")], ("a", "static", 0.7)),
+        ([trial("a", 0.6), trial("a", 0.7, "adaptive")], ("a", "adaptive", 0.7)),
+        ([trial("a", 0.6), trial("b", 0.65), trial("a", 0.64, "adaptive")], ("b", "static", 0.65)),
+        ([trial("a", 0.4), trial("b", 0.54)], ("gap", "static", 0.55)),
+        ([trial("a", 0.9, defended=False), trial("gap", 0.8, defended=False)], ("gap", "static", 0.55)),
     ],
 )
 def test_strongest_is_the_maximum_over_static_and_adaptive(others, best):
-    for results in ([GAP, *others], [*others, GAP]):
-        verdict = conclude(results, defended=True)
+    for trials in ([GAP, *others], [*others, GAP]):
+        verdict = conclude(trials, defended=True)
         strongest = verdict.strongest
         assert (strongest.name, strongest.adversary, strongest.metrics.balanced_accuracy) == best
         assert strongest.defended
         assert verdict.gap_accuracy == 0.55
+        assert verdict.attackers == sum(one.result.defended for one in trials)
         assert not verdict.leaks
 
 
+@pytest.mark.parametrize(
+    ("areas", "best"), [((0.6, 0.7), "b"), ((0.6, 0.35), "b"), ((0.6, 0.45), "a"), ((0.52, 0.51), "gap")]
+)
+def test_sharpest_is_the_maximum_of_the_two_sided_area(areas, best):
+    a, b = (trial(name, 0.5, auc=area) for name, area in zip("ab", areas, strict=True))
+    gap = trial("gap", 0.9, auc=0.47)
+    verdict = conclude([gap, a, b, trial("c", 0.5, auc=0.99, defended=False)], defended=True)
+    assert verdict.sharpest.name == best
+    assert verdict.strongest.name == "gap"
+
+
+@pytest.mark.parametrize("others", [0, 1, 9])
+def test_intervals_hold_for_all_attackers_together(others):
+    crowd = [trial(f"a{k}", 0.5, auc=0.5) for k in range(others)]
+    strong, sharp = trial("gap", 0.9, seed=1), trial("sharp", 0.5, auc=0.1, seed=2)
+    verdict = conclude([strong, *crowd, sharp, trial("gap", 0.99, defended=False)], defended=True)
+    confidence = 1 - 0.05 / (others + 2)
+    wanted = balanced_accuracy_interval(strong.scores, strong.is_member, threshold=0.5, confidence=confidence)
+    assert (verdict.strongest_low, verdict.strongest_high) == wanted
+    assert (verdict.sharpest_low, verdict.sharpest_high) == auc_interval(
+        sharp.scores, sharp.is_member, confidence=confidence
+    )
+
+
 def test_each_state_has_a_verdict_of_its_own():
-    before = [result("gap", 0.8, defended=False), result("a", 0.9, defended=False, triple=(0.9, 0.9, 0.9))]
-    after = [result("gap", 0.7), result("a", 0.6)]
-    for results in (before + after, after + before):
-        assert conclude(results, defended=False).strongest is before[1]
-        assert conclude(results, defended=False).gap_accuracy == 0.8
-        assert conclude(results, defended=False).leaks
-        assert conclude(results, defended=True).strongest is after[0]
-        assert not conclude(results, defended=True).leaks
+    before = [trial("gap", 0.8, defended=False), trial("a", 0.9, defended=False, triple=(0.9, 0.9, 0.9))]
+    after = [trial("gap", 0.7), trial("a", 0.6)]
+    for trials in (before + after, after + before):
+        assert conclude(trials, defended=False).strongest is before[1].result
+        assert conclude(trials, defended=False).gap_accuracy == 0.8
+        assert conclude(trials, defended=False).leaks
+        assert conclude(trials, defended=True).strongest is after[0].result
+        assert not conclude(trials, defended=True).leaks
 
 
 @pytest.mark.parametrize("triple", [(0.7, 0.7, 0.7), (0.61, 0.9, 0.61)])
 def test_one_leaking_attacker_is_enough_even_if_it_is_not_the_strongest(triple):
-    results = [GAP, result("a", 0.52, triple=triple), result("b", 0.9)]
-    assert conclude(results, defended=True).leaks
-    assert conclude(results, defended=True).strongest.name == "b"
+    trials = [GAP, trial("a", 0.52, triple=triple), trial("b", 0.9)]
+    assert conclude(trials, defended=True).leaks
+    assert conclude(trials, defended=True).strongest.name == "b"
 
 
-@pytest.mark.parametrize("results", [[], [result("a", 0.9)], [result("gap", 0.9, defended=False)]])
-def test_no_verdict_without_the_gap_attack(results):
+@pytest.mark.parametrize("trials", [[], [trial("a", 0.9)], [trial("gap", 0.9, defended=False)]])
+def test_no_verdict_without_the_gap_attack(trials):
     with pytest.raises(InputError, match="gap attack"):
-        conclude(results, defended=True)
-
-
-def test_gap_attack_through_the_protocol_equals_a_hand_count():
-    def says(features):
-        return np.where(features > 0, np.log([[0.1, 0.9]]), np.log([[0.9, 0.1]])).astype(np.float32)
-
-    def kind(*values):
-        features = np.array(values, np.float32)[:, None]
-        return Samples(features, np.ones(len(values), np.int32), np.arange(len(values)))
-
-    rows = Rows(kind(1, 2, 3, -1), kind(-1, -2, 3, -4, -5))
-    results, _ = evaluate_attack(
-        GapAttack,
-        knowledge="none",
-        fit_on=Doors(Target(says)),
-        fit_rows=rows,
-        target=Doors(Target(says)),
-        eval_rows=rows,
-    )
-    metrics = results[0].metrics
-    assert (metrics.recall, metrics.accuracy, metrics.precision) == (3 / 4, 7 / 9, 3 / 4)
-    assert metrics.balanced_accuracy == pytest.approx((3 / 4 + 4 / 5) / 2)
-    assert conclude(results, defended=False).gap_accuracy == metrics.balanced_accuracy
+        conclude(trials, defended=True)

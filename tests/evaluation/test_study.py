@@ -9,19 +9,17 @@ import numpy as np
 import pytest
 
 from mindefense import cli
-from mindefense.attacks import METHODS, MindArmourAttack, NeuralAttack
+from mindefense.attacks.catalog import chosen
 from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoint
 from mindefense.data import make_location_like
-from mindefense.defenses import load_defense
 from mindefense.errors import CheckpointError, InputError, OutputError
-from mindefense.evaluation import Study, StudyConfig
+from mindefense.evaluation import EvaluationConfig, Study, StudyConfig
 from mindefense.evaluation import recipe as recipe_module
 from mindefense.evaluation import study as study_module
-from mindefense.metrics import membership_metrics
+from mindefense.evaluation.arena import Arena
 from mindefense.models import MLP
 from mindefense.target import Network, Target
-from mindefense.training import PUBLISHED_ATTACK, PUBLISHED_DEFENDER, PUBLISHED_TARGET
-from mindefense.types import AttackResult
+from mindefense.training import PUBLISHED_DEFENDER, PUBLISHED_TARGET
 
 CHECKPOINTS = ("target", "shadow", "defender", "defense")
 SMOKE = StudyConfig(smoke=True)
@@ -70,6 +68,7 @@ def test_files_are_there_and_nothing_partial(staged):
             "defended.npz",
             "results.json",
             "attacks.csv",
+            "records.csv",
             *(f"{name}.{end}" for name in CHECKPOINTS for end in ("ckpt", "json")),
         ]
     )
@@ -126,11 +125,12 @@ def test_results_are_about_these_files(staged):
     right = clean.argmax(axis=1) == held["labels"]
     assert results["target"]["member_accuracy"] == pytest.approx(right[is_member].mean())
     assert results["target"]["non_member_accuracy"] == pytest.approx(right[~is_member].mean())
-    assert results["target"]["queries"] == results["defense"]["queries"] == 400
+    assert results["target"]["queries"] >= results["defense"]["queries"] >= 400
     moved = np.abs(clean.astype(np.float64) - defended).sum(axis=1)
     assert results["defense"]["mean_l1"] == pytest.approx(moved.mean(), abs=1e-6)
     assert results["defense"]["label_changes"] == 0
-    assert (results["defense"]["name"], results["defense"]["alignment"]) == ("defenmi", "corrected")
+    assert (results["defense"]["name"], results["defense"]["config"]["alignment"]) == ("defenmi", "corrected")
+    assert (results["defense"]["noise"], results["defense"]["keeps_labels"]) == ("keyed", True)
     assert results["settings"]["order"] == "synthetic"
     assert (results["dataset"], results["synthetic"], results["smoke"]) == ("location-like", True, True)
     gap = next(attack for attack in results["attacks"] if attack["name"] == "gap")
@@ -148,20 +148,45 @@ def test_results_are_about_these_files(staged):
 
 def test_every_attacker_is_there_in_every_state(staged):
     results = held_in(staged)
-    learning = {"max-confidence", "entropy", *(f"mindarmour-{method}" for method in ("lr", "knn", "mlp", "rf")), "nn"}
-    expected = {("gap", "static", False), ("gap", "static", True)}
-    expected |= {(name, *state) for name in learning for state in (("static", False), ("static", True))}
-    expected |= {(name, "adaptive", True) for name in learning}
-    found = [(attack["name"], attack["adversary"], attack["defended"]) for attack in results["attacks"]]
-    assert set(found) == expected
-    assert len(found) == len(expected)
-    models = {attack["name"]: attack["knowledge"] for attack in results["attacks"]}
-    assert (models.pop("gap"), models.pop("nn")) == ("none", "shadow")
-    assert set(models.values()) == {"auditor"}
+    left_out = {(entry["name"], entry["knowledge"]) for entry in results["not_run"]}
+    assert left_out == {
+        (name, knowledge) for name in ("label-noise", "label-shifts") for knowledge in ("auditor", "shadow")
+    }
+    expected = []
+    for name, entry in chosen(None).items():
+        for knowledge in entry.knowledge or ("none",):
+            if (name, knowledge) not in left_out:
+                states = [] if entry.needs_noise else [("static", False)]
+                states += [("static", True)] + ([("adaptive", True)] if knowledge != "none" else [])
+                expected += [(name, knowledge, *state) for state in states]
+    found = [
+        tuple(attack[key] for key in ("name", "knowledge", "adversary", "defended")) for attack in results["attacks"]
+    ]
+    assert sorted(found) == sorted(expected)
     # An auditor is judged on the half that it is not fitted on, the others on all rows.
-    sizes = {attack["name"]: (attack["n_members"], attack["n_non_members"]) for attack in results["attacks"]}
-    assert sizes.pop("gap") == sizes.pop("nn") == (200, 200)
-    assert set(sizes.values()) == {(100, 100)}
+    for attack in results["attacks"]:
+        n = 100 if attack["knowledge"] == "auditor" else 200
+        assert (attack["n_members"], attack["n_non_members"]) == (n, n)
+
+
+def test_records_have_a_line_for_every_judged_row(staged):
+    with (staged / "records.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    held = arrays(staged)
+    assert [int(row["index"]) for row in rows] == held["indices"].tolist()
+    assert [row["is_member"] == "True" for row in rows] == held["is_member"].tolist()
+    column = [row["gap|none|static|defended"] for row in rows]
+    assert [float(value) for value in column] == (held["defended_probs"].argmax(axis=1) == held["labels"]).tolist()
+    judged = [row["confidence|auditor|adaptive|defended"] for row in rows]
+    assert sum(value != "" for value in judged) == 200
+
+
+def test_doubts_are_told_and_a_smoke_test_is_one(staged):
+    checks = {check["name"]: check for check in held_in(staged)["checks"]}
+    failed = {name for name, check in checks.items() if not check["passed"]}
+    assert {"smoke", "synthetic"} <= failed
+    assert not {"overlap", "labels-changed", "same-answer", "treatment", "duplicates"} & failed
+    assert all(check["meaning"] and check["advice"] for check in checks.values() if not check["passed"])
 
 
 def test_verdict_and_budgets_agree_with_the_attacks(staged):
@@ -175,34 +200,6 @@ def test_verdict_and_budgets_agree_with_the_attacks(staged):
     budgets = {point["budget"]: point["accuracy"] for point in results["budgets"]}
     assert list(budgets) == [1.0, 0.7, 0.5, 0.3, 0.1, 0.0]
     assert budgets[0.0] == pytest.approx(nn[False])
-
-
-def test_budget_table_is_about_the_static_neural_attacker(staged, monkeypatch):
-    class Known(NeuralAttack):
-        """Decides by the largest confidence, which the defense moves across the bound for some rows."""
-
-        def member_probability(self, probs):
-            return np.float64(probs.max(axis=1) > 0.0425)
-
-    told = {}
-
-    def record(clean, defended, **more):
-        told.update(more, clean=clean, defended=defended)
-        return ()
-
-    monkeypatch.setattr(study_module, "budget_table", record)
-    opened, held = Study(None, staged), arrays(staged)
-    metrics = membership_metrics([1.0, 0.0], [True, False], threshold=0.5)
-    results = [AttackResult("gap", "none", "static", defended, metrics) for defended in (False, True)]
-    opened._report(results, Known())
-    g = load_defense(staged / "defense.ckpt").classifier().member_probability
-    for state in ("clean", "defended"):
-        probs = held[f"{state}_probs"]
-        np.testing.assert_array_equal(told[state], probs)
-        np.testing.assert_array_equal(told[f"correct_{state}"], (probs.max(axis=1) > 0.0425) == held["is_member"])
-        np.testing.assert_array_equal(told[f"g_{state}"], g(probs))
-    assert (told["correct_clean"] != told["correct_defended"]).any()
-    assert (told["g_clean"] != told["g_defended"]).any()
 
 
 def test_csv_has_the_numbers_of_the_json(staged):
@@ -370,54 +367,34 @@ def test_defenders_classifier_is_trained_on_the_targets_answers(staged, tmp_path
 
 
 @pytest.mark.parametrize("smoke", [False, True])
-def test_attackers_get_what_their_knowledge_allows(smoke, tmp_path, monkeypatch):
-    asked = []
+def test_the_arena_gets_the_studys_rows_and_models(smoke, tmp_path, monkeypatch):
+    told = {}
 
-    def record(make, **arguments):
-        attack = make()
-        asked.append((attack, arguments))
-        metrics = membership_metrics([1.0, 0.0], [True, False], threshold=0.5)
-        return [AttackResult(attack.name, arguments["knowledge"], "static", False, metrics)], {"static": attack}
+    def record(config, ground, clean, **more):
+        told.update(more, config=config, ground=ground, clean=clean)
+        raise InterruptedError
 
     nets = {role: MLP((446, 1024, 512, 256, 128, 30), seed=seed) for seed, role in enumerate(("target", "shadow"))}
-    monkeypatch.setattr(study_module, "evaluate_attack", record)
+    monkeypatch.setattr(study_module, "make_arena", record)
     monkeypatch.setattr(Study, "_network", lambda self, role: Network(nets[role]))
-    monkeypatch.setattr(Study, "_settings", lambda self: {})  # tells of a file, and there is none
     opened = Study(StudyConfig(defense="none", seed=5, smoke=smoke), tmp_path)
-    opened.evaluate()
-
-    everyone, known = opened.rows("eval"), opened.rows("attacker")
-    fit, judged = everyone.divide(5)
-    some = opened.data.features[:3]
-    answer = {role: Target.from_cell(net).query(some) for role, net in nets.items()}
+    config = EvaluationConfig(attacks=("gap",))
+    with pytest.raises(InterruptedError):
+        opened.evaluate(config)
 
     def indices(rows):
         return rows.members.indices.tolist(), rows.non_members.indices.tolist()
 
-    assert [attack.name for attack, _ in asked] == [
-        "gap", "max-confidence", "entropy", "mindarmour-lr", "mindarmour-knn", "mindarmour-mlp", "mindarmour-rf", "nn"
-    ]  # fmt: skip
-    for attack, given in asked:
-        np.testing.assert_allclose(given["target"].clean.query(some), answer["target"], atol=1e-5)
-        if attack.name == "nn":
-            assert given["knowledge"] == "shadow"
-            np.testing.assert_allclose(given["fit_on"].clean.query(some), answer["shadow"], atol=1e-5)
-            assert indices(given["fit_rows"]) == indices(known)
-            assert indices(given["eval_rows"]) == indices(everyone)
-            assert attack.config == dataclasses.replace(PUBLISHED_ATTACK, seed=8, epochs=8 if smoke else 400)
-            continue
-        assert given["fit_on"] is given["target"]
-        if attack.name == "gap":
-            assert given["knowledge"] == "none"
-            assert indices(given["eval_rows"]) == indices(everyone)
-            continue
-        assert given["knowledge"] == "auditor"
-        assert indices(given["fit_rows"]) == indices(fit)
-        assert indices(given["eval_rows"]) == indices(judged)
-        if isinstance(attack, MindArmourAttack):
-            assert attack.seed == 5
-            whole = METHODS[attack.method]
-            assert attack.grid == ({name: values[:1] for name, values in whole.items()} if smoke else whole)
+    ground, some = told["ground"], opened.data.features[:3]
+    assert (told["config"], told["seed"], told["smoke"]) == (config, 5, smoke)
+    assert indices(ground.everyone) == indices(opened.rows("eval"))
+    for part, expected in zip((ground.fit, ground.judged), opened.rows("eval").divide(5), strict=True):
+        assert indices(part) == indices(expected)
+    assert indices(ground.shadow) == indices(opened.rows("attacker"))
+    assert indices(ground.defender) == indices(opened.rows("defender"))
+    assert ground.canaries is None
+    for door, role in ((told["clean"].target, "target"), (told["clean"].shadow, "shadow")):
+        np.testing.assert_allclose(door.query(some), Target.from_cell(nets[role]).query(some), atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------ what is missing
@@ -461,7 +438,7 @@ def test_without_a_defense_a_missing_shadow_is_named_too(staged, tmp_path):
 
 def test_nothing_to_defend_with(staged, tmp_path):
     out = copy(staged, tmp_path / "out", "target.ckpt", "defender.ckpt")
-    with pytest.raises(InputError, match="defenmi or memguard"):
+    with pytest.raises(InputError, match="one, such as defenmi"):
         Study(dataclasses.replace(SMOKE, defense="none"), out).defend()
     assert sorted(path.name for path in out.iterdir()) == ["defender.ckpt", "target.ckpt"]
 
@@ -487,7 +464,7 @@ def test_file_of_another_kind_is_refused(name, study):
     [
         ({"seed": 1}, "evaluate", "belongs to another study.*data"),
         ({"smoke": False}, "evaluate", "belongs to another study.*rows"),
-        ({"defense": "memguard"}, "evaluate", "expected memguard .*got defenmi"),
+        ({"defense": "memguard"}, "evaluate", "expected memguard.*got defenmi"),
         ({"alignment": "published"}, "evaluate", "belongs to another study.*rows"),
     ],
 )
@@ -506,10 +483,10 @@ def test_a_shadow_of_another_seed_is_refused(study, monkeypatch):
 
 
 def test_the_shadow_may_be_trained_last(study, monkeypatch):
-    def reached(make, **_):
+    def reached(*_, **__):
         raise InterruptedError("the attacks")
 
-    monkeypatch.setattr(study_module, "evaluate_attack", reached)
+    monkeypatch.setattr(Arena, "undefended", reached)
     (study / "shadow.ckpt").rename(study / "later.ckpt")
     opened = Study(None, study)
     opened.defend()
@@ -552,7 +529,7 @@ def test_unwritable_folder_shows_before_the_training(tmp_path):
     ("wrong", "word"),
     [
         ({"dataset": "mnist", "data_path": "x"}, "synthetic or location"),
-        ({"defense": "dp"}, "none or defenmi or memguard"),
+        ({"defense": "dp"}, "none or defenmi or memguard or rounding"),
         ({"alignment": "other"}, "corrected or published"),
         ({"data_path": "x"}, "none with the synthetic one"),
         ({"dataset": "location"}, "a path with a named data set"),

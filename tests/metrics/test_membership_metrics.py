@@ -1,6 +1,8 @@
 """Membership metrics against hand-computed values, scikit-learn and brute force, and what must hold for any scores."""
 
+import dataclasses
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +14,23 @@ from sklearn import metrics as sk
 from mindefense.errors import InputError
 from mindefense.metrics import (
     auc,
+    auc_interval,
+    balanced_accuracy_interval,
     best_threshold,
     budget_table,
     clopper_pearson,
+    epsilon_lower_bound,
     membership_metrics,
+    precision_at_prior,
     roc_curve_points,
+    tnr_at_fnr,
     tpr_at_fpr,
     verdict,
 )
-from mindefense.types import MembershipMetrics
+from mindefense.metrics.ranking import Counts
+from mindefense.types import PrecisionAtPrior, RateAtFnr
 
-reproducible = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+reproducible = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 
 
 @st.composite
@@ -57,18 +65,51 @@ def test_metrics_equal_hand_computed_ones():
     #          members: 4 3 1 | non-members: 2 1 0 0 0;  score > 1 calls 4, 3 (right) and 2 (wrong)
     scores = np.array([4.0, 2.0, 3.0, 1.0, 1.0, 0.0, 0.0, 0.0])
     is_member = np.array([1, 0, 1, 0, 1, 0, 0, 0], bool)
-    metrics = membership_metrics(scores, is_member, threshold=1.0, fprs=(0.2, 0.5))
+    metrics = membership_metrics(scores, is_member, threshold=1.0, fprs=(0.2, 0.5), fnrs=(0.3, 0.4))
     assert (metrics.n_members, metrics.n_non_members) == (3, 5)
     assert metrics.accuracy == 6 / 8
-    assert metrics.balanced_accuracy == pytest.approx((2 / 3 + 4 / 5) / 2, abs=1e-15)
+    assert metrics.balanced_accuracy == 11 / 15  # (2/3 + 4/5)/2
+    assert metrics.advantage == 7 / 15  # 2/3 - 1/5
     assert metrics.precision == 2 / 3
     assert metrics.recall == 2 / 3
     assert metrics.share_called_member == 3 / 8
     # 4 and 3 beat all 5; 1 beats three, ties with one, loses to one.
-    assert metrics.auc == pytest.approx((5 + 5 + 3.5) / 15, abs=1e-15)
+    assert metrics.auc == metrics.two_sided_auc == 13.5 / 15
     # One false positive in 5 allowed: 2 is called, the tied pair at 1 would bring a second. Two allowed: the pair too.
     assert [rate.tpr for rate in metrics.tpr_at_fpr] == [2 / 3, 1.0]
     assert [rate.fpr for rate in metrics.tpr_at_fpr] == [0.2, 0.5]
+    # Below every member: the three at 0. With the member at 1 missed, a rate of 1/3, all that are below 3 are cleared.
+    assert [rate.tnr for rate in metrics.tnr_at_fnr] == [3 / 5, 1.0]
+    assert [rate.fnr for rate in metrics.tnr_at_fnr] == [0.3, 0.4]
+    # Bayes with TPR 2/3 and FPR 1/5: 10/(10 + 3), 10/(10 + 27), 10/(10 + 297)
+    worth = [(at.prior, at.precision) for at in metrics.precision_at_prior]
+    assert worth == [(0.5, pytest.approx(10 / 13)), (0.1, pytest.approx(10 / 37)), (0.01, pytest.approx(10 / 307))]
+
+
+def test_metrics_report_the_intervals_that_their_functions_give():
+    scores, is_member = random_samples(3, ties=True)
+    metrics = membership_metrics(scores, is_member, threshold=0.4)
+    found = (metrics.balanced_accuracy_low, metrics.balanced_accuracy_high)
+    assert found == balanced_accuracy_interval(scores, is_member, threshold=0.4)
+    assert (metrics.auc_low, metrics.auc_high) == auc_interval(scores, is_member)
+    assert metrics.epsilon_low == epsilon_lower_bound(scores, is_member, threshold=0.4) > 0
+    assert [rate.fpr for rate in metrics.tpr_at_fpr] == [rate.fnr for rate in metrics.tnr_at_fnr] == [0.1, 0.01, 0.001]
+    assert metrics.tpr_at_fpr[1] == tpr_at_fpr(scores, is_member, fpr=0.01)
+    assert metrics.tnr_at_fnr[1] == tnr_at_fnr(scores, is_member, fnr=0.01)
+
+
+@reproducible
+@given(samples=scored_samples(), threshold=st.integers(-5, 5))
+def test_shares_are_the_floats_nearest_to_the_fractions(samples, threshold):
+    scores, is_member = samples
+    called = scores > threshold
+    tpr = Fraction(int(called[is_member].sum()), int(is_member.sum()))
+    fpr = Fraction(int(called[~is_member].sum()), int((~is_member).sum()))
+    metrics = membership_metrics(scores, is_member, threshold=threshold)
+    assert metrics.recall == float(tpr)
+    assert metrics.advantage == float(tpr - fpr)
+    assert metrics.balanced_accuracy == float((1 + tpr - fpr) / 2)
+    assert metrics.two_sided_auc == max(metrics.auc, 1 - metrics.auc)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -120,7 +161,9 @@ def test_separated_scores_say_everything():
     scores = np.where(is_member, 1.0, 0.0) + np.linspace(0, 0.5, 4000)
     metrics = membership_metrics(scores, is_member, threshold=best_threshold(scores, is_member))
     assert (metrics.accuracy, metrics.precision, metrics.recall, metrics.auc) == (1, 1, 1, 1)
-    assert [(rate.tpr, rate.high, rate.note) for rate in metrics.tpr_at_fpr] == [(1, 1, None)] * 2
+    assert [(rate.tpr, rate.high, rate.note) for rate in metrics.tpr_at_fpr] == [(1, 1, None)] * 3
+    assert [(rate.tnr, rate.high, rate.note) for rate in metrics.tnr_at_fnr] == [(1, 1, None)] * 3
+    assert membership_metrics(-scores, is_member, threshold=0.0).two_sided_auc == 1
     assert auc(-scores, is_member) == 0
 
 
@@ -152,9 +195,21 @@ def test_float32_and_integer_scores_are_welcome():
         best_threshold,
         roc_curve_points,
         lambda scores, is_member: tpr_at_fpr(scores, is_member, fpr=0.1),
+        lambda scores, is_member: tnr_at_fnr(scores, is_member, fnr=0.1),
+        auc_interval,
+        epsilon_lower_bound,
         lambda scores, is_member: membership_metrics(scores, is_member, threshold=0.0),
     ],
-    ids=["auc", "best_threshold", "roc_curve_points", "tpr_at_fpr", "membership_metrics"],
+    ids=[
+        "auc",
+        "best_threshold",
+        "roc_curve_points",
+        "tpr_at_fpr",
+        "tnr_at_fnr",
+        "auc_interval",
+        "epsilon_lower_bound",
+        "membership_metrics",
+    ],
 )
 def test_bad_samples_are_refused(function, scores, is_member, words):
     with pytest.raises(InputError, match=words):
@@ -289,66 +344,99 @@ def test_impossible_fpr_is_refused(fpr):
         tpr_at_fpr([1.0, 0.0], [True, False], fpr=fpr)
 
 
-# ------------------------------------------------------------------------------------------------- Clopper-Pearson
+@reproducible
+@given(samples=scored_samples(elements=with_infinities), bound=st.sampled_from([0.01, 0.1, 0.25, 1 / 3, 0.5, 1.0]))
+def test_tnr_at_fnr_equals_brute_force(samples, bound):
+    scores, is_member = samples
+    rules = [scores > threshold for threshold in scores] + [np.ones(len(scores), bool)]
+    best = max((~called[~is_member]).mean() for called in rules if (~called[is_member]).mean() <= bound)
+    rate = tnr_at_fnr(scores, is_member, fnr=bound)
+    assert rate.tnr == pytest.approx(best, abs=1e-15)
+    assert (rate.low, rate.high) == clopper_pearson(round(best * (~is_member).sum()), int((~is_member).sum()))
+    assert (rate.note is None) == (is_member.sum() >= 1 / bound)
+    mirrored = tpr_at_fpr(-scores, ~is_member, fpr=bound)
+    assert (rate.tnr, rate.low, rate.high) == (mirrored.tpr, mirrored.low, mirrored.high)
+
+
+def test_too_few_members_are_named():
+    rate = tnr_at_fnr([1.0] * 10 + [0.0], [True] * 10 + [False], fnr=0.01)
+    note = (
+        "too few members: 10, at least 100 needed; with none of them missed, "
+        "the true false-negative rate may be up to 0.31"
+    )
+    assert rate == RateAtFnr(0.01, 1.0, *clopper_pearson(1, 1), note)
+
+
+@pytest.mark.parametrize("fnr", [0.0, 1.01, np.nan])
+def test_impossible_fnr_is_refused(fnr):
+    with pytest.raises(InputError, match="fnr: expected above 0 and at most 1"):
+        tnr_at_fnr([1.0, 0.0], [True, False], fnr=fnr)
+
+
+# ---------------------------------------------------------------------------------------------- precision at a prior
 
 
 @pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
+    ("tpr", "fpr", "prior", "precision"),
     [
-        # Newcombe 1998, Table I, method 5
-        (81, 263, 0.2527, 0.3676),
-        (15, 148, 0.0578, 0.1617),
-        (0, 20, 0.0, 0.1684),
-        (1, 29, 0.0009, 0.1776),
-        # closed forms: 1 - 0.025 ** (1/n) and its mirror image
-        (0, 10, 0.0, 0.3085),
-        (10, 10, 0.6915, 1.0),
-        (0, 1, 0.0, 0.975),
-        (1, 1, 0.025, 1.0),
-        (5, 10, 0.1871, 0.8129),
+        (0.75, 0.25, 0.5, 0.75),
+        (0.75, 0.25, 0.1, 0.25),
+        (0.5, 0.0, 0.01, 1.0),
+        (0.0, 0.5, 0.5, 0.0),
+        (1.0, 1.0, 0.25, 0.25),  # calling everybody
+        (0.0, 0.0, 0.5, None),
+        (0.5, 0.5, 0.0, 0.0),
+        (0.0, 1.0, 1.0, None),
+        (1.0, 0.0, 0.0, None),
     ],
 )
-def test_clopper_pearson_equals_published_tables(successes, trials, low, high):
-    assert clopper_pearson(successes, trials) == pytest.approx((low, high), abs=5e-5)
+def test_precision_at_prior_is_bayes_rule(tpr, fpr, prior, precision):
+    assert precision_at_prior(tpr, fpr, prior=prior) == PrecisionAtPrior(prior, precision)
 
 
-@pytest.mark.parametrize("trials", [1, 7, 1000])
-def test_clopper_pearson_ends_are_exact(trials):
-    assert clopper_pearson(0, trials)[0] == 0
-    assert clopper_pearson(trials, trials)[1] == 1
+@pytest.mark.parametrize(
+    ("tpr", "fpr", "prior", "word"),
+    [(1.1, 0, 0.5, "tpr"), (1, -0.1, 0.5, "fpr"), (1, 0, 50, "prior"), (np.nan, 0, 0.5, "tpr")],
+)
+def test_precision_at_prior_refuses_what_is_no_fraction(tpr, fpr, prior, word):
+    with pytest.raises(InputError, match=f"{word}: expected 0 … 1"):
+        precision_at_prior(tpr, fpr, prior=prior)
+
+
+# ----------------------------------------------------------------------------------------------------------- counts
 
 
 @reproducible
-@given(trials=st.integers(1, 500), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.999]))
-def test_clopper_pearson_inverts_the_binomial_tails(trials, share, confidence):
-    from scipy.stats import binom
-
-    successes = round(share * trials)
-    low, high = clopper_pearson(successes, trials, confidence=confidence)
-    tail = (1 - confidence) / 2
-    if successes:
-        assert binom.sf(successes - 1, trials, low) == pytest.approx(tail, rel=1e-6)
-    if successes < trials:
-        assert binom.cdf(successes, trials, high) == pytest.approx(tail, rel=1e-6)
-    mirrored = clopper_pearson(trials - successes, trials, confidence=confidence)
-    assert (1 - high, 1 - low) == pytest.approx(mirrored, abs=1e-9)
+@given(scored_samples(elements=with_infinities))
+def test_mirrored_counts_are_those_of_mirrored_samples(samples):
+    scores, is_member = samples
+    for found, expected in zip(Counts.of(scores, is_member).mirrored(), Counts.of(-scores, ~is_member), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(
-    ("successes", "trials", "confidence", "words"),
-    [
-        (0, 0, 0.95, "successes"),
-        (-1, 5, 0.95, "got -1 of 5"),
-        (6, 5, 0.95, "got 6 of 5"),
-        (2.5, 5, 0.95, "whole numbers"),
-        (2, 5, 0.0, "confidence"),
-        (2, 5, 1.0, "confidence"),
-        (2, 5, 95, "confidence"),
-    ],
-)
-def test_clopper_pearson_refuses_nonsense(successes, trials, confidence, words):
-    with pytest.raises(InputError, match=words):
-        clopper_pearson(successes, trials, confidence=confidence)
+@reproducible
+@given(samples=scored_samples(elements=with_infinities), threshold=with_infinities)
+def test_counts_above_a_threshold_are_those_of_the_samples(samples, threshold):
+    scores, is_member = samples
+    called = scores > threshold
+    assert Counts.of(scores, is_member).at(threshold) == (called[is_member].sum(), called[~is_member].sum())
+
+
+@reproducible
+@given(samples=scored_samples(elements=with_infinities))
+def test_negated_scores_of_swapped_samples_say_the_same(samples):
+    scores, is_member = samples
+    metrics = membership_metrics(scores, is_member, threshold=0.5)
+    mirrored = membership_metrics(-scores, ~is_member, threshold=-0.5)  # no score is 0.5
+    assert mirrored.auc == metrics.auc
+    assert (mirrored.auc_low, mirrored.auc_high) == pytest.approx((metrics.auc_low, metrics.auc_high), abs=1e-12)
+    assert mirrored.epsilon_low == pytest.approx(metrics.epsilon_low, abs=1e-12)
+    assert mirrored.balanced_accuracy == metrics.balanced_accuracy
+    assert mirrored.advantage == metrics.advantage
+    assert mirrored.balanced_accuracy_low == pytest.approx(metrics.balanced_accuracy_low, abs=1e-12)
+    assert mirrored.balanced_accuracy_high == pytest.approx(metrics.balanced_accuracy_high, abs=1e-12)
+    assert [rate.tpr for rate in mirrored.tpr_at_fpr] == [rate.tnr for rate in metrics.tnr_at_fnr]
+    assert [rate.tnr for rate in mirrored.tnr_at_fnr] == [rate.tpr for rate in metrics.tpr_at_fpr]
 
 
 # --------------------------------------------------------------------------------------------------- best_threshold
@@ -400,16 +488,11 @@ def test_no_threshold_is_better_than_the_best(samples):
     ],
 )
 def test_verdict_needs_all_three(accuracy, precision, recall, leaks):
-    metrics = MembershipMetrics(
-        n_members=1,
-        n_non_members=1,
+    metrics = dataclasses.replace(
+        membership_metrics([1.0, 0.0], [True, False], threshold=0.5),
         accuracy=accuracy,
-        balanced_accuracy=0.5,
         precision=precision,
         recall=recall,
-        share_called_member=0.5,
-        auc=0.5,
-        tpr_at_fpr=(),
     )
     assert verdict(metrics) is leaks
 

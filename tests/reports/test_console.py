@@ -1,4 +1,4 @@
-"""What an evaluation looks like on a terminal of 80 columns, and what its sentences say."""
+"""What an evaluation and a comparison look like on a terminal of 80 columns, and what their sentences say."""
 
 import contextlib
 import dataclasses
@@ -11,11 +11,18 @@ from rich.console import Console
 from mindefense.reports.console import (
     ConsoleProgress,
     attack_table,
+    comparison_table,
+    print_comparison,
     print_evaluation,
     print_opening,
     summary,
     tutorial_lines,
 )
+from mindefense.types import Check, NotRun
+
+# tests/evaluation/test_lineup.py sees to it that no name is longer.
+LONGEST_ATTACKS = ("modified-entropy-per-class", "averaging-64-perturbed")
+LONGEST_DEFENSES = ("memguard-published=0.35", "early-stopping=0.95*", "label-smoothing=0.35*", "defenmi-published")
 
 
 def screen(show, width=80, **options):
@@ -25,58 +32,68 @@ def screen(show, width=80, **options):
     return console.export_text()
 
 
-def rendered(evaluation):
-    return screen(lambda console: console.print(attack_table(evaluation)))
+def rendered(evaluation, width=80):
+    return screen(lambda console: console.print(attack_table(evaluation)), width)
+
+
+def shown(found, show=print_evaluation):
+    """The whole output without line ends."""
+    return " ".join(screen(lambda console: show(console, found)).split())
+
+
+def row_of(text, name):
+    """The words of the one line that starts with this name, borders left out."""
+    (line,) = [line for line in map(words, text.splitlines()) if line[:1] == [name]]
+    return line[1:]
+
+
+def words(line):
+    return line.replace("│", " ").split()
 
 
 def cells(evaluation):
-    """The table's body: attacker → cells."""
-    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in rendered(evaluation).splitlines()]
-    return {row[0]: row[1:] for row in rows if len(row) > 2}
+    """The table's body: attacker → what is said of it, three figures a state."""
+    text = rendered(evaluation)
+    return {name: " ".join(row_of(text, name)) for name in dict.fromkeys(attack.name for attack in evaluation.attacks)}
 
 
-def flat(evaluation):
-    """The whole output without line ends."""
-    return " ".join(screen(lambda console: print_evaluation(console, evaluation)).split())
+def named(attacks, names):
+    """The same results under other names."""
+    return tuple(dataclasses.replace(attack, name=name) for name in names for attack in attacks)
 
 
 def test_table_fits_80_columns_and_nothing_is_cut(evaluation):
-    for long in (False, True):
-        name = "memguard" if long else "defenmi"
-        marked = dataclasses.replace(
-            evaluation, synthetic=long, smoke=long, defense=dataclasses.replace(evaluation.defense, name=name)
+    for name, marked in (("defenmi", False), ("memguard", True)):
+        found = dataclasses.replace(
+            evaluation, synthetic=marked, smoke=marked, defense=dataclasses.replace(evaluation.defense, name=name)
         )
-        text = rendered(marked)
+        text = rendered(found)
         assert max(map(len, text.splitlines())) <= 80
         assert "…" not in text
-        body = [line for line in text.splitlines() if line.startswith("│")]
-        assert len(body) == 4  # one line an attacker: no cell was wrapped
-        for attack in marked.attacks:
-            assert sum(attack.name in line for line in body) == 1
-        assert f"{name}," in text
-        for head in ("attacker", "undefended", "unaware of it", "adapts to it"):
+        assert len(cells(found)) == 4  # one line an attacker: no cell was wrapped
+        assert name in text
+        for head in ("attacker", "learned", "undefended", "unaware of it", "adapts to it"):
             assert head in text
         assert text.count("acc  AUC  TPR") == 3
 
 
 def test_longest_attack_names_fit(evaluation):
-    from mindefense.attacks import METHODS
-
-    names = ["max-confidence", *(f"mindarmour-{method}" for method in METHODS)]
-    attacks = tuple(dataclasses.replace(attack, name=name) for name in names for attack in evaluation.attacks[2:5])
-    text = rendered(dataclasses.replace(evaluation, attacks=attacks))
-    body = [line for line in text.splitlines() if line.startswith("│")]
-    assert len(body) == len(names)
+    auditors = [attack for attack in evaluation.attacks if attack.name == "max-confidence"]
+    found = dataclasses.replace(evaluation, attacks=named(auditors, LONGEST_ATTACKS))
+    text = rendered(found)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
+    assert "learned" in text
+    figures = "target .788 .788 .034 .500 .500 .034 .521 .520 .034"
+    assert cells(found) == dict.fromkeys(LONGEST_ATTACKS, figures)
 
 
 def test_cells_hold_accuracy_auc_and_true_positive_rate_of_their_state(evaluation):
     assert cells(evaluation) == {
-        "gap": ["–", ".691 .691 .034", ".691 .691 .034", "–"],
-        "max-confidence": ["target", ".787 .788 .034", ".500 .500 .034", ".520 .520 .034"],
-        "mindarmour-lr": ["target", "1.00 .250 .034", ".610 .610 .034", ".733 .733 .034"],
-        "nn": ["shadow", ".775 .775 .034", ".499 .499 .034", ".550 .550 .034"],
+        "gap": "– .692 .691 .034 .692 .691 .034 –",
+        "max-confidence": "target .788 .788 .034 .500 .500 .034 .521 .520 .034",
+        "mindarmour-lr": "target 1.00 .250 .034 .611 .610 .034 .734 .733 .034",
+        "nn": "shadow .776 .775 .034 .498 .499 .034 .551 .550 .034",
     }
 
 
@@ -85,18 +102,33 @@ def test_table_without_a_defense(undefended):
     assert text.count("acc  AUC  TPR") == 1
     assert "unaware" not in text
     assert cells(undefended) == {
-        "gap": ["–", ".691 .691 .034"],
-        "max-confidence": ["target", ".787 .788 .034"],
-        "mindarmour-lr": ["target", "1.00 .250 .034"],
-        "nn": ["shadow", ".775 .775 .034"],
+        "gap": "– .692 .691 .034",
+        "max-confidence": "target .788 .788 .034",
+        "mindarmour-lr": "target 1.00 .250 .034",
+        "nn": "shadow .776 .775 .034",
     }
+
+
+def test_attacker_of_both_kinds_of_knowledge_has_a_line_for_each(evaluation):
+    nn = [attack for attack in evaluation.attacks if attack.name == "nn"]
+    auditor = [dataclasses.replace(attack, knowledge="auditor") for attack in nn[:1]]
+    text = rendered(dataclasses.replace(evaluation, attacks=(*nn, *auditor)))
+    lines = [line[1:] for line in map(words, text.splitlines()) if line[:1] == ["nn"]]
+    assert [line[0] for line in lines] == ["shadow", "target"]
+    assert lines[1][1:] == [".776", ".775", ".034", "–", "–"]
+
+
+def test_attacker_on_the_defended_target_alone_leaves_the_undefended_cell_empty(evaluation):
+    only = tuple(attack for attack in evaluation.attacks if attack.defended and attack.name == "mindarmour-lr")
+    found = dataclasses.replace(evaluation, attacks=only)
+    assert cells(found) == {"mindarmour-lr": "target – .611 .610 .034 .734 .733 .034"}
 
 
 def test_strongest_attackers_stand_out(evaluation):
     console = Console(width=80, force_terminal=True, color_system="standard", file=io.StringIO())
     console.print(attack_table(evaluation))
     red = re.findall(r"\x1b\[1;31m([^\x1b]*)\x1b", console.file.getvalue())
-    assert [text.strip() for text in red if text.strip()] == ["1.00 .250 .034", ".733 .733 .034"]
+    assert [text.strip() for text in red if text.strip()] == ["1.00 .250 .034", ".734 .733 .034"]
 
 
 @pytest.mark.parametrize(("synthetic", "smoke"), [(False, False), (True, False), (False, True), (True, True)])
@@ -115,50 +147,117 @@ def test_made_up_and_meaningless_figures_say_so(synthetic, smoke, evaluation):
     assert ("smoke test" in opening) == smoke
 
 
-def test_summary_names_the_strongest_and_the_gap_in_both_states(evaluation):
-    text = flat(evaluation)
-    assert (
-        "undefended: leaks; strongest attacker mindarmour-lr (static, fitted on the target) with balanced accuracy "
-        "1.000; the gap attack, which no defense that keeps the labels can lower, has 0.692"
-    ) in text
-    assert (
-        "defended: no attacker has accuracy, precision and recall all above 0.6; strongest attacker mindarmour-lr "
-        "(adaptive, fitted on the "
-        "target) with balanced accuracy 0.734; the gap attack"
-    ) in text
+def test_summary_names_the_strongest_the_sharpest_and_the_gap_in_both_states(evaluation):
+    before, after = summary(evaluation)[:2]
+    assert before.startswith("[bold]undefended[/]: [bold red]leaks[/]")
+    assert after.startswith("[bold]defended[/]: ")
+    assert "no attacker has accuracy, precision and recall all above 0.6" in after
+    for line, parts in (
+        (before, ("strongest of 7", "mindarmour-lr (static, fitted on the target)", "1.000 (0.940–1.061)",
+                  "two-sided AUC 0.788 (max-confidence, static)", "the gap attack", "0.692")),
+        (after, ("strongest of 7", "mindarmour-lr (adaptive, fitted on the target)", "0.734 (0.674–0.795)",
+                 "two-sided AUC 0.733 (mindarmour-lr, adaptive)", "the gap attack", "0.692")),
+    ):  # fmt: skip
+        for part in parts:
+            assert part in line
+
+
+def test_two_sided_area_of_a_ranking_upside_down_is_told(evaluation):
+    verdict = dataclasses.replace(evaluation.undefended, sharpest=evaluation.undefended.strongest)
+    assert "two-sided AUC 0.750 (mindarmour-lr, static)" in shown(dataclasses.replace(evaluation, undefended=verdict))
 
 
 @pytest.mark.parametrize(
-    ("attack", "says"), [(0, "gap (static, fitted on nothing)"), (8, "nn (static, fitted on a shadow)")]
+    ("name", "says"), [("gap", "gap (static, fitted on nothing)"), ("nn", "nn (static, fitted on a shadow)")]
 )
-def test_summary_says_what_the_strongest_was_fitted_on(attack, says, evaluation):
-    verdict = dataclasses.replace(evaluation.undefended, strongest=evaluation.attacks[attack])
-    assert says in flat(dataclasses.replace(evaluation, undefended=verdict))
+def test_summary_says_what_the_strongest_was_fitted_on(name, says, evaluation):
+    strongest = next(attack for attack in evaluation.attacks if attack.name == name)
+    verdict = dataclasses.replace(evaluation.undefended, strongest=strongest)
+    assert says in shown(dataclasses.replace(evaluation, undefended=verdict))
+
+
+def line_of(lines, start):
+    """The one line that starts so."""
+    (line,) = [line for line in lines if line.startswith(start)]
+    return line
 
 
 def test_summary_gives_target_cost_and_budgets(evaluation):
     lines = summary(evaluation)
-    assert lines[0] == (
-        "target: 100.0% of its members classified rightly, 61.9% of the non-members; shadow 99.8% / 47.2%"
+    assert line_of(lines, "target:") == (
+        "target: 100.0% of its members classified rightly, 61.9% of the non-members; shadow 99.8% / 47.2%; "
+        "questions asked: 2000, behind the defense 2001"
     )
-    cost = next(line for line in lines if line.startswith("cost"))
-    assert cost == (
+    assert line_of(lines, "cost") == (
         "cost of defenmi (corrected): 3 labels changed, accuracy 80.5%, L1 distance mean 0.334, median 0.312, max "
         "1.239; calibration error 0.103 → 0.227"
     )
-    assert any("by L1 budget: 1 → 0.501, 0.5 → 0.558, 0 → 0.775" in line for line in lines)
+    assert "by L1 budget: 1 → 0.501, 0.5 → 0.558, 0 → 0.775" in line_of(lines, "accuracy of the nn attacker")
+
+
+def test_defense_without_an_alignment_has_no_word_about_one(evaluation):
+    defense = dataclasses.replace(evaluation.defense, name="top-3", config={"k": 3})
+    assert "cost of top-3: 3 labels changed" in shown(dataclasses.replace(evaluation, defense=defense))
 
 
 def test_without_a_shadow_nothing_is_said_of_one(evaluation):
-    lines = summary(dataclasses.replace(evaluation, shadow_accuracy=None))
-    assert lines[0] == "target: 100.0% of its members classified rightly, 61.9% of the non-members"
-    assert lines[1:] == summary(evaluation)[1:]
+    lines, others = summary(dataclasses.replace(evaluation, shadow_accuracy=None)), summary(evaluation)
+    said = "target: 100.0% of its members classified rightly, 61.9% of the non-members; questions asked: 2000, behind the defense 2001"
+    assert line_of(lines, "target:") == said
+    assert [line for line in lines if line not in others] == [said]
 
 
 def test_without_budgets_there_is_no_line_of_them(evaluation):
     lines = summary(dataclasses.replace(evaluation, budgets=()))
     assert not [line for line in lines if "budget" in line]
     assert len(lines) == len(summary(evaluation)) - 1
+
+
+def test_worst_part_is_told_of_the_states_that_have_one(evaluation):
+    assert [line for line in summary(evaluation) if line.startswith("worst part")] == [
+        "worst part, undefended: classified wrongly, AUC 0.912 (0.830–0.960, 95% over 3 parts) by max-confidence"
+    ]
+    swapped = tuple(dataclasses.replace(slices, defended=not slices.defended) for slices in evaluation.slices)
+    assert "worst part, defended:" in shown(dataclasses.replace(evaluation, slices=swapped))
+
+
+def test_canaries_are_told_by_whoever_tells_them_best(evaluation):
+    assert "canaries" not in shown(evaluation)
+    right = {attack.name: attack for attack in evaluation.attacks if not attack.defended}
+    behind = next(attack for attack in evaluation.attacks if attack.name == "nn" and attack.adversary == "adaptive")
+    for canaries, says in (
+        ((right["gap"], right["nn"], behind), "two-sided AUC up to 0.775 of 3 attackers, by nn (static, undefended)"),
+        ((behind,), "two-sided AUC up to 0.550 of 1 attackers, by nn (adaptive, defended)"),
+    ):
+        line = line_of(summary(dataclasses.replace(evaluation, canaries=canaries)), "canaries")
+        assert line == f"canaries, 500 members and 501 others with wrong labels: {says}"
+
+
+def test_who_was_left_out_is_told_once_a_reason(evaluation):
+    flips = "the features are all 0 or 1; label-flips is the one for them"
+    assert [line for line in summary(evaluation) if line.startswith("not run")] == [
+        f"not run: label-noise (auditor), label-noise (shadow): {flips}",
+        "not run: label-shifts (auditor): the samples are not images, so there is nothing to shift",
+    ]
+    assert "not run" not in shown(dataclasses.replace(evaluation, not_run=()))
+
+
+@pytest.mark.parametrize(("count", "says"), [(4, "a0 (x), a1 (x), a2 (x), a3 (x): why"), (7, "a3 (x) and 3 more: why")])
+def test_few_of_many_left_out_are_named(count, says, evaluation):
+    not_run = tuple(NotRun(f"a{k}", "x", "why") for k in range(count))
+    (line,) = [line for line in summary(dataclasses.replace(evaluation, not_run=not_run)) if "not run" in line]
+    assert line.startswith("not run: a0 (x), a1 (x), ")
+    assert line.endswith(says)
+
+
+def test_doubts_are_told_in_full_and_passed_checks_counted(evaluation):
+    lines = summary(evaluation)
+    assert lines[-2:] == [
+        "[yellow]doubt[/] (sample-size): There are 500 members. Figures are rough. Judge by more rows.",
+        "2 of 3 checks passed",
+    ]
+    assert not [line for line in lines if "overlap" in line]
+    assert "checks passed" not in shown(dataclasses.replace(evaluation, checks=()))
 
 
 @pytest.mark.parametrize("parity", [None, False, True])
@@ -182,7 +281,8 @@ def test_tutorial_lines_are_those_of_the_undefended_target(evaluation):
         metrics = dataclasses.replace(chosen.metrics, recall=0.88104, precision=0.65956, accuracy=0.71315)
         return tuple(dataclasses.replace(chosen, name=f"mindarmour-{name}", metrics=metrics) for name in names)
 
-    attacks = evaluation.attacks[:5] + methods(["lr", "knn"]) + evaluation.attacks[6:] + methods(["mlp", "rf"])
+    others = tuple(attack for attack in evaluation.attacks if attack.name != "mindarmour-lr" or attack.defended)
+    attacks = others[:5] + methods(["lr", "knn"]) + others[5:] + methods(["mlp", "rf"])
     assert tutorial_lines(dataclasses.replace(evaluation, attacks=attacks)) == [
         f"Method: {name}, {{'recall': 0.8810, 'precision': 0.6596, 'accuracy': 0.7131}}"
         for name in ("lr", "knn", "mlp", "rf")
@@ -197,33 +297,79 @@ def test_undefined_figure_of_the_tutorial_is_none(evaluation):
     ]
 
 
-def test_notes_are_told_once(evaluation):
-    assert sum(line.startswith("note: too few non-members") for line in summary(evaluation)) == 1
-
-
-def test_one_way_attackers_are_called_out(evaluation):
-    (warning,) = [line for line in summary(evaluation) if line.startswith("beware")]
-    # max-confidence calls nobody, nn (static .999, adaptive .951) all; lr at .949 is just not worth a warning, and
-    # what it does on undefended outputs (.97) is not the defense's doing.
-    assert warning.startswith(
-        "beware: on defended outputs these answer nearly one way: max-confidence (static), nn (static), nn (adaptive);"
-    )
-
-
-def test_nobody_is_called_out_without_cause(evaluation):
-    attacks = tuple(
-        dataclasses.replace(attack, metrics=dataclasses.replace(attack.metrics, share_called_member=0.5))
-        for attack in evaluation.attacks
-    )
-    assert "beware" not in flat(dataclasses.replace(evaluation, attacks=attacks))
-
-
 def test_summary_without_a_defense(undefended):
-    text = flat(undefended)
-    assert "strongest attacker mindarmour-lr (static" in text
+    text = shown(undefended)
+    assert "mindarmour-lr (static" in text
     assert " defended:" not in text
-    for word in ("cost", "budget", "beware"):
+    for word in ("cost", "budget"):
         assert word not in text
+
+
+@pytest.mark.parametrize("name", ["red[bold]car.npz", "[/x]"])
+def test_what_users_named_and_checks_found_is_shown_as_it_is(name, evaluation, comparison):
+    check = Check("overlap", False, f"Rows of {name}.", "Bad.", "Do better.")
+    found = dataclasses.replace(evaluation, dataset=name, checks=(check,))
+    assert shown(found).count(name) == 2
+    assert name in shown(dataclasses.replace(comparison, dataset=name), print_comparison)
+
+
+# ----------------------------------------------------------------------------------------------------------- comparison
+
+
+def compared(comparison, width=80):
+    return screen(lambda console: console.print(comparison_table(comparison)), width)
+
+
+def test_comparison_has_one_line_a_contender_with_leak_and_cost(comparison):
+    text = compared(comparison, 120)
+    assert "Ways to defend on location" in text
+    assert row_of(text, "none") == ["mindarmour-lr", "1.00", ".940–1.06", ".750", ".000", ".103", "1.50", ".810"]
+    figures = [".734", ".674–.795", ".733", ".334", ".227", "0.90", ".805"]
+    assert row_of(text, "defenmi-published") == ["mindarmour-lr", *figures]
+    assert row_of(text, "label-smoothing=0.3*") == ["nn", ".551", ".491–.612", ".733", ".456", ".150", "0.80", ".790"]
+
+
+def test_figures_above_1_are_rounded_and_not_cut(comparison):
+    assert "1.24" in row_of(compared(comparison, 120), "top-k=3")
+
+
+def test_comparison_fits_80_columns_and_names_the_strongest(comparison):
+    cut = zip(comparison.contenders, LONGEST_DEFENSES, strict=True)
+    contenders = tuple(dataclasses.replace(contender, name=name.strip("*")) for contender, name in cut)
+    marked = dataclasses.replace(comparison, contenders=contenders, synthetic=True, smoke=True)
+    text = compared(marked)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for word in ("SYNTHETIC", "SMOKE", "strongest", "mindarmour-lr", "max-confidence", *(c.name for c in contenders)):
+        assert word in text
+
+
+def test_dominated_contenders_are_dim(comparison):
+    console = Console(width=120, force_terminal=True, color_system="standard", file=io.StringIO())
+    console.print(comparison_table(comparison))
+    dim = [line for line in console.file.getvalue().splitlines() if "\x1b[2m" in line]
+    assert [name for name in ("none", "defenmi-published", "top-k=3", "label-smoothing") if name in "".join(dim)] == [
+        "top-k=3"
+    ]
+
+
+def test_other_trainings_are_explained_where_there_are_any(comparison):
+    assert "* trained otherwise" in shown(comparison, print_comparison)
+    reshaping = tuple(contender for contender in comparison.contenders if not contender.in_training)
+    text = shown(dataclasses.replace(comparison, contenders=reshaping), print_comparison)
+    assert "trained otherwise" not in text
+
+
+def test_doubts_of_a_comparison_name_whom_they_are_about(comparison):
+    text = shown(comparison, print_comparison)
+    assert "not run: dp=1 (training): " in text
+    assert "VGG16 has batch normalization" in text
+    assert "doubt (sample-size): all;" in text
+    assert "doubt (smoke): top-k=3, label-smoothing=0.3;" in text
+    assert "overlap" not in text
+
+
+# ------------------------------------------------------------------------------------------------------------- progress
 
 
 def test_progress_elsewhere_than_on_a_terminal_is_one_line_a_stage():

@@ -1,0 +1,426 @@
+"""What a model of any framework answered, recorded in a file: members, non-members and their confidence vectors."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import functools
+import itertools
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mindefense.checks import SUM_TOLERANCE, check_flags, check_labels, check_logits, check_probs, check_same_length
+from mindefense.confidence import LOWEST_PROB, log_probs, log_softmax
+from mindefense.data.files import starts_with
+from mindefense.errors import DataError, InputError
+
+FEWEST = 10
+"""Members and non-members that each half must have; with fewer, no attacker can be fitted or judged."""
+ROUNDED_SUM = 1e-2
+"""How far the sum of a rounded confidence vector may be from 1 and still be rescaled."""
+LARGEST = 1e30
+"""Logits beyond this leave float32 when they are subtracted."""
+CERTAIN = 0.01
+"""Share of rows with a probability of exactly 1 above which `RecordedOutputs.note` mentions them."""
+
+FORMS = ("logits", "log_probs", "probs")
+DEFENDED = "defended_"
+WORDS = {
+    "is_member": {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0},
+    "split": {"fit": 1.0, "eval": 0.0},
+}
+"""What the cells of a table may say, by array."""
+
+ZIP_MAGICS, NPY_MAGIC = (b"PK\3\4", b"PK\5\6"), b"\x93NUMPY"
+HEADER_LIMIT = 1 << 24
+MATRICES = tuple(prefix + form for prefix in ("", DEFENDED) for form in FORMS)
+COLUMNS = {"label": "labels", "is_member": "is_member", "split": "split", "index": "index"}
+NUMBERED = re.compile(r"((?:defended_)?(?:logit|log_prob|prob))_(0|[1-9][0-9]{0,6})")
+NPZ_REMEDY = 'save with np.savez("outputs.npz", logits=…, labels=…, is_member=…)'
+CSV_REMEDY = "start with the line logit_0,logit_1,…,label,is_member"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecordedOutputs:
+    """One model's answers to its members and to others, N rows and C ≥ 2 classes.
+
+    Attributes:
+        name: Name of the file, without its folder.
+        log_probs: ``(N, C)`` float32, finite; the model's answers.
+        labels: ``(N,)`` int32 true classes, ``0 … C-1``.
+        is_member: ``(N,)`` bool, True where the model was trained on the sample.
+        split: ``(N,)`` bool, True where the attacker is fitted on the sample and False where it is judged; None if
+            the file leaves that to the caller.
+        indices: ``(N,)`` int64, each different: which sample it is; ``0 … N-1`` if the file does not say.
+        defended_log_probs: ``(N, C)`` float32, finite; the answers with a defense in front, or None.
+        given: What the file holds the answers as: ``"logits"``, ``"log_probs"`` or ``"probs"``.
+        note: What was changed or is lost in the answers, in words, or None.
+    """
+
+    name: str
+    log_probs: np.ndarray
+    labels: np.ndarray
+    is_member: np.ndarray
+    split: np.ndarray | None
+    indices: np.ndarray
+    defended_log_probs: np.ndarray | None
+    given: str
+    note: str | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
+    """Loads recorded outputs from an npz file or a CSV table; which of the two is told by the content.
+
+    An npz file holds one of the arrays ``logits``, ``log_probs`` and ``probs`` ``(N, C)`` floating, ``labels (N,)``
+    integers, ``is_member (N,)`` bool or integers 0 and 1, and perhaps ``split (N,)`` text ``"fit"`` or ``"eval"``,
+    ``index (N,)`` integers and one of ``defended_logits``, ``defended_log_probs`` and ``defended_probs`` ``(N, C)``.
+    A CSV table has a header with the columns ``logit_0 … logit_{C-1}`` (or ``log_prob_…``, ``prob_…``), ``label``,
+    ``is_member`` (0, 1, true, false) and perhaps ``split``, ``index`` and ``defended_logit_0 …`` in any order; UTF-8.
+
+    Logits become log-probabilities in float64. Probabilities below `confidence.LOWEST_PROB`, zero among them, are
+    raised to it. Rows of probabilities are divided by their sum, which may be `ROUNDED_SUM` away from 1, as that of
+    numbers of few digits is; if one is further away than `checks.SUM_TOLERANCE`, `note` says so.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: The file is missing, damaged, lacks an array, holds an unknown one, objects, or values that are not
+            what their name says, or has too few members or non-members (`FEWEST` in each half).
+    """
+    file = Path(path)
+    is_npz = _is_npz(file)
+    try:
+        if is_npz:
+            return _recorded(file.name, _read_npz(file), NPZ_REMEDY)
+        return _recorded(file.name, _read_csv(file), CSV_REMEDY)
+    except InputError as error:
+        said = str(error)
+        if not is_npz:  # the checks count rows from 0, people look for lines
+            said = re.sub(r"^(\S+) row (\d+)", lambda at: f"{at[1]} line {_nth_row(file, int(at[2]))[0]}", said)
+        raise DataError(f"{file}: {said}") from error
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _is_npz(file: Path) -> bool:
+    if not file.is_file():
+        got = "a folder" if file.is_dir() else "nothing of that name"
+        raise DataError(f"outputs {file}", expected="an npz or CSV file", got=got, fix=NPZ_REMEDY)
+    try:
+        is_zip = any(starts_with(file, magic) for magic in ZIP_MAGICS)
+        is_npy = starts_with(file, NPY_MAGIC)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if is_npy:
+        raise DataError(f"outputs {file}", expected="an npz or CSV file", got="a single array (npy)", fix=NPZ_REMEDY)
+    if not is_zip and file.suffix == ".npz":
+        raise _damaged(file, "one that does not begin like a zip file")
+    return is_zip
+
+
+def _unreadable(file: Path, error: OSError) -> DataError:
+    return DataError(f"outputs {file}", expected="a readable file", got=error.strerror or str(error))
+
+
+def _damaged(file: Path, got: str) -> DataError:
+    return DataError(f"outputs {file}", expected="a readable npz file", got=got, fix="save or copy it again")
+
+
+def _read_npz(file: Path) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    name = ""
+    try:
+        # Opened here, since NumPy leaves a file that turns out to be damaged open.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
+            known = (*MATRICES, *COLUMNS.values())
+            for name in held.files:
+                if name not in known:
+                    raise _unknown("array", name, difflib.get_close_matches(name.lower(), known, 1, 0.5), NPZ_REMEDY)
+                arrays[name] = held[name]
+    except InputError:
+        raise
+    except Exception as error:  # NumPy lets many kinds of error through on a damaged file
+        if "allow_pickle" in str(error):
+            kind = "np.float32" if name in MATRICES else "str" if name == "split" else "np.int64"
+            fix = f"save np.array({name}.tolist()).astype({kind})"
+            raise InputError(name, expected="numbers or text", got="Python objects", fix=fix) from error
+        raise _damaged(file, f"a damaged or cut one ({str(error)[:80] or type(error).__name__})") from error
+    return arrays
+
+
+def _unknown(kind: str, name: str, near: list[str], remedy: str) -> InputError:
+    return InputError(f"unknown {kind} {name[:40]!a}", fix=f"did you mean {near[0]}?" if near else remedy)
+
+
+def _read_csv(file: Path) -> dict[str, np.ndarray]:
+    names = _header(file)
+    places = _places(names)
+    words = {places[name][0]: known for name, known in WORDS.items() if name in places}
+    table = _table(file, names, words)
+    for place, known in words.items():
+        if (row := _first(np.isnan(table[:, place]))) is not None:
+            got = ascii(_nth_row(file, row)[1][place].strip()[:20])
+            raise InputError(f"{names[place]} row {row}", expected=" or ".join(known), got=got)
+    arrays = {name: table[:, columns] for name, columns in places.items()}
+    for name in COLUMNS.values():
+        if name in arrays:
+            values = arrays[name][:, 0]
+            if name == "is_member":
+                arrays[name] = values == 1
+            elif name == "split":
+                arrays[name] = np.where(values == 1, "fit", "eval")
+            else:
+                arrays[name] = _as_integers(values, name)
+    return arrays
+
+
+def _header(file: Path) -> list[str]:
+    """The names in the first line of a table."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            names = [name.strip() for name in next(csv.reader([stream.readline(HEADER_LIMIT)]), [])]
+    except (ValueError, csv.Error) as error:
+        got = f"something else ({str(error)[:80]})"
+        raise InputError("header", expected="an npz file, or text in UTF-8", got=got, fix=NPZ_REMEDY) from error
+    if not any(names):
+        raise InputError("line 1", expected="the names of the columns", got="an empty line", fix=CSV_REMEDY)
+    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and mark in names[0]:
+            raise InputError("line 1", expected="commas between columns", got=word, fix='save with sep=","')
+    if not names[0]:
+        raise InputError("column 1", expected="a name", got="none", fix="save with df.to_csv(file, index=False)")
+    return names
+
+
+def _places(names: list[str]) -> dict[str, list[int]]:
+    """Array → positions of its columns, in the order of the classes."""
+    numbered: dict[str, dict[int, int]] = {}
+    for place, name in enumerate(names):
+        if name in COLUMNS:
+            array, number = COLUMNS[name], 0
+        elif match := NUMBERED.fullmatch(name):
+            array, number = f"{match[1]}s", int(match[2])
+        else:
+            stem = name.rstrip("0123456789")  # compared without the number, else prob0 is as near to prob_1
+            stems = [*COLUMNS, *(f"{matrix[:-1]}_" for matrix in MATRICES)]
+            near = difflib.get_close_matches(stem.lower(), stems, 1, 0.5)
+            ending = (name[len(stem) :] or "0") if near and near[0].endswith("_") else ""
+            raise _unknown("column", name, [found + ending for found in near], CSV_REMEDY)
+        if number in numbered.setdefault(array, {}):
+            raise InputError(f"column {name}", expected="each name once", got="it twice", fix="leave one out")
+        numbered[array][number] = place
+    for array, places in numbered.items():
+        if (missing := next((number for number in range(len(places)) if number not in places), None)) is not None:
+            name = f"{array[:-1]}_{missing}"
+            raise InputError(f"column {name}", expected="classes numbered from 0 without gaps", got="no such column")
+    return {array: [places[number] for number in range(len(places))] for array, places in numbered.items()}
+
+
+def _table(file: Path, names: list[str], words: Mapping[int, Mapping[str, float]]) -> np.ndarray:
+    """The lines after the header as ``(N, columns)`` float64; cells of `words` that are none of these are NaN."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+            table = np.loadtxt(
+                str(file),
+                delimiter=",",
+                comments=None,
+                quotechar='"',
+                skiprows=1,
+                ndmin=2,
+                encoding="utf-8-sig",
+                converters={place: functools.partial(_value, known=known) for place, known in words.items()},
+            )
+    except ValueError as error:
+        raise _bad_cell(file, names, words) or InputError("table", expected="numbers", got=str(error)[:80]) from error
+    if not table.size:
+        raise InputError("line 2", expected="at least one row", got="none")
+    if table.shape[1] != len(names):
+        raise _bad_cell(file, names, words) or InputError("table", expected=f"{len(names)} columns")
+    return table
+
+
+def _value(text: str, *, known: Mapping[str, float]) -> float:
+    return known.get(text.strip().lower(), math.nan)
+
+
+def _bad_cell(file: Path, names: list[str], words: Mapping[int, object]) -> InputError | None:
+    """The error for the first line that is no row of numbers."""
+    for line, cells in _rows(file):
+        if len(cells) != len(names):
+            return InputError(f"line {line}", expected=f"{len(names)} columns", got=str(len(cells)))
+        for place, cell in enumerate(cells):
+            if place not in words and not _is_number(cell):
+                return InputError(f"{names[place]} line {line}", expected="a number", got=ascii(cell.strip()[:20]))
+    return None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of each line that holds a row; slow, for messages."""
+    with file.open(encoding="utf-8-sig", errors="replace") as stream:
+        for line, text in enumerate(stream, start=1):
+            if line > 1 and text != "\n":
+                yield line, next(csv.reader([text]))
+
+
+def _nth_row(file: Path, row: int) -> tuple[int, list[str]]:
+    return next(itertools.islice(_rows(file), row, None))
+
+
+def _as_integers(values: np.ndarray, name: str) -> np.ndarray:
+    if (row := _first(~((values == np.floor(values)) & (np.abs(values) < 2**53)))) is not None:
+        raise InputError(f"{name} row {row}", expected="a whole number below 2**53", got=f"{values[row]:.6g}")
+    return values.astype(np.int64)
+
+
+def _first(is_bad: np.ndarray) -> int | None:
+    return int(np.argmax(is_bad)) if is_bad.any() else None
+
+
+def _recorded(name: str, arrays: Mapping[str, np.ndarray], remedy: str) -> RecordedOutputs:
+    """The outputs in these arrays, all of which are known by name."""
+    given = _form(arrays, "")
+    if given is None:
+        raise InputError("outputs", expected=f"one of {', '.join(FORMS)}", got="none of them", fix=remedy)
+    for needed in ("labels", "is_member"):
+        if needed not in arrays:
+            raise InputError(needed, expected="one value a row", got="nothing of that name", fix=remedy)
+    answers, notes = _log_probs(arrays[given], given, given)
+    defended_given = _form(arrays, DEFENDED)
+    defended = None
+    if defended_given is not None:
+        defended, more = _log_probs(arrays[defended_given], defended_given.removeprefix(DEFENDED), defended_given)
+        notes += more
+    labels = arrays["labels"]
+    if labels.ndim == 2 and labels.shape[1] == answers.shape[1]:
+        raise InputError("labels", expected="(N,)", got=f"{labels.shape}", fix="save labels.argmax(axis=1)")
+    labels = check_labels(labels, num_classes=answers.shape[1], name="labels").astype(np.int32)
+    is_member = _as_flags(arrays["is_member"])
+    split = _as_is_fit(arrays["split"]) if "split" in arrays else None
+    indices = _as_indices(arrays["index"]) if "index" in arrays else np.arange(len(labels))
+    check_same_length({given: answers, "labels": labels, "is_member": is_member, "index": indices})
+    if split is not None:
+        check_same_length({given: answers, "split": split})
+    if defended is not None and defended.shape != answers.shape:
+        raise InputError(str(defended_given), expected=f"the shape of {given} {answers.shape}", got=f"{defended.shape}")
+    _check_enough(is_member, split)
+    return RecordedOutputs(
+        name=name,
+        log_probs=answers,
+        labels=labels,
+        is_member=is_member,
+        split=split,
+        indices=indices,
+        defended_log_probs=defended,
+        given=given,
+        note="; ".join(notes) or None,
+    )
+
+
+def _form(arrays: Mapping[str, np.ndarray], prefix: str) -> str | None:
+    """The name of the one matrix with this prefix, or None."""
+    found = [prefix + form for form in FORMS if prefix + form in arrays]
+    if len(found) > 1:
+        raise InputError(
+            "outputs", expected=f"one of {', '.join(found)}", got=f"{len(found)} of them", fix=f"save {found[0]} alone"
+        )
+    return found[0] if found else None
+
+
+def _log_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, list[str]]:
+    """``(N, C)`` outputs of one form → finite float32 log-probabilities, and what there is to say of them."""
+    if values.ndim == 1 or values.shape[1:] == (1,):
+        fix = "of one sigmoid p save probs=np.stack([1 - p, p], axis=1)"
+        raise InputError(name, expected="shape (N, C) with C ≥ 2", got=f"{values.shape}", fix=fix)
+    if form == "log_probs" and values.dtype.kind == "f" and np.isneginf(values).any():
+        # Logarithms of zero: raised to what `confidence.log_probs` makes of zero.
+        values = np.maximum(values.astype(np.float64), np.log(LOWEST_PROB))
+    values = check_logits(values, name=name).astype(np.float64)
+    if not len(values):
+        raise InputError(name, expected="at least one row", got="none")
+    if (row := _first((np.abs(values) > LARGEST).any(axis=1))) is not None:
+        got = f"{np.abs(values[row]).max():.3g}"
+        fix = "look for an overflow in the model"
+        raise InputError(f"{name} row {row}", expected=f"sizes up to {LARGEST:g}", got=got, fix=fix)
+    if form == "logits":
+        if (values >= 0).all() and (np.abs(values.sum(axis=1) - 1) <= ROUNDED_SUM).all():
+            fix = f"save them as {name.removesuffix(form)}probs"
+            raise InputError(name, expected="values from before softmax", got="rows ≥ 0 that sum to 1", fix=fix)
+        return log_softmax(values), []
+    with np.errstate(over="ignore"):
+        probs = values if form == "probs" else np.exp(values)
+    sums = probs.sum(axis=1, keepdims=True)
+    away = np.abs(sums[:, 0] - 1)
+    if (probs >= 0).all() and ROUNDED_SUM < away.max() < 0.5:
+        row = _first(away > ROUNDED_SUM)
+        fix = "save all classes, with six digits or more"
+        raise InputError(f"{name} row {row}", expected="a sum of 1", got=f"a sum of {sums[row].item():.6g}", fix=fix)
+    notes = []
+    if SUM_TOLERANCE < away.max() <= ROUNDED_SUM:
+        notes.append(f"{name}: sums of rows were up to {away.max():.2g} away from 1; each row was divided by its sum")
+    if away.max() <= ROUNDED_SUM:
+        probs = probs / sums
+        values = probs if form == "probs" else values - np.log(sums)
+    check_probs(probs, name=name if form == "probs" else f"exp({name})")
+    certain = np.count_nonzero(probs.max(axis=1) == 1)
+    if certain > CERTAIN * len(probs):
+        notes.append(f"{name}: {certain} of {len(probs)} rows hold a probability of exactly 1; logits keep them apart")
+    return log_probs(values) if form == "probs" else values.astype(np.float32), notes
+
+
+def _as_flags(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind in "iu" and ((values == 0) | (values == 1)).all():
+        values = values == 1
+    return check_flags(values, name="is_member")
+
+
+def _as_is_fit(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind != "U" or values.ndim != 1:
+        fix = 'save np.where(is_fit, "fit", "eval")'
+        raise InputError("split", expected="text (N,)", got=f"{values.dtype} {values.shape}", fix=fix)
+    if (row := _first(~np.isin(values, list(WORDS["split"])))) is not None:
+        raise InputError(f"split row {row}", expected="fit or eval", got=ascii(str(values[row])[:20]))
+    return values == "fit"
+
+
+def _as_indices(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "iu" or values.ndim != 1:
+        fix = "save index.astype(np.int64)"
+        raise InputError("index", expected="integers (N,)", got=f"{values.dtype} {values.shape}", fix=fix)
+    order = np.argsort(values, kind="stable")
+    again = order[1:][values[order[1:]] == values[order[:-1]]]
+    if len(again):
+        row = again.min()
+        fix = "number the others on from the members, or leave index out"
+        raise InputError(f"index row {row}", expected="every sample once", got=f"{values[row]} again", fix=fix)
+    return values.astype(np.int64)
+
+
+def _check_enough(is_member: np.ndarray, is_fit: np.ndarray | None) -> None:
+    parts = [("", np.ones(len(is_member), bool), 2 * FEWEST)]
+    if is_fit is not None:
+        parts = [(" to fit on", is_fit, FEWEST), (" to judge on", ~is_fit, FEWEST)]
+    for purpose, rows, fewest in parts:
+        for kind, those, origin in (("members", is_member, "was"), ("non-members", ~is_member, "was not")):
+            if (n := np.count_nonzero(rows & those)) < fewest:
+                fix = f"add rows that the model {origin} trained on"
+                raise InputError("is_member", expected=f"at least {fewest} {kind}{purpose}", got=str(n), fix=fix)

@@ -1,0 +1,160 @@
+"""Lets attackers loose: each is fitted once on the undefended model, and once more behind every defense."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mindefense.attacks.base import Attack
+from mindefense.attacks.catalog import Entry, Terms
+from mindefense.errors import InputError
+from mindefense.evaluation.progress import Progress, Quiet
+from mindefense.evaluation.protocol import ADVERSARIES, KNOWLEDGE, Doors, Rows, check_disjoint, judge
+from mindefense.types import NotRun, Trial
+
+
+class Arena:
+    """Attackers, what they know, and the rows they are judged by; any number of defenses may be put up.
+
+    Args:
+        entries: The attackers by name; those that do not take these samples are noted in `not_run`.
+        terms: What the attackers are made with.
+        clean: The undefended models.
+        fit_rows: Known members and non-members of the target, for auditors.
+        eval_rows: The rows that auditors are judged by; none of them among `fit_rows`.
+        everyone: All rows of the evaluation, by which the others are judged.
+        shadow_rows: Members and non-members of the shadow; None without a shadow.
+        canaries: Mislabeled members and non-members, to be judged by apart; None if there are none.
+        knowledge: Which of `KNOWLEDGE` attackers may have.
+        adversary: Which of `ADVERSARIES` there are.
+        progress: Told what happens.
+        timed: Measures a named stage.
+
+    Attributes:
+        not_run: Attackers that cannot take part.
+        on_canaries: What every attacker made of the canaries.
+
+    Raises:
+        InputError: If rows to fit on and to judge by overlap, or a name is unknown.
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[str, Entry],
+        terms: Terms,
+        *,
+        clean: Doors,
+        fit_rows: Rows,
+        eval_rows: Rows,
+        everyone: Rows,
+        shadow_rows: Rows | None = None,
+        canaries: Rows | None = None,
+        knowledge: Sequence[str] = KNOWLEDGE,
+        adversary: Sequence[str] = ADVERSARIES,
+        progress: Progress | None = None,
+        timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
+    ):
+        for name, given, allowed in (("knowledge", knowledge, KNOWLEDGE), ("adversary", adversary, ADVERSARIES)):
+            if unknown := [value for value in given if value not in allowed]:
+                raise InputError(name, expected=" or ".join(allowed), got=repr(unknown[0]))
+        check_disjoint(fit_rows, eval_rows)
+        if shadow_rows is not None:
+            check_disjoint(shadow_rows, everyone)
+        if canaries is not None:
+            for rows in (everyone, fit_rows, *([] if shadow_rows is None else [shadow_rows])):
+                check_disjoint(rows, canaries)
+        self.clean = clean
+        self.adversary = tuple(adversary)
+        self._terms = terms
+        self._rows = {"auditor": (fit_rows, eval_rows), "shadow": (shadow_rows, everyone), "none": (None, everyone)}
+        self._everyone = everyone
+        self._canaries = canaries
+        self._progress = progress or Quiet()
+        self._timed = timed
+        self._fitted: dict[tuple[str, str], Attack] = {}
+        self.not_run: list[NotRun] = []
+        self.on_canaries: list[Trial] = []
+        self._plan: list[tuple[str, Entry, str]] = []
+        for name, entry in entries.items():
+            for wanted in entry.knowledge or ("none",):
+                if wanted != "none" and wanted not in knowledge:
+                    continue
+                if (reason := self._obstacle(entry, wanted)) is not None:
+                    self.not_run.append(NotRun(name, wanted, reason))
+                else:
+                    self._plan.append((name, entry, wanted))
+
+    def undefended(self) -> list[Trial]:
+        """Every attacker on the undefended target."""
+        plan = [(name, entry, knowledge) for name, entry, knowledge in self._plan if not entry.needs_noise]
+        trials = []
+        with self._progress.stage("attack", len(plan)) as advance:
+            for name, entry, knowledge in plan:
+                with self._timed(f"attack {name}"):
+                    attack = self._static(name, entry, knowledge)
+                    trials.append(self._judge(attack, name, entry, self.clean, knowledge, "static", defended=False))
+                advance(1, name)
+        return trials
+
+    def behind(self, doors: Doors, *, title: str = "attack the defended") -> list[Trial]:
+        """Every attacker on the target behind a defense: as one that does not know of it, and as one that does.
+
+        Args:
+            doors: The same models as the undefended ones, all behind the defense.
+            title: What to call the stage.
+        """
+        plan = [plan for plan in self._plan if doors.noised or not plan[1].needs_noise]
+        trials = []
+        with self._progress.stage(title, len(plan)) as advance:
+            for name, entry, knowledge in plan:
+                judged = functools.partial(
+                    self._judge, name=name, entry=entry, doors=doors, knowledge=knowledge, defended=True
+                )
+                with self._timed(f"attack {name}"):
+                    # What fits nothing has nothing to adapt.
+                    if "static" in self.adversary or knowledge == "none":
+                        trials.append(judged(self._static(name, entry, knowledge), adversary="static"))
+                    if "adaptive" in self.adversary and knowledge != "none":
+                        trials.append(judged(self._fit(entry, doors, knowledge), adversary="adaptive"))
+                advance(1, name)
+        return trials
+
+    def _obstacle(self, entry: Entry, knowledge: str) -> str | None:
+        """Why an attacker cannot take part, or None."""
+        if entry.asks == "variants" and not self.clean.answers_variants:
+            return "it asks about changed samples, which recorded outputs do not answer; give it the model"
+        if knowledge == "shadow" and (self.clean.shadow is None or self._rows["shadow"][0] is None):
+            if not self.clean.answers_variants:
+                return "recorded outputs come without a shadow model; give it the model and train one"
+            return "there is no shadow; train one with `mindefense train-shadow` where the model has that stage"
+        return entry.obstacle(self._everyone.members)
+
+    def _static(self, name: str, entry: Entry, knowledge: str) -> Attack:
+        if (name, knowledge) not in self._fitted:
+            self._fitted[name, knowledge] = self._fit(entry, self.clean, knowledge)
+        return self._fitted[name, knowledge]
+
+    def _fit(self, entry: Entry, doors: Doors, knowledge: str) -> Attack:
+        attack = entry.make(self._terms)
+        rows, _ = self._rows[knowledge]
+        if rows is None:
+            return attack
+        target = doors.shadow if knowledge == "shadow" else doors.target
+        assert target is not None
+        rows = rows.first(entry.most)
+        return attack.fit(target, rows.members, rows.non_members)
+
+    def _judge(
+        self, attack: Attack, name: str, entry: Entry, doors: Doors, knowledge: str, adversary: str, *, defended: bool
+    ) -> Trial:
+        rows = self._rows[knowledge][1]
+        assert rows is not None
+        judged = functools.partial(
+            judge, attack, doors.target, name=name, knowledge=knowledge, adversary=adversary, defended=defended
+        )
+        if self._canaries is not None:
+            canaries = self._canaries.first(entry.most)
+            self.on_canaries.append(judged(canaries, canaries))
+        return judged(rows.first(entry.most), self._everyone)

@@ -1,0 +1,56 @@
+"""Mislabeled samples among the members: the ones a model can only know by heart."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mindefense.data import Split
+from mindefense.errors import InputError
+from mindefense.evaluation.protocol import Rows
+from mindefense.types import LabelledData
+
+
+def plant(data: LabelledData, split: Split, count: int, *, seed: int) -> tuple[LabelledData, Split, Rows]:
+    """Gives some of the evaluation's rows a wrong label and sets them apart.
+
+    A model that classifies a mislabeled member as it was labeled has memorized it, which makes canaries a sharper test
+    than the average sample (Carlini et al., USENIX Security 2019; Aerni, Zhang & Tramèr, CCS 2024). As many
+    non-members get wrong labels too, so that both sides are of one kind.
+
+    Args:
+        data: The data set.
+        split: Who gets which rows.
+        count: Canaries among the members, and among the non-members.
+        seed: Decides which rows, and which labels.
+
+    Returns:
+        The data with the new labels, the split without the canaries among the rows to judge by (the target is trained
+        on those that are members), and the canaries.
+
+    Raises:
+        InputError: If fewer than half of the rows to judge by would be left, or there is one class only.
+    """
+    most = min(len(split.eval_members), len(split.eval_non_members)) // 2
+    if most < 1:
+        raise InputError("canaries", expected="two or more members and non-members to judge by", got="fewer")
+    if not isinstance(count, int) or not 1 <= count <= most:
+        raise InputError(
+            "canaries", expected=f"a whole number from 1 to {most}, half of the rows to judge by", got=repr(count)
+        )
+    if data.num_classes < 2:
+        raise InputError("canaries", expected="data of two or more classes", got=str(data.num_classes))
+    rng = np.random.default_rng((seed, count))
+    labels = data.labels.copy()
+    left, drawn = {}, []
+    for role in ("eval_members", "eval_non_members"):
+        rows = getattr(split, role)
+        here = np.sort(rng.choice(len(rows), count, replace=False))
+        drawn.append(rows[here])
+        left[role] = np.delete(rows, here)
+        shift = rng.integers(1, data.num_classes, count)
+        labels[rows[here]] = (labels[rows[here]] + shift) % data.num_classes
+    # A new object, since the old one remembers its fingerprint.
+    planted = dataclasses.replace(data, labels=labels)
+    return planted, dataclasses.replace(split, **left), Rows(planted.take(drawn[0]), planted.take(drawn[1]))

@@ -1,0 +1,602 @@
+"""When an evaluation should not be believed: each doubt looked into, from what the caller can tell. NumPy only.
+
+What nothing is known of is not looked into and not listed: a list without doubts says what it looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from mindefense.checks import check_same_length
+from mindefense.metrics import auc, auc_interval, clopper_pearson
+from mindefense.types import Answers, Check, Trial
+
+FEWEST_SAMPLES = 100
+"""Members, and non-members, below which every figure is rough: balanced accuracy is known to ±0.07 at best."""
+SMALL_FPR = 0.01
+"""The false-positive rate that the sample has to carry."""
+FEWEST_MISTAKES = 5
+"""Non-members called members at `SMALL_FPR`, below which the true rate may be more than 2.3 times as large."""
+MOST_DUPLICATES = 0.01
+"""Share of the judged rows that may have a twin; their weight in any rate is no more than that."""
+SATURATED = 0.99
+"""Top confidence from which on equal answers say nothing about equal rows."""
+LARGEST_SHIFT = 0.05
+"""How far from 0.5 the AUC of a plain statistic of the rows may be."""
+LARGEST_ASSOCIATION = 0.1
+"""Cramér's V of class and membership that is still small (Cohen 1988)."""
+RAREST_CHANCE = 0.001
+"""Chance of so large a difference between members and non-members drawn alike, below which they were not."""
+ONE_WAY = 0.05
+"""An attacker that calls fewer than this share members, or more than all but this share, answers one way."""
+NEAR_CHANCE = 0.05
+"""How far from 0.5 a balanced accuracy still is that of an attacker who tells nothing."""
+LARGEST_FALL = 0.05
+"""Relative fall of the loss over a tenth of the training, above which it was not done."""
+LEARNED = 0.02
+"""What a network must be better than chance by, on the very rows it was fitted on."""
+FITTED = 0.99
+"""Share of its own rows rightly told from which on a falling loss no longer matters."""
+LARGEST_GAP_DIFFERENCE = 0.15
+"""How far the generalization gaps of shadow and target may be apart."""
+
+_ROWS_AT_A_TIME = 1024
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class FitRows:
+    """What attackers of one knowledge were fitted on, as far as it is known.
+
+    Attributes:
+        indices: ``(M,)`` positions of the rows in the data set that `Answers.indices` counts in; None if unknown.
+        features: ``(M, ...)`` the rows; None if unknown.
+        probs: ``(M, C)`` what the undefended target says of them; None if unknown. Looked at without features only.
+    """
+
+    indices: np.ndarray | None = None
+    features: np.ndarray | None = None
+    probs: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Training:
+    """How the training of a target, a shadow or an attack network went.
+
+    Attributes:
+        losses: ``(E,)`` mean loss of each epoch, the first epoch first; may be empty.
+        accuracy: Balanced accuracy, or accuracy where classes are as frequent, on the rows it was fitted on; None if
+            unknown.
+        chance: What guessing would reach: 0.5 for an attack network, 1 over the number of classes for a target.
+    """
+
+    losses: Sequence[float] = ()
+    accuracy: float | None = None
+    chance: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AskedAgain:
+    """What happened when the same was asked twice.
+
+    Attributes:
+        rows: Rows asked about a second time.
+        differing: Those of them that got another answer.
+        fresh_noise: Whether the target is meant to answer differently every time; False if a key decides.
+        averaged: Whether an attacker that asks many times and averages took part.
+    """
+
+    rows: int
+    differing: int
+    fresh_noise: bool = False
+    averaged: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Facts:
+    """What is known of an evaluation; recorded outputs have trials and answers alone.
+
+    Attributes:
+        trials: Every attacker on every state of the target; `Trial.samples` are positions in the rows of `answers`.
+        answers: The evaluation's rows.
+        features: ``(N, ...)`` the same rows as the target was asked about them, N as in `answers`; None if unknown.
+            Four dimensions are taken for images ``(N, channels, height, width)``.
+        fitted_on: What attackers were fitted on, by knowledge (``"auditor"``, ``"shadow"``).
+        treated_alike: Whether members and non-members went through the same transforms; None if unknown.
+        keeps_labels: Whether the defense promises to keep the predicted classes; None if unknown.
+        trainings: How trainings went, by the name to call the network in messages.
+        shadow_accuracy: The shadow's accuracy on its own training rows and on others; None without a shadow.
+        asked_again: What happened when the same was asked twice; None if it was not.
+        synthetic: Whether the rows were made up.
+        smoke: Whether this was a smoke test.
+    """
+
+    trials: Sequence[Trial]
+    answers: Answers
+    features: np.ndarray | None = None
+    fitted_on: Mapping[str, FitRows] = dataclasses.field(default_factory=dict)
+    treated_alike: bool | None = None
+    keeps_labels: bool | None = None
+    trainings: Mapping[str, Training] = dataclasses.field(default_factory=dict)
+    shadow_accuracy: tuple[float, float] | None = None
+    asked_again: AskedAgain | None = None
+    synthetic: bool = False
+    smoke: bool = False
+
+    def __post_init__(self) -> None:
+        if self.features is not None:
+            check_same_length({"labels of the answers": self.answers.labels, "features": self.features})
+
+
+def doubts(facts: Facts) -> tuple[Check, ...]:
+    """Looks into every doubt that the facts allow.
+
+    Args:
+        facts: What is known.
+
+    Returns:
+        One check a doubt, passed or not, always in the same order; those of which nothing is known are left out.
+        Every text is one plain sentence.
+
+    Raises:
+        InputError: If features and answers differ in length, or there are no members or no non-members.
+    """
+    return tuple(check for look in _LOOKS if (check := look(facts)) is not None)
+
+
+# ---------------------------------------------------------------------- the rows
+
+
+def _made_up(facts: Facts) -> Check | None:
+    if not facts.synthetic:
+        return Check("synthetic", True, "The rows are not said to be made up.")
+    return Check(
+        "synthetic",
+        False,
+        "The rows were made up.",
+        "The figures describe the generator of the rows and no data that anybody has.",
+        "Use them to try the tool out, and evaluate on real data.",
+    )
+
+
+def _smoke(facts: Facts) -> Check | None:
+    if not facts.smoke:
+        return Check("smoke", True, "This is not a smoke test.")
+    return Check(
+        "smoke",
+        False,
+        "This is a smoke test with shortened trainings.",
+        "The figures mean nothing.",
+        "Run without --smoke.",
+    )
+
+
+def _sample_size(facts: Facts) -> Check | None:
+    members = min([int(trial.is_member.sum()) for trial in facts.trials] or [int(facts.answers.is_member.sum())])
+    non_members = min(
+        [int((~trial.is_member).sum()) for trial in facts.trials] or [int((~facts.answers.is_member).sum())]
+    )
+    mistakes = int(SMALL_FPR * non_members + 1e-9)
+    width = 1.96 / 4 * (1 / members + 1 / non_members) ** 0.5
+    _, fpr = clopper_pearson(mistakes, non_members)
+    carries = (
+        f"{members} members and {non_members} non-members judge each attacker at the least, which carries a balanced "
+        f"accuracy to ±{width:.3f} and a false-positive rate of {SMALL_FPR} on {_number(mistakes, 'mistake')}"
+    )
+    if min(members, non_members) >= FEWEST_SAMPLES and mistakes >= FEWEST_MISTAKES:
+        return Check("sample-size", True, carries + ".")
+    meaning = f"The true false-positive rate behind an observed {SMALL_FPR} may be up to {fpr:.3f}"
+    if min(members, non_members) < FEWEST_SAMPLES:
+        meaning += f", and differences in balanced accuracy below {2 * width:.2f} may be chance"
+    return Check(
+        "sample-size",
+        False,
+        carries + ".",
+        meaning + ".",
+        f"Judge by at least {FEWEST_SAMPLES} members and {round(FEWEST_MISTAKES / SMALL_FPR)} non-members.",
+    )
+
+
+def _overlap(facts: Facts) -> Check | None:
+    found = {}
+    for knowledge, rows in facts.fitted_on.items():
+        if rows.indices is not None:
+            judged = facts.answers.indices[_judged(facts, knowledge)]
+            found[knowledge] = int(np.isin(judged, rows.indices).sum()), len(judged), len(rows.indices)
+    if not found:
+        return None
+    said = ", ".join(
+        f"{shared} of {judged} rows that judge attackers of knowledge {knowledge} are among the {fitted} they were "
+        "fitted on"
+        for knowledge, (shared, judged, fitted) in found.items()
+    )
+    if not any(shared for shared, _, _ in found.values()):
+        return Check("overlap", True, said + ".")
+    return Check(
+        "overlap",
+        False,
+        said + ".",
+        "Those attackers had the answer to what they are judged by, so their figures are too high.",
+        "Split the rows by index before anything is fitted.",
+    )
+
+
+def _duplicates(facts: Facts) -> Check | None:
+    answers, by_row = facts.answers, facts.features is not None
+    rows = facts.features if facts.features is not None else answers.clean_probs
+    keys, telling = _digests(rows), np.ones(len(rows), bool) if by_row else _telling(rows)
+    if not telling.any():
+        return None
+    both = np.intersect1d(keys[telling & answers.is_member], keys[telling & ~answers.is_member])
+    counts = {"have a twin of the other membership": (int(np.isin(keys[telling], both).sum()), int(telling.sum()))}
+    if by_row:
+        repeated = sum(len(kind) - len(np.unique(kind)) for kind in (keys[answers.is_member], keys[~answers.is_member]))
+        counts["repeat another of the same membership"] = repeated, len(keys)
+    for knowledge, fit in facts.fitted_on.items():
+        fit_rows = fit.features if by_row else fit.probs
+        if fit_rows is None:
+            continue
+        wanted = np.zeros(len(keys), bool)
+        wanted[_judged(facts, knowledge)] = True
+        if fit.indices is not None:  # the very same row is an overlap, which has a check of its own
+            wanted &= ~np.isin(answers.indices, fit.indices)
+        wanted &= telling
+        known = _digests(fit_rows.astype(rows.dtype, copy=False))
+        what = f"judge attackers of knowledge {knowledge} and equal one they were fitted on"
+        counts[what] = int(np.isin(keys[wanted], known).sum()), int(wanted.sum())
+    thing = "rows" if by_row else "confidence vectors that are neither saturated nor rounded"
+    said = f"Of the {thing}, " + ", ".join(f"{count} of {of} {what}" for what, (count, of) in counts.items())
+    if all(count <= MOST_DUPLICATES * of for count, of in counts.values()):
+        return Check("duplicates", True, said + ".")
+    return Check(
+        "duplicates",
+        False,
+        said + ".",
+        "Twins of the other membership hide what leaks, twins among the rows fitted on make attackers look better, and "
+        "repeated rows make intervals too narrow."
+        if by_row
+        else "Equal answers hint at equal rows, which attackers have seen before or nobody can tell apart.",
+        "Remove duplicate rows before splitting the data."
+        if by_row
+        else "Look for duplicates among the rows recorded.",
+    )
+
+
+def _treatment(facts: Facts) -> Check | None:
+    if facts.treated_alike is None and facts.features is None:
+        return None
+    said, apart = [], []
+    if facts.treated_alike is not None:
+        same = "the same transforms" if facts.treated_alike else "different transforms"
+        said.append(f"members and non-members went through {same}")
+    if facts.features is not None:
+        is_member = facts.answers.is_member
+        statistics = {
+            name: values for name, values in _statistics(facts.features).items() if values.min() < values.max()
+        }
+        confidence = 1 - RAREST_CHANCE / max(len(statistics), 1)
+        areas = {name: auc(values, is_member) for name, values in statistics.items()}
+        for name, area in areas.items():
+            low, high = auc_interval(statistics[name], is_member, confidence=confidence)
+            if not low <= 0.5 <= high and abs(area - 0.5) > LARGEST_SHIFT:
+                apart.append(name)
+        figures = ", ".join(f"{name} {area:.3f}" for name, area in areas.items())
+        said.append(f"AUCs of plain statistics of the rows are: {figures or 'none, for all rows are alike in them'}")
+    found = _sentence("; ".join(said))
+    if facts.treated_alike is not False and not apart:
+        return Check("treatment", True, found)
+    return Check(
+        "treatment",
+        False,
+        found,
+        f"Members and non-members differ before any model sees them ({', '.join(apart)}), so an attacker may tell them "
+        "apart by that and not by what the model gives away."
+        if apart
+        else "Attackers may see the transforms and not what the model gives away.",
+        "Draw both from the same rows at random and treat both alike.",
+    )
+
+
+def _class_balance(facts: Facts) -> Check | None:
+    from scipy.special import chdtrc  # kept out of the import of the package, as in metrics
+
+    answers = facts.answers
+    classes, column = np.unique(answers.labels, return_inverse=True)
+    if len(classes) < 2:
+        return Check("class-balance", True, f"All {len(answers.labels)} rows are of class {classes[0]}.")
+    counts = np.stack(
+        [np.bincount(column[kind], minlength=len(classes)) for kind in (answers.is_member, ~answers.is_member)]
+    )
+    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    p_value = float(chdtrc(len(classes) - 1, chi_square))
+    association = (chi_square / counts.sum()) ** 0.5
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    worst = int(np.abs(shares[0] - shares[1]).argmax())
+    found = (
+        f"Class and membership of {counts.sum()} rows have a Cramér's V of {association:.3f} (p {p_value:.2g}); class "
+        f"{classes[worst]} differs most, {shares[0, worst]:.3f} of the members and {shares[1, worst]:.3f} of the "
+        "non-members."
+    )
+    if p_value >= RAREST_CHANCE or association <= LARGEST_ASSOCIATION:
+        return Check("class-balance", True, found)
+    return Check(
+        "class-balance",
+        False,
+        found,
+        "An attacker may call members by their class, which says nothing about the model.",
+        "Draw as many members as non-members of each class, or read the figures by class.",
+    )
+
+
+# ---------------------------------------------------------------------- the target and its defense
+
+
+def _labels_changed(facts: Facts) -> Check | None:
+    defended = facts.answers.defended_probs
+    if defended is None:
+        return None
+    changed = int((defended.argmax(axis=1) != facts.answers.clean_probs.argmax(axis=1)).sum())
+    found = f"The defense changed {changed} of {len(defended)} predicted classes ({changed / len(defended):.4f})"
+    found += {True: ", and promises to keep them", False: ", and does not promise to keep them", None: ""}[
+        facts.keeps_labels
+    ]
+    if not changed:
+        return Check("labels-changed", True, found + ".")
+    broken = facts.keeps_labels is True
+    return Check(
+        "labels-changed",
+        False,
+        found + ".",
+        "The defense breaks its promise, so its other figures are in doubt as well."
+        if broken
+        else "Users get other answers, and part of what attackers who see labels no longer find is owed to that.",
+        "Look for the fault in the defense or in the recorded outputs."
+        if broken
+        else "Weigh the lower leak against the accuracy lost.",
+    )
+
+
+def _same_answer(facts: Facts) -> Check | None:
+    asked = facts.asked_again
+    if asked is None:
+        return None
+    said = f"{asked.differing} of {asked.rows} rows got another answer when asked again"
+    if asked.fresh_noise:
+        said += ", as fresh noise is meant to do" if asked.differing else ", though its noise is meant to be fresh"
+        if asked.averaged:
+            return Check("same-answer", True, f"{said}; an attacker that averages answers took part.")
+        return Check(
+            "same-answer",
+            False,
+            said + ".",
+            "The figures hold for attackers who ask once; those who ask often average the noise away.",
+            "Let an attacker that averages take part, or let a secret key decide the noise.",
+        )
+    if not asked.differing:
+        return Check("same-answer", True, said + ".")
+    return Check(
+        "same-answer",
+        False,
+        said + ", though a key decides its noise.",
+        "An attacker who asks twice learns more than the figures show, and they cannot be repeated.",
+        "Look for what the answer depends on beside key and row: the batch, the order, a stateful generator.",
+    )
+
+
+# ---------------------------------------------------------------------- the attackers
+
+
+def _static_only(facts: Facts) -> Check | None:
+    defended = [trial for trial in facts.trials if trial.result.defended]
+    if not defended:
+        return None
+    adaptive = sum(trial.result.adversary == "adaptive" for trial in defended)
+    said = f"{adaptive} of {len(defended)} attackers on the defended target were fitted behind the defense."
+    if adaptive:
+        return Check("static-only", True, said)
+    return Check(
+        "static-only",
+        False,
+        said,
+        "What attackers who do not know of a defense fail at says little about it, so the defended figures are not to "
+        "be believed.",
+        "Add adaptive attackers.",
+    )
+
+
+def _one_way(facts: Facts) -> Check | None:
+    defended = [trial for trial in facts.trials if trial.result.defended]
+    if not defended:
+        return None
+    fooled = []
+    for trial in defended:
+        figures = trial.result.metrics
+        one_way = not ONE_WAY <= figures.share_called_member <= 1 - ONE_WAY
+        if not one_way or abs(figures.balanced_accuracy - 0.5) > NEAR_CHANCE:
+            continue
+        others = [other for other in defended if other.result.metrics.balanced_accuracy_low > 0.5]
+        if not figures.auc_low <= 0.5 <= figures.auc_high or others:
+            fooled.append(
+                f"{_who(trial)} calls {figures.share_called_member:.3f} of the samples members, at a balanced accuracy "
+                f"of {figures.balanced_accuracy:.3f} and a two-sided AUC of {figures.two_sided_auc:.3f}"
+            )
+    if not fooled:
+        return Check("one-way", True, f"Attackers fooled into one-way answers by the defense: 0 of {len(defended)}.")
+    best = max(defended, key=lambda trial: trial.result.metrics.balanced_accuracy)
+    reached = f"{best.result.metrics.balanced_accuracy:.3f} by {_who(best)}"
+    return Check(
+        "one-way",
+        False,
+        f"{_listed(fooled)}; the best balanced accuracy is {reached}.",
+        "The attacker was fooled about where to draw the line, not that nothing is left to find.",
+        "Read AUC and the adaptive attackers instead of that accuracy.",
+    )
+
+
+def _upside_down(facts: Facts) -> Check | None:
+    if not facts.trials:
+        return None
+    inverted = []
+    for trial in facts.trials:
+        figures = trial.result.metrics
+        if figures.auc_high < 0.5:
+            inverted.append(
+                f"{_who(trial)} has an AUC of {figures.auc:.3f} ({figures.auc_low:.3f}–{figures.auc_high:.3f})"
+            )
+    if not inverted:
+        return Check("upside-down", True, f"Attackers that rank non-members above members: 0 of {len(facts.trials)}.")
+    return Check(
+        "upside-down",
+        False,
+        _listed(inverted) + ".",
+        "That ranking is upside down, and whoever turns it round learns as much as its two-sided AUC says.",
+        "Read the two-sided AUC, and fit the attacker on answers like those it scores.",
+    )
+
+
+def _convergence(facts: Facts) -> Check | None:
+    if not facts.trainings:
+        return None
+    short = [f"{name} {said}" for name, training in facts.trainings.items() if (said := _shortcoming(training))]
+    if not short:
+        figures = (
+            f"{name} is right about {training.accuracy:.3f} of its own rows" if training.accuracy is not None else name
+            for name, training in facts.trainings.items()
+        )
+        return Check(
+            "convergence", True, f"{_number(len(facts.trainings), 'training')} converged: {', '.join(figures)}."
+        )
+    return Check(
+        "convergence",
+        False,
+        _listed(short) + ".",
+        "A network that has not learned what its rows hold finds little, however much there is to find.",
+        "Train longer or with another learning rate, and compare with attackers that fit no network.",
+    )
+
+
+def _threshold_transfer(facts: Facts) -> Check | None:
+    if facts.shadow_accuracy is None:
+        return None
+    right = facts.answers.clean_probs.argmax(axis=1) == facts.answers.labels
+    is_member = facts.answers.is_member
+    target = float(right[is_member].mean() - right[~is_member].mean())
+    shadow = facts.shadow_accuracy[0] - facts.shadow_accuracy[1]
+    found = f"Members are classified rightly more often than others by {shadow:.3f} (shadow) and {target:.3f} (target)."
+    if abs(shadow - target) <= LARGEST_GAP_DIFFERENCE:
+        return Check("threshold-transfer", True, found)
+    return Check(
+        "threshold-transfer",
+        False,
+        found,
+        "What is learned on the shadow does not fit the target, so shadow attackers understate the leak.",
+        "Train the shadow on as many rows and to the same gap as the target, or rely on auditors.",
+    )
+
+
+_LOOKS = (
+    _made_up,
+    _smoke,
+    _sample_size,
+    _overlap,
+    _duplicates,
+    _treatment,
+    _class_balance,
+    _labels_changed,
+    _same_answer,
+    _static_only,
+    _one_way,
+    _upside_down,
+    _convergence,
+    _threshold_transfer,
+)
+
+
+# ---------------------------------------------------------------------- measures and words
+
+
+def _judged(facts: Facts, knowledge: str) -> np.ndarray:
+    """Positions of all rows that judge attackers of this knowledge."""
+    samples = [trial.samples for trial in facts.trials if trial.result.knowledge == knowledge]
+    return np.unique(np.concatenate(samples)) if samples else np.zeros(0, np.int64)
+
+
+def _digests(rows: np.ndarray) -> np.ndarray:
+    """One int64 a row, equal for rows of equal bytes; among a million others by chance with 3e-8."""
+    digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+    return np.frombuffer(digests, np.int64)
+
+
+def _telling(probs: np.ndarray) -> np.ndarray:
+    """Which confidence vectors hardly come up twice by chance.
+
+    One-hot vectors and those rounded to three decimals do; so do those of two classes, which are one number each. What
+    is left is not saturated and has three entries or more that are not rounded.
+    """
+    thousandths = probs * 1000.0
+    is_rough = np.abs(thousandths - np.rint(thousandths)) > 1e-3
+    return ((is_rough & (probs > 1e-6)).sum(axis=1) >= 3) & (probs.max(axis=1) < SATURATED)
+
+
+def _statistics(features: np.ndarray) -> dict[str, np.ndarray]:
+    """Numbers ``(N,)`` that need no model, by name."""
+    parts = [
+        dict(_statistics_of(features[first : first + _ROWS_AT_A_TIME]))
+        for first in range(0, len(features), _ROWS_AT_A_TIME)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _statistics_of(rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    flat = rows.reshape(len(rows), -1).astype(np.float64)
+    yield "mean", flat.mean(axis=1)
+    yield "standard deviation", flat.std(axis=1)
+    yield "share of zeros", (flat == 0).mean(axis=1)
+    if rows.ndim == 4:
+        is_border = np.ones(rows.shape[2:], bool)
+        is_border[1:-1, 1:-1] = False
+        yield "share of zeros at the border", (rows[:, :, is_border] == 0).mean(axis=(1, 2))
+
+
+def _shortcoming(training: Training) -> str | None:
+    """What speaks against a training, or None."""
+    losses = np.asarray(training.losses, np.float64)
+    if not np.isfinite(losses).all():
+        return "has a loss that is not finite"
+    accuracy = training.accuracy
+    if accuracy is not None and accuracy < training.chance + LEARNED:
+        return (
+            f"is right about {accuracy:.3f} of the rows it was fitted on, where guessing reaches {training.chance:.3f}"
+        )
+    tenth = len(losses) // 10
+    if not tenth or (accuracy is not None and accuracy >= FITTED):
+        return None
+    before, last = losses[-2 * tenth : -tenth].mean(), losses[-tenth:].mean()
+    if last < before * (1 - LARGEST_FALL):
+        return (
+            f"had a loss that still fell by {1 - last / before:.3f} of itself over a tenth of its {len(losses)} epochs"
+        )
+    return None
+
+
+def _who(trial: Trial) -> str:
+    result = trial.result
+    known = [result.knowledge] if result.knowledge != "none" else []
+    return f"{result.name} ({', '.join([*known, result.adversary, 'defended' if result.defended else 'undefended'])})"
+
+
+def _listed(said: Sequence[str], most: int = 5) -> str:
+    more = [f"{len(said) - most} more do alike"] if len(said) > most else []
+    return "; ".join([*said[:most], *more])
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."

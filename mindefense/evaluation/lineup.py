@@ -1,0 +1,203 @@
+"""Defenses by name: what ``--defense top-k=3`` stands for, and which ones a comparison puts up."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mindefense.defenses.base import Defense
+from mindefense.defenses.baselines import (
+    ClassMean,
+    LabelOnly,
+    LaplaceOutput,
+    MemGuardBudget,
+    Rounding,
+    Temperature,
+    TopK,
+)
+from mindefense.defenses.classifier import DefenderClassifier
+from mindefense.defenses.defenmi import DefenMI, DefenMIConfig
+from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+from mindefense.errors import InputError
+
+NONE = "none"
+_VALUES: dict[str, str | None] = {
+    "defenmi": None,
+    "memguard": "an L1 budget, such as 0.3",
+    "rounding": "digits after the point, such as 1",
+    "top-k": "how many confidences to keep, such as 3",
+    "temperature": "a temperature, such as 4",
+    "label-only": None,
+    "class-mean": None,
+    "laplace": "the scale of the noise, such as 0.1",
+}
+_REQUIRED = ("rounding", "top-k", "temperature", "laplace")
+PUBLISHED = "-published"
+"""Ends the name of a defense that repeats the published program where it departs from its idea."""
+LINEUP = (
+    "defenmi",
+    "defenmi-published",
+    "memguard",
+    "memguard=0.7",
+    "memguard=0.5",
+    "memguard=0.3",
+    "memguard=0.1",
+    "rounding=1",
+    "top-k=3",
+    "top-k=1",
+    "temperature=4",
+    "laplace=0.1",
+    "class-mean",
+    "label-only",
+)
+"""What a comparison puts up unless it is told."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DefenseSpec:
+    """A defense and its one setting.
+
+    Attributes:
+        name: What defends.
+        value: Its setting, or None.
+        alignment: ``"corrected"``, or ``"published"`` for DefenMI and MemGuard.
+    """
+
+    name: str
+    value: float | None = None
+    alignment: str = "corrected"
+
+    @classmethod
+    def parse(cls, text: str, *, alignment: str = "corrected") -> DefenseSpec:
+        """The defense that ``NAME`` or ``NAME=VALUE`` stands for.
+
+        Args:
+            text: As the command line has it; ``-published`` after the name of DefenMI or MemGuard stands for that
+                alignment.
+            alignment: Unless the name says so.
+
+        Raises:
+            InputError: If there is no such defense, or its value is missing, out of place or no number.
+        """
+        name, equals, value = text.partition("=")
+        if name.endswith(PUBLISHED) and name.removesuffix(PUBLISHED) in ("defenmi", "memguard"):
+            name, alignment = name.removesuffix(PUBLISHED), "published"
+        if name not in _VALUES:
+            raise InputError("defense", expected=" or ".join(_VALUES), got=repr(text))
+        wanted = _VALUES[name]
+        if equals and wanted is None:
+            raise InputError(f"defense {name}", expected="no value", got=repr(text))
+        if not equals and name in _REQUIRED:
+            raise InputError(f"defense {name}", expected=f"{name}= and {wanted}", got=repr(text))
+        number = _number(value) if equals else None
+        if equals and number is None:
+            raise InputError(f"defense {name}", expected=str(wanted), got=repr(value))
+        return cls(name, number, alignment)
+
+    @property
+    def searches(self) -> bool:
+        """Whether it needs the defender's classifier."""
+        return self.name in ("defenmi", "memguard")
+
+    def __str__(self) -> str:
+        published = PUBLISHED if self.alignment == "published" and self.searches else ""
+        return f"{self.name}{published}" + ("" if self.value is None else f"={self.value:g}")
+
+    def build(
+        self, classifier: Callable[[], DefenderClassifier], class_means: Callable[[], np.ndarray], classes: int
+    ) -> Defense:
+        """The defense itself.
+
+        Args:
+            classifier: Gives the defender's classifier; asked only if it is needed.
+            class_means: Gives the ``(C, C)`` reference vectors per predicted class; likewise.
+            classes: Number of classes C.
+
+        Raises:
+            InputError: If the value is out of range.
+        """
+        if self.name == "defenmi":
+            return DefenMI(classifier(), class_means(), DefenMIConfig(alignment=self.alignment))
+        if self.name == "memguard":
+            memguard = MemGuard(classifier(), MemGuardConfig(alignment=self.alignment))
+            return memguard if self.value is None else MemGuardBudget(memguard, self.value)
+        if self.name == "class-mean":
+            return ClassMean(class_means())
+        if self.name == "label-only":
+            return LabelOnly()
+        assert self.value is not None
+        if self.name in ("rounding", "top-k"):
+            if self.value != int(self.value):
+                raise InputError(f"defense {self.name}", expected="a whole number", got=f"{self.value:g}")
+            return Rounding(int(self.value)) if self.name == "rounding" else TopK(min(int(self.value), classes))
+        return Temperature(self.value) if self.name == "temperature" else LaplaceOutput(self.value, classes)
+
+
+def _number(text: str) -> float | None:
+    """The finite number that a text is, or None."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def parse_lineup(names: Sequence[str]) -> tuple[DefenseSpec, ...]:
+    """The defenses of a comparison, each once.
+
+    Raises:
+        InputError: If one is unknown or named twice.
+    """
+    specs = tuple(DefenseSpec.parse(name) for name in names)
+    if twice := [str(spec) for k, spec in enumerate(specs) if spec in specs[:k]]:
+        raise InputError("defenses", expected="each once", got=f"{twice[0]} twice")
+    return specs
+
+
+_TRAINING = {"early-stopping": "until_accuracy", "weight-decay": "weight_decay", "label-smoothing": "label_smoothing"}
+TRAINING_LINEUP = ("early-stopping=0.9", "weight-decay=0.005", "label-smoothing=0.3", "dp=1")
+"""Ways to train that a comparison may be told to try."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSpec:
+    """A way to train the target that leaves it less to give away.
+
+    Attributes:
+        name: ``"early-stopping"`` (the value is the training accuracy at which it ends), ``"weight-decay"``,
+            ``"label-smoothing"`` or ``"dp"`` (the value is the noise multiplier of differentially private descent).
+        value: Its setting.
+    """
+
+    name: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> TrainingSpec:
+        """The way to train that ``NAME=VALUE`` stands for.
+
+        Raises:
+            InputError: If there is no such way, or its value is no number.
+        """
+        name, _, value = text.partition("=")
+        known, number = [*_TRAINING, "dp"], _number(value)
+        if name not in known or number is None or number <= 0:
+            expected = f"NAME=VALUE with {' or '.join(known)} and a number above 0"
+            raise InputError("training", expected=expected, got=repr(text))
+        return cls(name, number)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it is differentially private."""
+        return self.name == "dp"
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What it changes in a study's configuration."""
+        return {} if self.is_private else {_TRAINING[self.name]: self.value}
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value:g}"

@@ -1,0 +1,124 @@
+"""An evaluation of recorded outputs: for models of other frameworks, of which only answers are there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mindefense.attacks.catalog import Terms, chosen
+from mindefense.data.outputs import RecordedOutputs
+from mindefense.errors import InputError
+from mindefense.evaluation.arena import Arena
+from mindefense.evaluation.conclusion import assemble, target_facts, utility
+from mindefense.evaluation.doubts import Facts, doubts
+from mindefense.evaluation.progress import Progress
+from mindefense.evaluation.protocol import ADVERSARIES, Doors, Rows
+from mindefense.runtime import versions
+from mindefense.target import Target
+from mindefense.types import Answers, DefenseFacts, Evaluation, Samples
+
+
+def evaluate_outputs(
+    outputs: RecordedOutputs,
+    *,
+    attacks: Sequence[str] | None = None,
+    adversary: Sequence[str] = ADVERSARIES,
+    seed: int = 0,
+    fit_share: float = 0.5,
+    progress: Progress | None = None,
+    timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
+) -> Evaluation:
+    """Lets every attacker that needs no queries loose on recorded outputs; lists the others as not run.
+
+    Args:
+        outputs: From `mindefense.data.load_outputs`.
+        attacks: Names of the attackers; None for all.
+        adversary: Whether attackers know of the defense, where defended outputs are there.
+        seed: Divides the rows where the outputs do not, and seeds the attackers.
+        fit_share: Share of the rows to fit on, where the outputs do not say.
+        progress: Told what happens.
+        timed: Measures a named stage.
+
+    Returns:
+        The evaluation; without shadow, queries beyond the recorded rows, or test accuracy.
+
+    Raises:
+        InputError: If there are too few rows of a kind to fit and to judge by.
+    """
+    everyone = _rows(outputs, np.ones(len(outputs.labels), bool))
+    if outputs.split is None:
+        fit_rows, eval_rows = everyone.divide(seed, share=fit_share)
+    else:
+        fit_rows, eval_rows = _rows(outputs, outputs.split), _rows(outputs, ~outputs.split)
+    for what, rows in (("fit", fit_rows), ("eval", eval_rows)):
+        for kind in ("members", "non_members"):
+            if len(getattr(rows, kind)) < 3:
+                raise InputError(
+                    f"{kind.replace('_', '-')} of the {what} part in {outputs.name}",
+                    expected="at least 3",
+                    got=str(len(getattr(rows, kind))),
+                    fix="record more rows",
+                )
+    clean = Doors(Target(lambda rows: outputs.log_probs[rows]), answers_variants=False)
+    arena = Arena(
+        chosen(attacks),
+        Terms(seed=seed, network_seed=seed + 3),
+        clean=clean,
+        fit_rows=fit_rows,
+        eval_rows=eval_rows,
+        everyone=everyone,
+        adversary=adversary,
+        progress=progress,
+        timed=timed,
+    )
+    trials = arena.undefended()
+    defended_log_probs = outputs.defended_log_probs
+    answers = Answers(
+        labels=everyone.labels(),
+        is_member=everyone.is_member(),
+        indices=outputs.indices[everyone.features()],
+        clean_probs=np.exp(outputs.log_probs[everyone.features()]),
+        defended_probs=None if defended_log_probs is None else np.exp(defended_log_probs[everyone.features()]),
+    )
+    defense = None
+    if defended_log_probs is not None:
+        doors = Doors(Target(lambda rows: defended_log_probs[rows]), answers_variants=False)
+        trials += arena.behind(doors)
+        undefended, defended = utility(answers)
+        defense = DefenseFacts("recorded", {}, "unknown", None, None, undefended, defended, doors.target.queries)
+    return assemble(
+        trials,
+        answers,
+        dataset=outputs.name,
+        synthetic=False,
+        smoke=False,
+        seed=seed,
+        settings={
+            "outputs": outputs.name,
+            "given": outputs.given,
+            "note": outputs.note,
+            "split": "random" if outputs.split is None else "as recorded",
+            "attacks": None if attacks is None else list(attacks),
+            "adversary": list(adversary),
+        },
+        versions=versions(),
+        target=target_facts(answers, test_accuracy=None, queries=clean.target.queries),
+        shadow_accuracy=None,
+        defense=defense,
+        not_run=arena.not_run,
+        budgets=(),
+        checks=doubts(Facts(trials=trials, answers=answers)),
+    )
+
+
+def _rows(outputs: RecordedOutputs, wanted: np.ndarray) -> Rows:
+    """Samples that are nothing but the numbers of their rows in the recording."""
+
+    def samples(is_wanted: np.ndarray) -> Samples:
+        rows = np.flatnonzero(is_wanted)
+        return Samples(rows, outputs.labels[rows], rows)
+
+    return Rows(samples(wanted & outputs.is_member), samples(wanted & ~outputs.is_member))

@@ -1,0 +1,179 @@
+"""Where an attacker succeeds: its scores within parts of the samples, and one record a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mindefense.errors import InputError
+from mindefense.metrics import auc, auc_interval
+from mindefense.types import Answers, Slice, Slices, Trial
+
+CONFIDENCE = 0.95
+"""That the intervals of all parts hold at once."""
+
+
+def slices_of(trial: Trial, answers: Answers) -> Slices:
+    """How far an attacker tells members from non-members among samples that are alike.
+
+    The parts are the true classes, the deciles of the undefended top confidence of the judged samples, and those that
+    the undefended target classifies rightly and wrongly. Samples of equal confidence are never divided: where many
+    share one value, several deciles are one part.
+
+    Within the k parts that hold both kinds, each interval has a confidence of ``1 - 0.05 / k`` (Bonferroni), so that
+    the worst part may be picked after looking. An attacker may do worse within every part than over all of them: what
+    it knows may be no more than which part a sample is in.
+
+    Args:
+        trial: The attacker's scores; its `samples` are positions in the rows of `answers`.
+        answers: The evaluation's rows.
+
+    Returns:
+        Parts in the order above, empty ones left out; without an AUC where one kind is missing.
+
+    Raises:
+        InputError: If the trial has samples that the answers have not, or they disagree on who is a member.
+
+    Example:
+        >>> is_member = np.arange(40) < 20
+        >>> answers = Answers(np.arange(40) % 2, is_member, np.arange(40), np.full((40, 2), 0.5))
+        >>> scores = np.where(answers.labels == 1, is_member, np.arange(40) // 2 % 2).astype(float)
+        >>> from mindefense.metrics import membership_metrics
+        >>> from mindefense.types import AttackResult
+        >>> result = AttackResult("a", "none", "static", False, membership_metrics(scores, is_member, threshold=0.5))
+        >>> found = slices_of(Trial(result, scores, 0.5, np.arange(40), is_member), answers)
+        >>> found.worst.part, found.worst.auc
+        ('class 1', 1.0)
+    """
+    _check(trial, answers)
+    labels = answers.labels[trial.samples]
+    clean = answers.clean_probs[trial.samples]
+    parts = list(_parts(labels, clean))
+    with_both = sum(0 < trial.is_member[inside].sum() < inside.sum() for _, _, inside in parts)
+    confidence = 1 - (1 - CONFIDENCE) / max(with_both, 1)
+    slices = tuple(_slice(trial, by, part, inside, confidence) for by, part, inside in parts)
+    worst = max(slices, key=_distance, default=None)
+    result = trial.result
+    return Slices(
+        attack=result.name,
+        knowledge=result.knowledge,
+        adversary=result.adversary,
+        defended=result.defended,
+        parts=slices,
+        worst=worst if worst is not None and _distance(worst) > 0 else None,
+    )
+
+
+def record_columns(trials: Sequence[Trial], answers: Answers) -> dict[str, np.ndarray]:
+    """One record a sample: what it is, what the target says of it, and how every attacker scores it.
+
+    Args:
+        trials: The attackers; their `samples` are positions in the rows of `answers`.
+        answers: The evaluation's rows.
+
+    Returns:
+        Columns by name, each with the N rows of `answers` in their order: ``index``, ``label``, ``is_member``,
+        ``predicted`` (by the undefended target), ``classified_rightly``, ``confidence`` (the largest) and
+        ``true_confidence`` (of the true class), with a defense ``defended_confidence`` and
+        ``defended_true_confidence``, and one ``attack|knowledge|adversary|undefended`` or ``…|defended`` a trial.
+        The columns of trials are of dtype object: a float, or None for samples that the attacker was not judged by;
+        Python's ``csv.writer`` writes None as an empty field. There is no NaN anywhere.
+
+    Raises:
+        InputError: If a trial does not fit the answers, or two have the same name.
+
+    Example:
+        >>> answers = Answers(np.array([1]), np.array([True]), np.array([7]), np.array([[0.25, 0.75]]))
+        >>> {name: column.tolist() for name, column in record_columns([], answers).items()}["confidence"]
+        [0.75]
+    """
+    predicted = answers.clean_probs.argmax(axis=1)
+    columns = {
+        "index": answers.indices,
+        "label": answers.labels,
+        "is_member": answers.is_member,
+        "predicted": predicted,
+        "classified_rightly": predicted == answers.labels,
+    }
+    for state, probs in (("", answers.clean_probs), ("defended_", answers.defended_probs)):
+        if probs is not None:
+            columns[f"{state}confidence"] = probs.max(axis=1)
+            columns[f"{state}true_confidence"] = probs[np.arange(len(probs)), answers.labels]
+    for trial in trials:
+        _check(trial, answers)
+        result = trial.result
+        state = "defended" if result.defended else "undefended"
+        name = "|".join((result.name, result.knowledge, result.adversary, state))
+        if name in columns:
+            raise InputError("trials", expected="one a name, knowledge, adversary and state", got=f"two of {name}")
+        columns[name] = np.full(len(answers.labels), None, dtype=object)
+        columns[name][trial.samples] = trial.scores.tolist()
+    return columns
+
+
+def _parts(labels: np.ndarray, probs: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+    """What divides the samples, the part's name, and which samples are in it."""
+    for label in np.unique(labels):
+        yield "class", f"class {label}", labels == label
+    top = probs.max(axis=1)
+    for name, inside in _deciles(top):
+        yield "confidence decile", name, inside
+    rightly = probs.argmax(axis=1) == labels
+    for name, inside in (("classified rightly", rightly), ("classified wrongly", ~rightly)):
+        if inside.any():
+            yield "correctness", name, inside
+
+
+def _deciles(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    ordered = np.sort(values)
+    borders = ordered[np.arange(1, 10) * len(values) // 10]
+    decile = np.searchsorted(borders, values, side="right")  # equal values, equal decile
+    first = 1
+    for last in np.unique(decile):
+        inside = decile == last
+        number = f"decile {last + 1}" if first == last + 1 else f"deciles {first}–{last + 1}"
+        bounds = dict.fromkeys(_figure(bound) for bound in (values[inside].min(), values[inside].max()))
+        yield f"{number} (confidence {'–'.join(bounds)})", inside
+        first = last + 2
+
+
+def _figure(confidence: float) -> str:
+    """Two decimals, and more only where it would look like the 1 that it is not."""
+    texts = (f"{confidence:.{digits}f}" for digits in range(2, 9))
+    return next((text for text in texts if confidence >= 1 or float(text) < 1), "1.00")
+
+
+def _slice(trial: Trial, by: str, part: str, inside: np.ndarray, confidence: float) -> Slice:
+    scores, is_member = trial.scores[inside], trial.is_member[inside]
+    n_members = int(is_member.sum())
+    n_non_members = len(is_member) - n_members
+    if not (n_members and n_non_members):
+        return Slice(by, part, n_members, n_non_members, None, None, None)
+    low, high = auc_interval(scores, is_member, confidence=confidence)
+    return Slice(by, part, n_members, n_non_members, auc(scores, is_member), low, high)
+
+
+def _distance(part: Slice) -> float:
+    """How far from 0.5 the interval stays; below 0 if it holds 0.5."""
+    if part.low is None or part.high is None:
+        return -1.0
+    return max(part.low - 0.5, 0.5 - part.high)
+
+
+def _check(trial: Trial, answers: Answers) -> None:
+    samples, n = trial.samples, len(answers.labels)
+    name = f"trial of {trial.result.name}"
+    if len(samples) and not (samples.min() >= 0 and samples.max() < n):
+        raise InputError(
+            f"{name}, samples",
+            expected=f"positions 0 … {n - 1} of the answers",
+            got=f"{samples.min()} … {samples.max()}",
+        )
+    if not np.array_equal(trial.is_member, answers.is_member[samples]):
+        raise InputError(
+            f"{name}, is_member",
+            expected="what the answers say of its samples",
+            got="another",
+            fix="give positions in the rows of the answers, not in the data set",
+        )

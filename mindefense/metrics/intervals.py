@@ -1,0 +1,251 @@
+"""How far chance in the draw of the samples can have moved a figure: intervals and bounds.
+
+Everywhere: `scores` is ``(N,)``, higher = more likely a member, ties and infinities welcome, NaN refused; `is_member`
+is ``(N,)`` bool with at least one sample of each kind; a sample is called a member iff ``score > threshold``. Samples
+are taken to be drawn independently; what they have in common, such as the one model they were scored by, is in no
+interval.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mindefense.errors import InputError
+from mindefense.metrics.ranking import Counts
+
+RANK_DIVISORS = (1000, 100, 10, 4, 2)
+"""`epsilon_lower_bound` takes the thresholds that 0, n // 1000, n // 100, … of n samples of the other kind exceed."""
+
+
+def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact two-sided interval of a binomial proportion (Clopper and Pearson 1934).
+
+    Each tail has at most (1 − `confidence`)/2; coverage is at least `confidence` for every true proportion, usually
+    more (Brown, Cai and DasGupta 2001).
+
+    Args:
+        successes: 0 … `trials`.
+        trials: At least 1.
+        confidence: Between 0 and 1, both excluded.
+
+    Returns:
+        Lower and upper end; exactly 0 below for no success, exactly 1 above for successes only.
+
+    Raises:
+        InputError: If an argument is out of range or a count is not a whole number.
+
+    Example:
+        >>> low, high = clopper_pearson(0, 10)
+        >>> low, round(high, 4)
+        (0.0, 0.3085)
+    """
+    try:
+        successes, trials = operator.index(successes), operator.index(trials)
+    except TypeError as error:
+        raise InputError("successes and trials", expected="whole numbers", got=f"{successes}, {trials}") from error
+    if trials < 1 or not 0 <= successes <= trials:
+        raise InputError("successes", expected="0 … trials, and trials ≥ 1", got=f"{successes} of {trials}")
+    tail = _tail(confidence)
+    return _binomial_low(successes, trials, tail), _binomial_high(successes, trials, tail)
+
+
+def balanced_accuracy_interval(
+    scores: ArrayLike, is_member: ArrayLike, *, threshold: float, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the balanced accuracy at a threshold that was chosen on other samples.
+
+    Balanced accuracy is (1 + TPR − FPR)/2, so its interval is that of a difference of two independent proportions:
+    Newcombe 1998 (Interval estimation for the difference between independent proportions), method 10, which joins the
+    distances from each rate to the ends of its own interval by the root of the sum of their squares. The single
+    intervals are Clopper-Pearson's where Newcombe has Wilson's, which fall short for rates near 0 and 1, the more so at
+    the confidence levels of a Bonferroni correction. Enumerated over rates from 0.001 to 0.999 and 10 to 300 samples
+    of a kind, an interval of 95 % holds the truth with 0.927 or more, on average 0.97, against 0.88 and 0.96 with
+    Wilson's; the price is an interval wider by about one sample. It does worst where both rates are within a few
+    samples of 0 or 1.
+
+    Args:
+        scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
+        is_member: ``(N,)`` bool, at least one sample of each kind.
+        threshold: Samples with ``score > threshold`` are called members; may be infinite.
+        confidence: Between 0 and 1, both excluded. ``1 - 0.05 / k`` for the best of k attackers (Bonferroni).
+
+    Returns:
+        Lower and upper end, within 0 … 1, the balanced accuracy between them. For the advantage: twice each, minus 1.
+
+    Raises:
+        InputError: If lengths differ, a score or the threshold is NaN, there are no members or no non-members, or
+            `confidence` is out of range.
+
+    Example:
+        >>> scores, is_member = [3.0, 1.0, 2.0, 0.0], [True, True, False, False]
+        >>> low, high = balanced_accuracy_interval(scores, is_member, threshold=1.5)
+        >>> round(low, 3), round(high, 3)
+        (0.155, 0.845)
+    """
+    counts = Counts.of(scores, is_member)
+    true_positives, false_positives = counts.at(threshold)
+    tpr, fpr = true_positives / counts.n_members, false_positives / counts.n_non_members
+    tpr_low, tpr_high = clopper_pearson(true_positives, counts.n_members, confidence=confidence)
+    fpr_low, fpr_high = clopper_pearson(false_positives, counts.n_non_members, confidence=confidence)
+    middle = (1 + tpr - fpr) / 2
+    low = middle - math.hypot(tpr - tpr_low, fpr_high - fpr) / 2
+    high = middle + math.hypot(tpr_high - tpr, fpr - fpr_low) / 2
+    return max(low, 0.0), min(high, 1.0)
+
+
+def auc_interval(scores: ArrayLike, is_member: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the area under the ROC curve.
+
+    The variance is that of DeLong, DeLong and Clarke-Pearson 1988, from the placements of the members among the
+    non-members and the reverse, in O(N log N) (Sun and Xu 2014); the interval is symmetric on the logit scale, which
+    keeps it within 0 … 1.
+
+    That variance is 0 for an AUC of 0 or 1 and close to 0 near them, as if what was not seen did not exist. So the
+    interval also allows for samples of a sort of which none was drawn: with k = min(members, non-members), a share
+    ``r = 1 - ((1 - confidence) / 2) ** (1 / k)``, about 3.7/k at 95 %, of members (or non-members) can stay unseen
+    with a chance of one tail, and would move the AUC no further than to ``auc * (1 - r)`` or
+    ``1 - (1 - auc) * (1 - r)``. Where these lie further out they are the ends. At an AUC of 1 the lower one equals
+    Clopper and Pearson's for k of k, and is exact: k pairs without a common sample are all in order with a chance of
+    the true AUC to the power k. For k = 1 there is no variance to estimate from the smaller kind; then, the largest
+    there can be is taken, ``auc * (1 - auc) / k`` (Birnbaum and Klose 1957).
+
+    Simulated with normal scores, an interval of 95 % held the truth in 94 % of cases or more from 30 samples of each
+    kind on. Enumerated for scores of two values, it was 95 to 96 % on average over all true AUCs, and
+    no less than 88 % for any.
+
+    Args:
+        scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
+        is_member: ``(N,)`` bool, at least one sample of each kind.
+        confidence: Between 0 and 1, both excluded.
+
+    Returns:
+        Lower and upper end, within 0 … 1, the AUC between them and never equal to both. Any strictly rising map of the
+        scores preserves them.
+
+    Raises:
+        InputError: If lengths differ, a score is NaN, there are no members or no non-members, or `confidence` is out
+            of range.
+
+    Example:
+        >>> low, high = auc_interval([3.0, 4.0, 1.0, 2.0], [True, True, False, False])
+        >>> round(low, 3), high
+        (0.158, 1.0)
+    """
+    from scipy.special import expit, logit, ndtri  # kept out of the import of the package, see _binomial_low
+
+    counts = Counts.of(scores, is_member)
+    tail = _tail(confidence)
+    area = counts.area()
+    fewer = min(counts.n_members, counts.n_non_members)
+    unseen = 1 - tail ** (1 / fewer)
+    low, high = area * (1 - unseen), 1 - (1 - area) * (1 - unseen)
+    if 0 < area < 1:
+        error = math.sqrt(_delong_variance(counts) if fewer > 1 else area * (1 - area))
+        reach = -float(ndtri(tail)) * error / (area * (1 - area))
+        low, high = min(low, float(expit(logit(area) - reach))), max(high, float(expit(logit(area) + reach)))
+    return low, high
+
+
+def epsilon_lower_bound(
+    scores: ArrayLike, is_member: ArrayLike, *, threshold: float | None = None, confidence: float = 0.95
+) -> float:
+    """The least ε that an ε-differentially private mechanism (δ = 0) can have, given that it led to these scores.
+
+    Whatever is computed from what such a mechanism put out, TPR ≤ exp(ε) FPR and TNR ≤ exp(ε) FNR (Wasserman and Zhou
+    2010; Kairouz, Oh and Viswanath 2015). So ε is at least log(TPR_low/FPR_high) and log(TNR_low/FNR_high), the
+    bounds taken with confidence, at any threshold that was not picked for its outcome on these samples (Jagielski,
+    Ullman and Oprea 2020).
+
+    Thresholds come from fixed ranks: of n non-members, the one that is outscored by x others, x = 0 and n // 1000,
+    n // 100, n // 10, n // 4, n // 2. The true FPR there has a Beta(x + 1, n − x) distribution, or is smaller where
+    scores are tied, so its upper bound is Clopper and Pearson's for x of n; and as the members played no part in the
+    choice, the number of them above the threshold is binomial. The same with the sides exchanged bounds TNR and FNR.
+    `threshold`, if given, is one more candidate in either direction. All bounds hold at once with probability
+    `confidence` (Bonferroni over all candidates and the two one-sided bounds of each), so the best may be taken.
+
+    What it can carry: members must have been chosen from the samples at random, or a difference between the two
+    kinds that was there before training counts as a leak. And all samples share one training run, whereas the bound
+    takes them as independent. Steinke, Nasr and Jagielski 2023 bound ε from one run without that assumption.
+    It is therefore an indication for an audit and no proof against a promised ε.
+
+    Args:
+        scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
+        is_member: ``(N,)`` bool, at least one sample of each kind.
+        threshold: One chosen on *other* samples (``score > threshold`` is a member), or None. It matters where most
+            scores are tied, for the ranks then say little.
+        confidence: Between 0 and 1, both excluded.
+
+    Returns:
+        ε ≥ 0, natural logarithm; 0 if nothing can be told. Finite: it cannot exceed the logarithm of what the number
+        of samples can show.
+
+    Raises:
+        InputError: If lengths differ, a score or the threshold is NaN, there are no members or no non-members, or
+            `confidence` is out of range.
+
+    Example:
+        >>> round(epsilon_lower_bound([1.0] * 500 + [0.0] * 500, [True] * 500 + [False] * 500), 2)
+        4.42
+    """
+    counts = Counts.of(scores, is_member)
+    candidates = [*_at_fixed_ranks(counts), *_at_fixed_ranks(counts.mirrored())]
+    if threshold is not None:
+        n_members, n_non_members = counts.n_members, counts.n_non_members
+        true_positives, false_positives = counts.at(threshold)
+        candidates += [
+            (true_positives, n_members, false_positives, n_non_members),
+            (n_non_members - false_positives, n_non_members, n_members - true_positives, n_members),
+        ]
+    tail = _tail(confidence) / len(candidates)  # two bounds each, all of one side
+    ratios = [
+        _binomial_low(right, right_of, tail) / _binomial_high(wrong, wrong_of, tail)
+        for right, right_of, wrong, wrong_of in candidates
+    ]
+    return math.log(max(1.0, *ratios))
+
+
+def _at_fixed_ranks(counts: Counts) -> list[tuple[int, int, int, int]]:
+    """For each rank x: members above the non-member that x others outscore, of how many; x of how many others."""
+    n = counts.n_non_members
+    ranks = sorted({0, *(n // divisor for divisor in RANK_DIVISORS)})
+    # The last threshold with at most x non-members above it is the score of the next one.
+    found = np.searchsorted(counts.called_non_members, ranks, side="right") - 1
+    return [(int(counts.called_members[i]), counts.n_members, x, n) for i, x in zip(found, ranks, strict=True)]
+
+
+def _delong_variance(counts: Counts) -> float:
+    def part(called: np.ndarray, called_others: np.ndarray) -> float:
+        # All samples of one score have one placement: the share of the others above it, ties counted half.
+        how_many = np.diff(called)
+        placements = (called_others[1:] + called_others[:-1]) / (2 * int(called_others[-1]))
+        n = int(called[-1])
+        middle = how_many @ placements / n
+        return float(how_many @ (placements - middle) ** 2) / (n - 1) / n
+
+    return part(counts.called_members, counts.called_non_members) + part(
+        counts.called_non_members, counts.called_members
+    )
+
+
+def _tail(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise InputError("confidence", expected="between 0 and 1", got=str(confidence))
+    return (1 - confidence) / 2
+
+
+def _binomial_low(successes: int, trials: int, tail: float) -> float:
+    """The proportion with which as many successes or more have the probability `tail`; 0 for none."""
+    from scipy.special import betaincinv  # kept out of the import of the package: it takes longer than all the rest
+
+    return float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
+
+
+def _binomial_high(successes: int, trials: int, tail: float) -> float:
+    """The proportion with which as many successes or fewer have the probability `tail`; 1 for successes only."""
+    from scipy.special import betaincinv
+
+    return float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0

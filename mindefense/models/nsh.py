@@ -1,0 +1,78 @@
+"""The attack network that looks at confidences and true label in two branches."""
+
+from __future__ import annotations
+
+import numpy as np
+from mindspore import nn, ops
+
+from mindefense.errors import InputError
+from mindefense.models.mlp import MLP
+
+CONFIDENCE_WIDTHS = (1024, 512, 64)
+"""Widths of the branch of the confidences (Nasr et al. 2018, section 5.1)."""
+LABEL_WIDTHS = (512, 64)
+"""Widths of the branch of the one-hot true label."""
+JOINT_WIDTHS = (256, 64)
+"""Hidden widths after both branches."""
+
+
+class NSH(nn.Cell):
+    """The black-box attack network of Nasr, Shokri & Houmansadr; returns a logit.
+
+    One branch for the confidences, one for the one-hot true label, and layers over both, all dense with ReLU between
+    them (CCS 2018, "Machine Learning with Membership Privacy using Adversarial Regularization", section 5.1; IEEE
+    S&P 2019, section III). Start weights are those of three `MLP`, from generators of their own.
+
+    Args:
+        classes: Number of classes C, at least 1.
+        seed: Seeds the start weights.
+
+    Inputs:
+        - **x** (Tensor) - ``(N, 2C)`` float32: confidences in the order of the classes, then the one-hot label.
+
+    Outputs:
+        Tensor, ``(N, 1)`` float32 membership logits.
+
+    Raises:
+        InputError: If there is no class.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
+        >>> import numpy as np, mindspore as ms
+        >>> NSH(30)(ms.Tensor(np.zeros((2, 60), np.float32))).shape
+        (2, 1)
+    """
+
+    def __init__(self, classes: int, *, seed: int = 0):
+        super().__init__()
+        if classes < 1:
+            raise InputError("classes", expected="at least 1", got=repr(classes))
+        self.classes = int(classes)
+        of_confidence, of_label, of_joint = (int(s) for s in np.random.SeedSequence(seed).generate_state(3))
+        self.confidence = MLP((self.classes, *CONFIDENCE_WIDTHS), seed=of_confidence)
+        self.label = MLP((self.classes, *LABEL_WIDTHS), seed=of_label)
+        self.joint = MLP((CONFIDENCE_WIDTHS[-1] + LABEL_WIDTHS[-1], *JOINT_WIDTHS, 1), seed=of_joint)
+
+    def construct(self, x):
+        """The membership logits of `x`."""
+        branches = (self.confidence(x[:, : self.classes]), self.label(x[:, self.classes :]))
+        return self.joint(ops.relu(ops.concat(branches, 1)))
+
+
+def nsh_inputs(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The inputs of `NSH`: confidences beside the one-hot true labels, both times √C.
+
+    So scaled, a one-hot row has a mean square of 1, for which the start weights are made; unscaled, plain descent takes
+    several hundred epochs to leave the start.
+
+    Args:
+        probs: ``(N, C)`` confidence vectors.
+        labels: ``(N,)`` true labels.
+
+    Returns:
+        ``(N, 2C)`` float32.
+    """
+    one_hot = np.arange(probs.shape[1]) == labels[:, None]
+    return (np.concatenate((probs, one_hot), axis=1) * np.sqrt(probs.shape[1])).astype(np.float32)

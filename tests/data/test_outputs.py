@@ -1,0 +1,471 @@
+"""Recorded outputs: the same numbers out of every form and file, and one line for whatever is wrong."""
+
+import codecs
+import contextlib
+import re
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mindefense.checks import check_probs
+from mindefense.confidence import log_softmax
+from mindefense.data.outputs import load_outputs
+from mindefense.errors import DataError, MindefenseError
+
+N, C = 48, 5
+RNG = np.random.default_rng(5)
+LOGITS = (RNG.normal(size=(N, C)) * 4).astype(np.float32)
+DEFENDED = (RNG.normal(size=(N, C)) * 2).astype(np.float32)
+LABELS = RNG.permutation(np.arange(N) % C)
+IS_MEMBER = np.arange(N) % 2 == 0
+IS_FIT = np.arange(N) % 4 < 2
+INDEX = RNG.permutation(1000)[:N]
+SPLIT = np.where(IS_FIT, "fit", "eval")
+
+
+def in_form(form, logits):
+    """The same answers as logits, log_probs or probs, float64."""
+    log_probs = logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=1, keepdims=True))
+    return {"logits": logits.astype(np.float64), "log_probs": log_probs, "probs": np.exp(log_probs)}[form]
+
+
+def everything(form="logits"):
+    return {
+        form: in_form(form, LOGITS),
+        f"defended_{form}": in_form(form, DEFENDED),
+        "labels": LABELS,
+        "is_member": IS_MEMBER,
+        "split": SPLIT,
+        "index": INDEX,
+    }
+
+
+def basics(**changes):
+    """The arrays that must be there; None takes one away."""
+    held = {"logits": LOGITS, "labels": LABELS, "is_member": IS_MEMBER, **changes}
+    return {name: array for name, array in held.items() if array is not None}
+
+
+def write_npz(folder, held):
+    path = folder / "outputs.npz"
+    np.savez(path, **held)
+    return path
+
+
+def table_of(held, *, precision="%.17g"):
+    """Header and rows of the CSV with these arrays, as lists of cells."""
+    header, columns = [], []
+    for name, array in held.items():
+        if array.ndim == 2:
+            header += [f"{name[:-1]}_{k}" for k in range(array.shape[1])]
+            columns += [[precision % value for value in column] for column in array.T]
+        else:
+            header.append("label" if name == "labels" else name)
+            columns.append([str(value) for value in array])
+    return [header, *map(list, zip(*columns, strict=True))]
+
+
+def write_csv(folder, table, *, end="\n", encoding="utf-8"):
+    path = folder / "outputs.csv"
+    path.write_bytes("".join(",".join(row) + end for row in table).encode(encoding))
+    return path
+
+
+def write(folder, held, kind):
+    return write_npz(folder, held) if kind == "npz" else write_csv(folder, table_of(held))
+
+
+def refusal(path):
+    with pytest.raises(DataError) as caught:
+        load_outputs(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message.split(str(path), 1)[1]
+
+
+def assert_as_recorded(outputs, *, form="logits"):
+    assert (outputs.given, len(outputs), outputs.note) == (form, N, None)
+    for found, logits in ((outputs.log_probs, LOGITS), (outputs.defended_log_probs, DEFENDED)):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, log_softmax(logits), rtol=1e-6, atol=1e-6)
+    for found, expected, dtype in (
+        (outputs.labels, LABELS, np.int32),
+        (outputs.is_member, IS_MEMBER, bool),
+        (outputs.split, IS_FIT, bool),
+        (outputs.indices, INDEX, np.int64),
+    ):
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+@pytest.mark.parametrize("form", ["logits", "log_probs", "probs"])
+def test_the_same_numbers_out_of_every_form(form, kind, tmp_path):
+    outputs = load_outputs(write(tmp_path, everything(form), kind))
+    assert outputs.name == f"outputs.{kind}"
+    assert_as_recorded(outputs, form=form)
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_what_is_optional_may_be_missing(kind, tmp_path):
+    outputs = load_outputs(write(tmp_path, basics(), kind))
+    assert (outputs.split, outputs.defended_log_probs) == (None, None)
+    np.testing.assert_array_equal(outputs.indices, np.arange(N))
+
+
+def test_the_defended_answers_may_be_of_another_form(tmp_path):
+    held = basics(defended_probs=in_form("probs", DEFENDED), split=SPLIT, index=INDEX)
+    assert_as_recorded(load_outputs(write_npz(tmp_path, held)))
+
+
+AS_GOOD = {
+    "bytes as labels": {"labels": LABELS.astype(np.uint8)},
+    "integers as flags": {"is_member": IS_MEMBER.astype(np.int64)},
+    "bytes as flags": {"is_member": IS_MEMBER.astype(np.uint8)},
+    "float64": {"logits": LOGITS.astype(np.float64)},
+    "columns first": {"logits": np.asfortranarray(LOGITS)},
+    "short index": {"index": INDEX.astype(np.int16)},
+}
+
+
+@pytest.mark.parametrize("name", AS_GOOD)
+def test_types_that_are_as_good(name, tmp_path):
+    assert_as_recorded(load_outputs(write_npz(tmp_path, {**everything(), **AS_GOOD[name]})))
+
+
+def test_a_compressed_file_under_any_name(tmp_path):
+    np.savez_compressed(tmp_path / "outputs.npz", **everything())
+    (tmp_path / "outputs.npz").rename(tmp_path / "outputs.csv")
+    assert_as_recorded(load_outputs(str(tmp_path / "outputs.csv")))
+
+
+def reordered(table):
+    order = np.random.default_rng(0).permutation(len(table[0]))
+    return [[row[k] for k in order] for row in table]
+
+
+def reworded(table, column, words):
+    place = table[0].index(column)
+    return [table[0], *([*row[:place], words[row[place]], *row[place + 1 :]] for row in table[1:])]
+
+
+TABLES = {
+    "columns in any order": (reordered, {}),
+    "byte order mark": (list, {"encoding": "utf-8-sig"}),
+    "line ends of Windows": (list, {"end": "\r\n"}),
+    "0 and 1": (lambda table: reworded(table, "is_member", {"True": "1", "False": "0"}), {}),
+    "lower case": (lambda table: reworded(table, "is_member", {"True": "true", "False": "false"}), {}),
+    "blanks": (lambda table: [[f" {cell} " for cell in row] for row in table], {}),
+    "quotes": (lambda table: [[f'"{cell}"' for cell in row] for row in table], {}),
+    "empty lines": (lambda table: [*table[:3], [], *table[3:], [], []], {}),
+    "whole numbers with a point": (
+        lambda table: reworded(table, "label", {str(k): f"{k}.0" for k in range(C)}),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_as_people_write_them(name, tmp_path):
+    change, how = TABLES[name]
+    assert_as_recorded(load_outputs(write_csv(tmp_path, change(table_of(everything())), **how)))
+
+
+def test_the_last_line_may_lack_its_end(tmp_path):
+    path = write_csv(tmp_path, table_of(everything()))
+    path.write_bytes(path.read_bytes()[:-1])
+    assert_as_recorded(load_outputs(path))
+
+
+# Rounded confidence vectors
+
+
+@pytest.mark.parametrize("form", ["probs", "log_probs"])
+def test_half_precision_is_rescaled_and_said(form, tmp_path):
+    logits = np.log(RNG.dirichlet(np.ones(C), N) + 1e-3).astype(np.float32)
+    half = in_form(form, logits).astype(np.float16)
+    half[:, 0] += np.float16(0.002) if form == "probs" else np.float16(0.004)
+    outputs = load_outputs(write_npz(tmp_path, basics(logits=None, **{form: half})))
+    check_probs(np.exp(outputs.log_probs), name="probs")
+    np.testing.assert_allclose(np.exp(outputs.log_probs), in_form("probs", logits), atol=5e-3)
+    assert re.fullmatch(
+        form + r": sums of rows were up to 0\.00\d+ away from 1; each row was divided by its sum", outputs.note
+    )
+
+
+def test_rounded_columns_are_rescaled_and_said(tmp_path):
+    table = table_of(basics(logits=None, probs=in_form("probs", LOGITS / 8)), precision="%.3f")
+    outputs = load_outputs(write_csv(tmp_path, table))
+    check_probs(np.exp(outputs.log_probs), name="probs")
+    assert outputs.note.startswith("probs: sums of rows were up to 0.00")
+
+
+def test_both_notes_are_kept(tmp_path):
+    rounded = in_form("probs", LOGITS / 8).round(3)
+    outputs = load_outputs(write_npz(tmp_path, basics(logits=None, probs=rounded, defended_probs=rounded)))
+    assert outputs.note.startswith("probs: sums")
+    assert "; defended_probs: sums" in outputs.note
+
+
+@pytest.mark.parametrize("given", ["probs", "log_probs"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_zero_probabilities_stay_finite_and_certainty_is_noted(given, dtype, tmp_path):
+    probs = np.eye(C, dtype=dtype)[LABELS]
+    with np.errstate(divide="ignore"):
+        values = probs if given == "probs" else np.log(probs)
+    outputs = load_outputs(write_npz(tmp_path, basics(logits=None, **{given: values})))
+    np.testing.assert_allclose(outputs.log_probs, np.where(probs, 0, np.log(1e-30)), rtol=1e-6)
+    assert outputs.note == f"{given}: {N} of {N} rows hold a probability of exactly 1; logits keep them apart"
+
+
+def test_certainty_beyond_float32_is_kept(tmp_path):
+    sure = np.zeros((N, 2))
+    sure[:, 0] = np.linspace(20, 60, N)
+    outputs = load_outputs(write_npz(tmp_path, basics(logits=sure, labels=LABELS % 2)))
+    assert len(np.unique(outputs.log_probs[:, 1])) == N
+    assert outputs.note is None
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(logits=arrays(np.float64, (N, 3), elements=st.floats(-1e3, 1e3, width=32)))
+def test_any_logits_become_confidence_vectors(logits, tmp_path):
+    logits[0, 0] = -1.0  # whatever else comes, not a confidence vector
+    outputs = load_outputs(write_npz(tmp_path, basics(logits=logits, labels=LABELS % 3)))
+    check_probs(np.exp(outputs.log_probs), name="probs")
+    np.testing.assert_allclose(
+        np.diff(outputs.log_probs, axis=1), np.diff(logits, axis=1), rtol=1e-5, atol=1e-3 * np.abs(logits).max() / 1e2
+    )
+    again = load_outputs(write_npz(tmp_path, basics(logits=None, log_probs=outputs.log_probs, labels=LABELS % 3)))
+    np.testing.assert_allclose(again.log_probs, outputs.log_probs, rtol=1e-5, atol=1e-5)
+
+
+# What is refused
+
+
+def changed(array, row, value):
+    copy = np.array(array)
+    copy[row] = value
+    return copy
+
+
+REFUSED = {
+    "no outputs": (basics(logits=None), "one of logits, log_probs, probs, got none of them; save with np.savez"),
+    "two forms": (basics(probs=in_form("probs", LOGITS)), "expected one of logits, probs, got 2 of them; save logits"),
+    "two defended": (
+        basics(defended_probs=in_form("probs", LOGITS), defended_logits=LOGITS),
+        "expected one of defended_logits, defended_probs, got 2 of them; save defended_logits",
+    ),
+    "no labels": (basics(labels=None), "labels: expected one value a row, got nothing of that name; save with"),
+    "no is_member": (basics(is_member=None), "is_member: expected one value a row, got nothing of that name"),
+    "typo": (basics(lables=LABELS), "unknown array 'lables'; did you mean labels"),
+    "capitals": (basics(Logits=LOGITS), "unknown array 'Logits'; did you mean logits"),
+    "typo of a defended one": (basics(defended_prob=LOGITS), "'defended_prob'; did you mean defended_probs"),
+    "stranger": (basics(zzz=LABELS), "unknown array 'zzz'; save with np.savez"),
+    "arr_0": ({"arr_0": LOGITS}, "unknown array 'arr_0'; save with np.savez"),
+    "logits called probs": (basics(logits=None, probs=LOGITS), "probs row 0: .*; apply softmax first"),
+    "probs called logits": (
+        basics(logits=in_form("probs", LOGITS)),
+        "logits: expected values from before softmax, got rows ≥ 0 that sum to 1; save them as probs",
+    ),
+    "defended probs called logits": (
+        basics(defended_logits=in_form("probs", LOGITS)),
+        "defended_logits: expected .*; save them as defended_probs",
+    ),
+    "log_probs called probs": (
+        basics(logits=None, probs=in_form("log_probs", LOGITS)),
+        "probs row 0: .*log-probabilities: apply exp first",
+    ),
+    "logits called log_probs": (
+        basics(logits=None, log_probs=LOGITS),
+        r"exp\(log_probs\) row 0: expected a sum of 1 .*; apply softmax first",
+    ),
+    "top classes only": (
+        basics(logits=None, probs=changed(np.full((N, C), 0.2), (7, 0), 0.1)),
+        "probs row 7: expected a sum of 1, got a sum of 0.9; save all classes, with six digits or more",
+    ),
+    "negative probability": (
+        basics(logits=None, probs=changed(np.full((N, C), 0.2), 7, [-0.2, 0.3, 0.3, 0.3, 0.3])),
+        "probs row 7: expected values ≥ 0",
+    ),
+    "NaN": (
+        basics(logits=changed(LOGITS, (9, 2), np.nan)),
+        "logits row 9: expected finite values, got nan in column 2",
+    ),
+    "infinity": (basics(logits=changed(LOGITS, (9, 2), np.inf)), "logits row 9: expected finite values, got inf"),
+    "minus infinity": (basics(logits=changed(LOGITS, (9, 2), -np.inf)), "logits row 9: expected finite"),
+    "NaN probability": (
+        basics(logits=None, probs=changed(in_form("probs", LOGITS), (9, 2), np.nan)),
+        "probs row 9: expected finite values, got nan",
+    ),
+    "huge": (
+        basics(logits=changed(LOGITS.astype(np.float64), (9, 2), -1e200)),
+        r"logits row 9: expected sizes up to 1e\+30, got 1e\+200",
+    ),
+    "integers as logits": (basics(logits=LABELS[:, None] * np.ones(C, int)), r"logits: .*\.astype\(np\.float32\)"),
+    "one sigmoid": (basics(logits=None, probs=np.full(N, 0.5)), r"probs: expected shape .*np\.stack\(\[1 - p, p\]"),
+    "one column": (basics(logits=None, probs=np.ones((N, 1))), r"probs: expected shape .*np\.stack\(\[1 - p, p\]"),
+    "one number": (basics(logits=np.float64(1)), r"logits: expected shape \(N, C\)"),
+    "no rows": (basics(logits=np.zeros((0, C))), "logits: expected at least one row"),
+    "labels from 1": (basics(labels=LABELS + 1), f"labels row .* 0 … 4, got {C}; count classes from 0"),
+    "label too large": (basics(labels=changed(LABELS, 3, 9)), "labels row 3: expected a class 0 … 4, got 9"),
+    "label below 0": (basics(labels=changed(LABELS, 3, -1)), "labels row 3: expected a class 0 … 4, got -1"),
+    "one-hot": (basics(labels=np.eye(C)[LABELS]), r"labels: .*save labels\.argmax\(axis=1\)"),
+    "labels as a column": (basics(labels=LABELS[:, None]), r"labels: .*apply \.ravel\(\)"),
+    "floating labels": (basics(labels=LABELS.astype(float)), r"labels: expected integers, .*\.astype\(np\.int32\)"),
+    "too few labels": (basics(labels=LABELS[:-1]), "labels: expected one row for each of the 48 of logits, got 47"),
+    "too few flags": (basics(is_member=IS_MEMBER[:-1]), "is_member: expected one row for each of the 48 of logits"),
+    "too few parts": (basics(split=SPLIT[:-1]), "split: expected one row for each of the 48 of logits, got 47"),
+    "too few indices": (basics(index=INDEX[:-1]), "index: expected one row for each of the 48 of logits, got 47"),
+    "other shape behind": (
+        basics(defended_logits=LOGITS[:, 1:]),
+        r"defended_logits: expected the shape of logits \(48, 5\), got \(48, 4\)",
+    ),
+    "flags of ±1": (basics(is_member=np.where(IS_MEMBER, 1, -1)), "is_member: expected bool, got int64; pass"),
+    "floating flags": (basics(is_member=IS_MEMBER.astype(float)), "is_member: expected bool, got float64; pass"),
+    "flags as words": (basics(is_member=IS_MEMBER.astype(str)), "is_member: expected bool"),
+    "members only": (
+        basics(is_member=np.ones(N, bool)),
+        "at least 20 non-members, got 0; add rows that the model was not trained on",
+    ),
+    "no members": (
+        basics(is_member=np.zeros(N, bool)),
+        "at least 20 members, got 0; add rows that the model was trained on",
+    ),
+    "too small": ({name: array[:38] for name, array in basics().items()}, "at least 20 members, got 19"),
+    "nobody to fit on": (basics(split=np.full(N, "eval")), "at least 10 members to fit on, got 0; add rows"),
+    "nobody to judge on": (basics(split=np.full(N, "fit")), "at least 10 members to judge on, got 0; add rows"),
+    "split by membership": (
+        basics(split=np.where(IS_MEMBER, "fit", "eval")),
+        "at least 10 non-members to fit on, got 0",
+    ),
+    "other part": (basics(split=changed(SPLIT.astype("U5"), 4, "train")), "split row 4: expected fit or eval, got 'tr"),
+    "split as flags": (basics(split=IS_FIT), r"split: expected text \(N,\), got bool \(48,\); save np\.where\(is_fit"),
+    "index twice": (
+        basics(index=changed(INDEX, 40, INDEX[3])),
+        f"index row 40: expected every sample once, got {INDEX[3]} again; number the others on",
+    ),
+    "fractional index": (basics(index=INDEX + 0.5), r"index: expected integers .*; save index\.astype\(np\.int64\)"),
+    "objects": (
+        basics(labels=LABELS.astype(object)),
+        r"labels: expected numbers or text, got Python objects; save np\.array\(labels\.tolist\(\)\)\.astype\(np\.int",
+    ),
+    "words as objects": (basics(split=SPLIT.astype(object)), r"split: .*Python objects; save .*\.astype\(str\)"),
+    "answers as objects": (basics(logits=LOGITS.astype(object)), r"logits: .*objects; .*\.astype\(np\.float32\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_arrays_are_refused(name, tmp_path):
+    held, expected = REFUSED[name]
+    assert re.search(expected, refusal(write_npz(tmp_path, held)))
+
+
+def put(row, column, text):
+    """Replaces one cell of a table; `row` counts lines from 1."""
+
+    def change(table):
+        table[row - 1][column if isinstance(column, int) else table[0].index(column)] = text
+        return table
+
+    return change
+
+
+def keep(*columns):
+    return lambda table: [[cell for cell, name in zip(row, table[0], strict=True) if name in columns] for row in table]
+
+
+REFUSED_TABLES = {
+    "unknown column": (put(1, "logit_2", "logits_2"), "unknown column 'logits_2'; did you mean logit_2"),
+    "no underscore": (put(1, "logit_0", "logit0"), "unknown column 'logit0'; did you mean logit_0"),
+    "labels": (put(1, "label", "labels"), "unknown column 'labels'; did you mean label"),
+    "stranger": (put(1, "label", "zzz"), "unknown column 'zzz'; start with the line logit_0"),
+    "leading zero": (put(1, "logit_1", "logit_01"), "unknown column 'logit_01'"),
+    "unnamed index": (put(1, "index", ""), "unknown column ''"),
+    "unnamed first": (put(1, 0, ""), r"column 1: expected a name, got none; save with df\.to_csv\(file, index=False\)"),
+    "gap": (put(1, "logit_1", "logit_7"), "column logit_1: expected classes numbered from 0 without gaps"),
+    "twice": (put(1, "index", "label"), "column label: expected each name once, got it twice; leave one out"),
+    "no label": (keep("logit_0", "logit_1", "is_member"), "labels: expected one .*; start with the line logit_0"),
+    "no outputs": (keep("label", "is_member"), "expected one of logits, .*; start with the line logit_0"),
+    "no rows": (lambda table: table[:1], "line 2: expected at least one row, got none"),
+    "no header": (lambda table: table[1:], "unknown column"),
+    "empty header": (lambda table: [[], *table], "line 1: expected the names of the columns, got an empty line"),
+    "cell missing": (lambda table: [*table[:20], table[20][:-1], *table[21:]], "line 21: expected 14 columns, got 13"),
+    "cell too many": (lambda table: [*table[:20], [*table[20], "1"], *table[21:]], "line 21: expected 14 columns, got"),
+    "comma at the end": (lambda table: [table[0], *([*row, ""] for row in table[1:])], "line 2: expected 14 .* got 15"),
+    "no number": (put(21, "logit_3", "x"), "logit_3 line 21: expected a number, got 'x'"),
+    "empty cell": (put(21, "logit_3", ""), "logit_3 line 21: expected a number, got ''"),
+    "digits apart": (put(21, "logit_3", "1_0"), "logit_3 line 21: expected a number, got '1_0'"),
+    "NaN": (put(21, "logit_3", "nan"), "logits line 21: expected finite values, got nan in column 3"),
+    "NaN behind an empty line": (
+        lambda table: [*table[:9], [], *put(21, "logit_3", "nan")(table)[9:]],
+        "logits line 22: expected finite values",
+    ),
+    "no flag": (put(21, "is_member", "maybe"), "is_member line 21: expected 0 or 1 or false or true, got 'maybe'"),
+    "a flag like a message": (put(21, "is_member", "a row 999"), "is_member line 21: .* got 'a row 999'"),
+    "flag of 2": (put(21, "is_member", "2"), "is_member line 21: expected 0 or 1 or false or true, got '2'"),
+    "no part": (put(21, "split", "train"), "split line 21: expected fit or eval, got 'train'"),
+    "fractional label": (put(21, "label", "1.5"), r"labels line 21: expected a whole number below 2\*\*53, got 1\.5"),
+    "no label there": (put(21, "label", "nan"), "labels line 21: expected a whole number"),
+    "label too large": (put(21, "label", "5"), "labels line 21: expected a class 0 … 4, got 5; count classes from 0"),
+    "index beyond": (put(21, "index", "1e17"), "index line 21: expected a whole number below"),
+    "index twice": (put(21, "index", str(INDEX[0])), "index line 21: expected every sample once"),
+    "semicolons": (lambda table: [[";".join(row)] for row in table], "line 1: expected commas .* got semicolons"),
+    "tabs": (lambda table: [["\t".join(row)] for row in table], "line 1: expected commas .* got tabs; save with sep"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_TABLES)
+def test_bad_tables_are_refused(name, tmp_path):
+    change, expected = REFUSED_TABLES[name]
+    assert re.search(expected, refusal(write_csv(tmp_path, change(table_of(everything())))))
+
+
+OTHER_FILES = {
+    "npy": (b"\x93NUMPY\x01\x00", "a single array"),
+    "text in UTF-16": (codecs.BOM_UTF16_LE + "label,is_member\n".encode("utf-16-le"), "text in UTF-8, got something"),
+    "pickle": (b"\x80\x04\x95\x00\x00", "an npz file, or text in UTF-8"),
+    "empty": (b"", "line 1: expected the names of the columns, got an empty line; start with"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_other_files_are_refused(name, tmp_path):
+    content, expected = OTHER_FILES[name]
+    (tmp_path / "outputs.bin").write_bytes(content)
+    assert expected in refusal(tmp_path / "outputs.bin")
+
+
+def test_missing_file_and_folder(tmp_path):
+    assert "got nothing of that name; save with np.savez" in refusal(tmp_path / "none.npz")
+    assert "got a folder" in refusal(tmp_path)
+
+
+def test_a_later_line_in_another_encoding(tmp_path):
+    path = write_csv(tmp_path, table_of(everything()))
+    path.write_bytes(path.read_bytes().replace(b"\neval", b"\n\xe9val").replace(b",eval,", b",\xe9val,", 1))
+    refusal(path)
+
+
+def test_cut_files_are_refused(tmp_path):
+    whole = write_npz(tmp_path, everything()).read_bytes()
+    for length in (0, 1, 3, 40, 200, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.npz").write_bytes(whole[:length])
+        assert "expected a readable npz file" in refusal(tmp_path / "cut.npz")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(["npz", "csv"]), where=st.floats(0, 1), flip=st.integers(1, 255))
+def test_damage_is_refused_or_harmless(kind, where, flip, tmp_path):
+    path = write(tmp_path, everything(), kind)
+    content = bytearray(path.read_bytes())
+    content[int(where * (len(content) - 1))] ^= flip
+    path.write_bytes(content)
+    with contextlib.suppress(MindefenseError):
+        outputs = load_outputs(path)
+        assert np.isfinite(outputs.log_probs).all()
+        if kind == "npz":  # zip files hold checksums of their arrays
+            assert_as_recorded(outputs)

@@ -1,0 +1,389 @@
+"""Who is fitted and judged on what, through which door: seen by an attack that writes down all that it is given."""
+
+import contextlib
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mindefense.attacks import Attack
+from mindefense.attacks.catalog import Entry, Terms
+from mindefense.errors import InputError
+from mindefense.evaluation import Doors, Rows
+from mindefense.evaluation.arena import Arena
+from mindefense.metrics import membership_metrics
+from mindefense.target import Target
+from mindefense.types import Samples
+
+TERMS = Terms(seed=5)
+
+
+class Recorder(Attack):
+    """Scores by the first answer and writes down who was made, fitted and scored, on what, through which door."""
+
+    threshold_ = 0.0
+
+    def __init__(self, name, log):
+        self.name = name
+        self.log = log
+
+    def fit(self, target, members, non_members):
+        self.log.append(("fit", self, target, members.indices.tolist(), non_members.indices.tolist()))
+        return self
+
+    def score(self, target, samples):
+        self.log.append(("score", self, target, samples.indices.tolist()))
+        return target.query(samples.features)[:, 0].astype(np.float64)
+
+
+class Log(list):
+    """All that was written down."""
+
+    def entry(self, name, **settings):
+        def make(terms):
+            attack = Recorder(name, self)
+            self.append(("make", attack, terms))
+            return attack
+
+        return Entry(make, **settings)
+
+    def entries(self, **settings):
+        return {name.replace("_", "-"): self.entry(name, **given) for name, given in settings.items()}
+
+    def fits(self, name):
+        """Door and rows of every fit, in order."""
+        return [entry[2:] for entry in self if entry[0] == "fit" and entry[1].name == name]
+
+    def scores(self, name):
+        """Pairs of door and rows, members then non-members, in order."""
+        asked = [entry[2:] for entry in self if entry[0] == "score" and entry[1].name == name]
+        return [(first[0], first[1], second[1]) for first, second in zip(asked[::2], asked[1::2], strict=True)]
+
+    def made(self, name):
+        return [entry[2] for entry in self if entry[0] == "make" and entry[1].name == name]
+
+
+def samples(first, n):
+    features = np.arange(first, first + n, dtype=np.float32)[:, None]
+    return Samples(features, np.zeros(n, np.int32), np.arange(first, first + n))
+
+
+def rows(members, non_members, n=4):
+    return Rows(samples(members, n), samples(non_members, n))
+
+
+def doors(sign=1.0, *, shadow=True, **more):
+    return Doors(*(Target(lambda features: sign * features) for _ in range(1 + shadow)), **more)
+
+
+# Everyone is 0 … 7 and 100 … 107; of each, the first four are to fit auditors on.
+GROUND = {
+    "fit_rows": rows(0, 100),
+    "eval_rows": rows(4, 104),
+    "everyone": rows(0, 100, 8),
+    "shadow_rows": rows(300, 400, 5),
+}
+AUDITORS_FIT = ([0, 1, 2, 3], [100, 101, 102, 103])
+AUDITORS_JUDGED = ([4, 5, 6, 7], [104, 105, 106, 107])
+SHADOWS_FIT = (list(range(300, 305)), list(range(400, 405)))
+EVERYONE = (list(range(8)), list(range(100, 108)))
+
+
+def arena_of(entries, clean=None, **settings):
+    return Arena(entries, TERMS, clean=clean or doors(), **{**GROUND, **settings})
+
+
+def states(trials):
+    return [(trial.result.knowledge, trial.result.adversary, trial.result.defended) for trial in trials]
+
+
+# -------------------------------------------------------------------------------------------- who is fitted and judged
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "door", "fitted_on", "judged_by"),
+    [("auditor", "target", AUDITORS_FIT, AUDITORS_JUDGED), ("shadow", "shadow", SHADOWS_FIT, EVERYONE)],
+)
+def test_static_is_fitted_before_and_adaptive_behind_the_defense(knowledge, door, fitted_on, judged_by):
+    log, clean, behind = Log(), doors(), doors(-1)
+    arena = arena_of(log.entries(a={"knowledge": (knowledge,)}), clean)
+    before = arena.undefended()
+    after = arena.behind(behind)
+    assert states(before) == [(knowledge, "static", False)]
+    assert states(after) == [(knowledge, "static", True), (knowledge, "adaptive", True)]
+    assert log.fits("a") == [(getattr(clean, door), *fitted_on), (getattr(behind, door), *fitted_on)]
+    # Whoever was fitted on the shadow still attacks the target.
+    assert log.scores("a") == [
+        (clean.target, *judged_by),
+        (behind.target, *judged_by),
+        (behind.target, *judged_by),
+    ]
+    judges = [entry[1] for entry in log if entry[0] == "score"][::2]
+    assert judges[0] is judges[1]
+    assert judges[0] is not judges[2]
+
+
+def test_attack_that_fits_nothing_is_judged_by_everyone_and_does_not_adapt():
+    log, clean, behind = Log(), doors(), doors(-1)
+    arena = arena_of(log.entries(gap={"knowledge": ()}), clean)
+    assert states(arena.undefended()) == [("none", "static", False)]
+    assert states(arena.behind(behind)) == [("none", "static", True)]
+    assert log.fits("gap") == []
+    assert log.scores("gap") == [(clean.target, *EVERYONE), (behind.target, *EVERYONE)]
+
+
+def test_attack_of_both_kinds_of_knowledge_takes_part_twice():
+    log, clean = Log(), doors()
+    arena = arena_of(log.entries(a={}, b={"knowledge": ("auditor",)}), clean)
+    assert states(arena.undefended()) == [
+        ("auditor", "static", False),
+        ("shadow", "static", False),
+        ("auditor", "static", False),
+    ]
+    assert log.fits("a") == [(clean.target, *AUDITORS_FIT), (clean.shadow, *SHADOWS_FIT)]
+    assert log.scores("a") == [(clean.target, *AUDITORS_JUDGED), (clean.target, *EVERYONE)]
+
+
+def test_static_is_fitted_once_however_many_defenses_are_put_up():
+    log, clean, defenses = Log(), doors(), [doors(-1), doors(2), doors(3)]
+    arena = arena_of(log.entries(a={"knowledge": ("auditor",)}, gap={"knowledge": ()}), clean)
+    arena.undefended()
+    for behind in defenses:
+        arena.behind(behind)
+    fitted_behind = [door for door, *_ in log.fits("a")]
+    assert fitted_behind == [clean.target, *(behind.target for behind in defenses)]
+    assert [door for door, *_ in log.scores("a")] == [
+        clean.target,
+        *(behind.target for behind in defenses for _ in ("static", "adaptive")),
+    ]
+    assert (len(log.made("a")), len(log.made("gap"))) == (4, 1)
+    assert set(log.made("a")) == {TERMS}
+
+
+def test_defended_alone_fits_static_on_undefended_answers_all_the_same():
+    log, clean, behind = Log(), doors(), doors(-1)
+    arena = arena_of(log.entries(a={"knowledge": ("auditor",)}), clean)
+    arena.behind(behind)
+    assert [door for door, *_ in log.fits("a")] == [clean.target, behind.target]
+    assert [door for door, *_ in log.scores("a")] == [behind.target, behind.target]
+
+
+def test_figures_and_positions_are_those_of_the_rows_judged_by():
+    log = Log()
+    arena = arena_of(log.entries(a={"knowledge": ("auditor",)}, gap={"knowledge": ()}))
+    ((auditor, gap), (turned, _, _)) = arena.undefended(), arena.behind(doors(-1))
+    np.testing.assert_array_equal(auditor.samples, [4, 5, 6, 7, 12, 13, 14, 15])  # positions, not indices
+    np.testing.assert_array_equal(gap.samples, np.arange(16))
+    scores = np.array([4.0, 5, 6, 7, 104, 105, 106, 107])
+    np.testing.assert_array_equal(auditor.scores, scores)
+    np.testing.assert_array_equal(turned.scores, -scores)
+    for trial, sign in ((auditor, 1), (turned, -1)):
+        metrics = membership_metrics(sign * scores, np.arange(8) < 4, threshold=0.0)
+        assert (trial.result.name, trial.result.metrics, trial.threshold) == ("a", metrics, 0.0)
+    assert (auditor.result.metrics.auc, turned.result.metrics.auc) == (0.0, 1.0)
+
+
+# --------------------------------------------------------------------------------------------------- who does take part
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "adversary", "before", "after"),
+    [
+        (("auditor",), ("static", "adaptive"), ["auditor"], ["auditor static", "auditor adaptive"]),
+        (("shadow",), ("static", "adaptive"), ["shadow"], ["shadow static", "shadow adaptive"]),
+        (("shadow", "auditor"), ("static",), ["auditor", "shadow"], ["auditor static", "shadow static"]),
+        (("auditor", "shadow"), ("adaptive",), ["auditor", "shadow"], ["auditor adaptive", "shadow adaptive"]),
+        ((), ("adaptive",), [], []),
+    ],
+)
+def test_knowledge_and_adversaries_may_be_restricted(knowledge, adversary, before, after):
+    log = Log()
+    entries = log.entries(a={}, gap={"knowledge": ()})
+    arena = arena_of(entries, knowledge=knowledge, adversary=adversary)
+    assert states(arena.undefended()) == [*((known, "static", False) for known in before), ("none", "static", False)]
+    # What fits nothing stays, whatever else is left out: it has no adaptive form.
+    expected = [(*one.split(), True) for one in after]
+    assert states(arena.behind(doors(-1))) == [*expected, ("none", "static", True)]
+    assert arena.not_run == []
+
+
+def test_adaptive_alone_is_not_fitted_twice_on_undefended_answers():
+    log, clean, behind = Log(), doors(), doors(-1)
+    arena = arena_of(log.entries(a={"knowledge": ("auditor",)}), clean, adversary=("adaptive",))
+    arena.behind(behind)
+    assert [door for door, *_ in log.fits("a")] == [behind.target]
+
+
+@pytest.mark.parametrize("noised", [False, True])
+def test_averaging_takes_part_only_where_answers_depend_on_noise(noised):
+    log, clean = Log(), doors()
+    entries = log.entries(average={"knowledge": ("auditor",), "needs_noise": True}, gap={"knowledge": ()})
+    arena = arena_of(entries, clean)
+    assert [trial.result.name for trial in arena.undefended()] == ["gap"]
+    assert log.fits("average") == []
+    behind = doors(-1, noised=noised)
+    found = [(trial.result.name, trial.result.adversary) for trial in arena.behind(behind)]
+    assert found == [("average", "static"), ("average", "adaptive")] * noised + [("gap", "static")]
+    assert [door for door, *_ in log.fits("average")] == [clean.target, behind.target] * noised
+    assert arena.not_run == []
+
+
+@pytest.mark.parametrize(("most", "size"), [(None, 4), (3, 3), (1, 1), (9, 4)])
+def test_costly_attackers_see_the_first_rows_only(most, size):
+    log = Log()
+    arena = arena_of(log.entries(slow={"knowledge": ("auditor",), "most": most}, gap={"knowledge": ()}))
+    slow, gap = arena.undefended()
+    assert log.fits("slow")[0][1:] == tuple(part[:size] for part in AUDITORS_FIT)
+    assert log.scores("slow")[0][1:] == tuple(part[:size] for part in AUDITORS_JUDGED)
+    np.testing.assert_array_equal(slow.samples, [*range(4, 4 + size), *range(12, 12 + size)])
+    assert slow.result.metrics.n_members == slow.result.metrics.n_non_members == size
+    assert gap.result.metrics.n_members == 8
+
+
+def left_out(arena):
+    return [(one.name, one.knowledge) for one in arena.not_run]
+
+
+def test_results_bear_the_name_of_the_entry():
+    log = Log()
+    entries = {"my-own": log.entry("another"), "gap": log.entry("gap", knowledge=())}
+    arena = arena_of(entries)
+    trials = arena.undefended() + arena.behind(doors(-1))
+    assert [trial.result.name for trial in trials] == ["my-own"] * 2 + ["gap"] + ["my-own"] * 4 + ["gap"]
+
+
+@pytest.mark.parametrize("lacks", ["door", "rows", "both"])
+def test_without_a_shadow_shadow_attackers_are_left_out_with_a_reason(lacks):
+    log = Log()
+    entries = log.entries(a={}, nn={"knowledge": ("shadow",)})
+    without_rows = {"shadow_rows": None} if lacks != "door" else {}
+    arena = arena_of(entries, doors(shadow=lacks == "rows"), **without_rows)
+    assert left_out(arena) == [("a", "shadow"), ("nn", "shadow")]
+    assert all("there is no shadow; train one" in one.reason for one in arena.not_run)
+    assert states(arena.undefended()) == [("auditor", "static", False)]
+    assert states(arena.behind(doors(-1, shadow=False))) == [("auditor", "static", True), ("auditor", "adaptive", True)]
+
+
+def test_who_asks_about_changed_samples_is_left_out_where_they_are_not_answered():
+    log = Log()
+    entries = log.entries(flips={"asks": "variants", "knowledge": ("auditor",)}, a={"knowledge": ("auditor",)})
+    arena = arena_of(entries, doors(answers_variants=False))
+    assert left_out(arena) == [("flips", "auditor")]
+    assert "recorded outputs do not answer" in arena.not_run[0].reason
+    assert [trial.result.name for trial in arena.undefended()] == ["a"]
+    assert log.made("flips") == []
+    assert left_out(arena_of(entries)) == []
+
+
+def test_advice_for_recorded_outputs_is_not_to_train_a_shadow_for_them():
+    clean = doors(shadow=False, answers_variants=False)
+    (left,) = arena_of(Log().entries(nn={"knowledge": ("shadow",)}), clean, shadow_rows=None).not_run
+    assert (left.name, left.knowledge) == ("nn", "shadow")
+    assert "recorded outputs come without a shadow" in left.reason
+
+
+def test_who_cannot_take_these_samples_is_left_out_with_his_own_words():
+    seen = []
+
+    def obstacle(given):
+        seen.append(given)
+        return "no bits to flip"
+
+    log = Log()
+    entries = log.entries(flips={"obstacle": obstacle}, a={"knowledge": ("auditor",)})
+    arena = arena_of(entries)
+    assert [dataclasses.astuple(one) for one in arena.not_run] == [
+        ("flips", "auditor", "no bits to flip"),
+        ("flips", "shadow", "no bits to flip"),
+    ]
+    assert all(given is GROUND["everyone"].members for given in seen)
+    assert [trial.result.name for trial in arena.undefended()] == ["a"]
+    # What was not asked for is not left out either.
+    assert left_out(arena_of(entries, knowledge=("auditor",))) == [("flips", "auditor")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"), [({"knowledge": ("auditor", "none")}, "'none'"), ({"adversary": ("Static",)}, "'Static'")]
+)
+def test_unknown_names(settings, word):
+    (name,) = settings
+    with pytest.raises(InputError, match=f"{name}: expected .*{word}"):
+        arena_of({}, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "row"),
+    [
+        ({"fit_rows": rows(0, 105)}, 105),
+        ({"eval_rows": rows(3, 104)}, 3),
+        ({"eval_rows": rows(4, 3)}, 3),
+        ({"shadow_rows": rows(300, 7)}, 7),
+    ],
+)
+def test_rows_to_fit_on_must_not_be_judged(settings, row):
+    log = Log()
+    with pytest.raises(InputError, match=rf"first is row {row}\b"):
+        arena_of(log.entries(a={}), **settings)
+    assert log == []
+
+
+# ------------------------------------------------------------------------------------------------ canaries and progress
+
+
+def test_canaries_are_judged_apart_by_whoever_was_fitted_on_others():
+    log, clean, behind = Log(), doors(), doors(-1)
+    canaries = Rows(samples(50, 3), samples(150, 2))
+    entries = log.entries(a={"knowledge": ("auditor",)}, gap={"knowledge": ()}, slow={"knowledge": (), "most": 2})
+    arena = arena_of(entries, clean, canaries=canaries)
+    trials = arena.undefended() + arena.behind(behind)
+    told = [(one.result.name, one.result.adversary, one.result.defended) for one in trials]
+    assert [(one.result.name, one.result.adversary, one.result.defended) for one in arena.on_canaries] == told
+    assert len(told) == 7
+    asked = {tuple(map(tuple, one[1:])) for one in log.scores("a")}
+    assert asked == {((50, 51, 52), (150, 151)), tuple(map(tuple, AUDITORS_JUDGED))}
+    assert [one.result.metrics.n_members for one in arena.on_canaries] == [3, 3, 2, 3, 3, 3, 2]
+    np.testing.assert_array_equal(arena.on_canaries[0].scores, [50, 51, 52, 150, 151])
+    np.testing.assert_array_equal(arena.on_canaries[0].samples, np.arange(5))
+    for trial in trials:
+        assert trial.result.metrics.n_members in (8, 4, 2)
+    for _, *fitted_on in log.fits("a"):
+        assert tuple(fitted_on) == AUDITORS_FIT
+
+
+def test_without_canaries_nobody_is_judged_by_any():
+    arena = arena_of(Log().entries(a={}))
+    arena.undefended()
+    assert arena.on_canaries == []
+
+
+class Told:
+    """A progress and a clock that write down what they hear."""
+
+    def __init__(self):
+        self.stages = []
+        self.timed = []
+
+    @contextlib.contextmanager
+    def stage(self, title, total):
+        notes = []
+        self.stages.append((title, total, notes))
+        yield lambda done, note: notes.append((done, note))
+
+    @contextlib.contextmanager
+    def clock(self, stage):
+        self.timed.append(stage)
+        yield
+
+
+def test_stages_tell_as_many_attackers_as_they_promise():
+    log, told = Log(), Told()
+    entries = log.entries(a={}, average={"knowledge": ("auditor",), "needs_noise": True}, gap={"knowledge": ()})
+    arena = arena_of(entries, progress=told, timed=told.clock)
+    arena.undefended()
+    arena.behind(doors(-1, noised=True), title="attack top-k=3")
+    before, after = ["a", "a", "gap"], ["a", "a", "average", "gap"]
+    assert told.stages == [
+        ("attack", 3, [(1, name) for name in before]),
+        ("attack top-k=3", 4, [(1, name) for name in after]),
+    ]
+    assert told.timed == [f"attack {name}" for name in before + after]

@@ -1,0 +1,116 @@
+"""A limit on what may leak: which figure, of whom, on which state of the target."""
+
+import types
+
+import pytest
+
+from mindefense.errors import InputError
+from mindefense.evaluation import Gate
+from mindefense.metrics import membership_metrics
+from mindefense.types import AttackResult
+
+# Name, scores of members and of non-members; a sample is called a member above 0.5.
+KEEN = ("keen", [0.9, 0.8, 0.7, 0.4], [0.6, 0.3, 0.2, 0.1])  # AUC 15/16, balanced accuracy 3/4
+UPSIDE_DOWN = ("upside-down", [0.1, 0.2, 0.3], [0.4, 0.45, 0.48])  # AUC 0, balanced accuracy 1/2
+IDLE = ("idle", [0.1, 0.9], [0.1, 0.9])
+
+
+def result(name, members, non_members, *, adversary="static", knowledge="auditor", defended=False):
+    is_member = [True] * len(members) + [False] * len(non_members)
+    metrics = membership_metrics([*members, *non_members], is_member, threshold=0.5)
+    return AttackResult(name, knowledge, adversary, defended, metrics)
+
+
+def evaluation(*attacks, defense=None):
+    """All that a gate looks at."""
+    return types.SimpleNamespace(attacks=attacks, defense=defense)
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "limit"),
+    [
+        ("auc=0.6", "auc", 0.6),
+        ("accuracy=.55", "accuracy", 0.55),
+        ("advantage=-0.1", "advantage", -0.1),
+        ("advantage=-1", "advantage", -1.0),
+        ("epsilon=2", "epsilon", 2.0),
+        ("tpr@0.1=1e-1", "tpr@0.1", 0.1),
+        ("tpr@0.01=0", "tpr@0.01", 0.0),
+        ("tpr@0.001=0.05", "tpr@0.001", 0.05),
+    ],
+)
+def test_metric_and_limit_are_read(text, metric, limit):
+    assert Gate.parse(text) == Gate(metric, limit)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "METRIC=LIMIT"),
+        ("auc", "METRIC=LIMIT"),
+        ("auc=", "METRIC=LIMIT"),
+        ("=0.5", "METRIC=LIMIT"),
+        ("AUC=0.5", "METRIC=LIMIT"),
+        ("auc>0.5", "METRIC=LIMIT"),
+        ("recall=0.5", "METRIC=LIMIT"),
+        ("tpr=0.5", "METRIC=LIMIT"),
+        ("tpr@0.5=0.5", "METRIC=LIMIT"),
+        ("auc=much", "a number"),
+        ("auc=nan", "a number"),
+        ("auc=inf", "a number"),
+        ("auc=-2", "a number"),
+        ("auc=0.5=0.6", "a number"),
+    ],
+)
+def test_other_texts_are_refused_in_one_line(text, says):
+    with pytest.raises(InputError, match=says) as caught:
+        Gate.parse(text)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "--fail-above" in message
+    assert repr(text if says == "METRIC=LIMIT" else text.partition("=")[2]) in message
+
+
+@pytest.mark.parametrize(
+    ("metric", "of", "value"),
+    [
+        ("auc", KEEN, 15 / 16),
+        ("auc", UPSIDE_DOWN, 1.0),
+        ("accuracy", KEEN, 3 / 4),
+        ("accuracy", UPSIDE_DOWN, 1 / 2),
+        ("advantage", KEEN, 1 / 2),
+        ("tpr@0.01", KEEN, 3 / 4),
+        ("tpr@0.01", UPSIDE_DOWN, 0.0),
+    ],
+)
+def test_value_is_the_figure_of_that_name(metric, of, value):
+    assert Gate(metric, 0.5).value(result(*of)) == value
+
+
+def test_bound_on_epsilon_and_each_rate_are_told_apart():
+    found = result("sure", [1.0] * 300, [0.0] * 297 + [1.0] + [2.0] * 2)
+    assert Gate("epsilon", 1).value(found) == found.metrics.epsilon_low > 1
+    assert [Gate(f"tpr@{fpr}", 0.5).value(found) for fpr in ("0.1", "0.01", "0.001")] == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(("limit", "fails"), [(0.74, True), (0.75, False), (0.76, False)])
+def test_limit_itself_passes(limit, fails):
+    line = Gate("accuracy", limit).exceeded(evaluation(result(*IDLE), result(*KEEN)))
+    assert (line is not None) == fails
+
+
+def test_line_names_the_worst_attacker_with_what_it_knows():
+    attacks = (result(*IDLE), result(*KEEN, knowledge="shadow"), result(*UPSIDE_DOWN))
+    accuracy, auc = (Gate(metric, 0.6).exceeded(evaluation(*attacks)) for metric in ("accuracy", "auc"))
+    assert accuracy == "accuracy 0.7500 is above 0.6 on the undefended target: keen (shadow, static)"
+    assert auc == "auc 1.0000 is above 0.6 on the undefended target: upside-down (auditor, static)"
+
+
+def test_with_a_defense_the_defended_target_counts_alone():
+    before = result(*KEEN)
+    after = [result(*IDLE, defended=True), result(*UPSIDE_DOWN, defended=True, adversary="adaptive")]
+    found = evaluation(before, *after, defense=object())
+    assert Gate("accuracy", 0.6).exceeded(found) is None
+    assert Gate("accuracy", 0.49).exceeded(found) is not None
+    line = Gate("auc", 0.6).exceeded(found)
+    assert line == "auc 1.0000 is above 0.6 on the defended target: upside-down (auditor, adaptive)"
