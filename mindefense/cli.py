@@ -34,6 +34,32 @@ DEFENSES = (
     "none, defenmi, memguard, memguard=L1_BUDGET, rounding=DIGITS, top-k=K, temperature=T, laplace=SCALE, class-mean, "
     "label-only"
 )
+ATTACKS = (
+    "gap",
+    "confidence",
+    "confidence-per-class",
+    "max-confidence",
+    "entropy",
+    "entropy-per-class",
+    "modified-entropy",
+    "modified-entropy-per-class",
+    "loss",
+    "mindarmour-lr",
+    "mindarmour-knn",
+    "mindarmour-mlp",
+    "mindarmour-rf",
+    "salem-top3",
+    "shokri-label",
+    "nn",
+    "nsh",
+    "label-noise",
+    "label-flips",
+    "label-shifts",
+    "averaging-8",
+    "averaging-64",
+    "averaging-8-perturbed",
+    "boundary-distance",
+)
 EXIT_STRICT, EXIT_GATE = 3, 4
 STAGES = {
     "run": "all stages, one after the other",
@@ -116,11 +142,11 @@ def build_parser() -> Parser:
         if name == "compare":
             add_attacker_arguments(stage)
             stage.add_argument(
-                "--defenses", type=_names, metavar="A,B", help=f"what to put up, of {DEFENSES} (default: all but none)"
+                "--defenses", type=_lineup, metavar="A,B", help=f"what to put up, of {DEFENSES[6:]} (default: all)"
             )
             stage.add_argument(
                 "--training",
-                type=_names,
+                type=_ways,
                 default=(),
                 metavar="A,B",
                 help="ways to train a target that defend it, each trained anew: early-stopping=ACCURACY, "
@@ -190,6 +216,7 @@ def add_judgement_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--strict", action="store_true", help=f"exit code {EXIT_STRICT} if any check fails")
     group.add_argument(
         "--fail-above",
+        type=_gate,
         action="append",
         default=[],
         metavar="METRIC=LIMIT",
@@ -294,7 +321,11 @@ def _add_size_arguments(parser: argparse._ActionsContainer) -> None:
 
 def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> None:
     parser.add_argument(
-        "--defense", default=default, metavar="NAME", help=f"what to defend with: {DEFENSES} (default: {default})"
+        "--defense",
+        type=_defense,
+        default=default,
+        metavar="NAME",
+        help=f"what to defend with: {DEFENSES} (default: {default})",
     )
     parser.add_argument(
         "--alignment",
@@ -401,10 +432,8 @@ def _evaluate_outputs(args: argparse.Namespace) -> int:
 
 def _attackers(args: argparse.Namespace):
     """Who attacks, as the arguments say."""
-    from mindefense.evaluation.evaluate import ADVERSARIES, KNOWLEDGE, EvaluationConfig
+    from mindefense.evaluation.audit import ADVERSARIES, KNOWLEDGE, EvaluationConfig
 
-    for gate in args.fail_above if "fail_above" in args else ():
-        _gate(gate)  # a misspelled one must show before anything is computed
     return EvaluationConfig(
         attacks=args.attacks,
         knowledge=KNOWLEDGE if args.knowledge == "both" else (args.knowledge,),
@@ -412,12 +441,6 @@ def _attackers(args: argparse.Namespace):
         noise=args.noise,
         max_queries=args.max_queries,
     )
-
-
-def _gate(text: str):
-    from mindefense.evaluation.gate import Gate
-
-    return Gate.parse(text)
 
 
 def _compare(study, args: argparse.Namespace) -> None:
@@ -507,7 +530,7 @@ def _report(out: Path, evaluation, args: argparse.Namespace) -> int:
     print_evaluation(Console(), evaluation)
     print("wrote " + ", ".join(str(path) for path in written))
     failed = [check.name for check in evaluation.checks if not check.passed]
-    exceeded = [line for gate in args.fail_above if (line := _gate(gate).exceeded(evaluation))]
+    exceeded = [line for gate in args.fail_above if (line := gate.exceeded(evaluation))]
     if args.strict and failed:
         print(f"mindefense: --strict: {len(failed)} checks failed: {', '.join(failed)}", file=sys.stderr)
     if exceeded:
@@ -534,6 +557,56 @@ def _names(text: str) -> tuple[str, ...]:
     if not names:
         raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
     return names
+
+
+def _attacks(text: str) -> tuple[str, ...]:
+    """Names of attackers."""
+    names = _names(text)
+    if unknown := [name for name in names if name not in ATTACKS]:
+        raise argparse.ArgumentTypeError(f"expected {', '.join(ATTACKS)}, got {unknown[0]!r}")
+    return names
+
+
+def _defense(text: str) -> str:
+    """The name of a defense, or none."""
+    from mindefense.evaluation.lineup import NONE, DefenseSpec
+
+    if text != NONE:
+        _checked(DefenseSpec.parse, text)
+    return text
+
+
+def _lineup(text: str) -> tuple[str, ...]:
+    """Names of defenses, each once."""
+    from mindefense.evaluation.lineup import parse_lineup
+
+    names = _names(text)
+    _checked(parse_lineup, names)
+    return names
+
+
+def _ways(text: str) -> tuple[str, ...]:
+    """Ways to train."""
+    from mindefense.evaluation.lineup import parse_ways
+
+    names = _names(text)
+    _checked(parse_ways, names)
+    return names
+
+
+def _gate(text: str):
+    """A limit on a figure."""
+    from mindefense.evaluation.gate import Gate
+
+    return _checked(Gate.parse, text)
+
+
+def _checked(parse: Callable, given):
+    """What `parse` makes of an argument; its objection as argparse's."""
+    try:
+        return parse(given)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _whole(text: str) -> int:

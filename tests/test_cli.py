@@ -21,7 +21,7 @@ from mindefense import cli
 from mindefense.data import LOADERS, SOURCES, Source
 from mindefense.errors import DataError, InputError, MindefenseError
 
-COMMANDS = ("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "download")
+COMMANDS = ("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "download")
 STAGES = ("train-defender", "train-shadow", "defend", "evaluate")
 
 
@@ -47,7 +47,12 @@ MISTAKES = {
     "unknown device": (["run", "--device_target", "TPU"], ["--device_target", "'TPU'", "CPU", "Ascend"]),
     "unknown device of a stage": (["defend", "--out", "x", "--device_target", "TPU"], ["'TPU'", "CPU"]),
     "unknown data set": (["run", "--dataset", "mnist"], ["--dataset", "'mnist'", "location", "texas100"]),
-    "unknown defense": (["run", "--defense", "dp"], ["--defense", "'dp'", "defenmi", "memguard", "none"]),
+    "unknown defense": (["run", "--defense", "dp"], ["--defense", "'dp'", "defenmi", "memguard", "label-only"]),
+    "defense without its value": (["run", "--defense", "top-k"], ["--defense", "top-k=", "such as 3"]),
+    "unknown attacker": (["evaluate", "--out", "x", "--attacks", "gab"], ["--attacks", "gap, confidence", "'gab'"]),
+    "unknown gate": (["evaluate", "--out", "x", "--fail-above", "f1=1"], ["--fail-above", "METRIC=LIMIT", "tpr@0.01"]),
+    "one contender twice": (["compare", "--out", "x", "--defenses", "memguard,memguard"], ["--defenses", "each once"]),
+    "unknown training": (["compare", "--out", "x", "--training", "dropout=1"], ["--training", "label-smoothing"]),
     "unknown alignment": (["run", "--alignment", "x"], ["--alignment", "corrected", "published"]),
     "option without value": (["run", "--out"], ["--out", "expected one argument"]),
     "missing data": (["run", "--data_path", "nowhere"], ["--data_path", "existing path", "nowhere", "spelling"]),
@@ -179,6 +184,7 @@ def test_answer_comes_at_once(argv, code, tmp_path):
 
 def test_choices_are_those_of_the_package():
     from mindefense import training
+    from mindefense.attacks import catalog
     from mindefense.defenses.base import ALIGNMENTS
     from mindefense.evaluation import config
     from mindefense.runtime import DEVICE_TARGETS
@@ -187,9 +193,8 @@ def test_choices_are_those_of_the_package():
     assert set(cli.SCHEDULES) == set(training.SCHEDULES)
     assert (len(cli.MODELS), len(cli.SCHEDULES)) == (len(config.MODELS), len(training.SCHEDULES))
     assert set(cli.DATASETS) == set(config.DATASETS) == {*LOADERS, "synthetic"}
-    assert set(cli.DEFENSES) == set(config.DEFENSES)
+    assert tuple(catalog.ATTACKS) == cli.ATTACKS
     assert len(cli.DATASETS) == len(config.DATASETS)
-    assert len(cli.DEFENSES) == len(config.DEFENSES)
     parser = argparse.ArgumentParser()
     cli.add_study_arguments(parser)
     cli.add_training_arguments(parser)

@@ -81,7 +81,7 @@ def test_help_comes_at_once(script, tmp_path):
     assert run.returncode == 0
     assert f"examples/{script.name} --smoke" in run.stdout
     assert list(tmp_path.iterdir()) == []
-    assert set(re.findall(r"--\w+", run.stdout[run.stdout.index("options:") :])) == OPTIONS[script]
+    assert set(re.findall(r"--[\w-]+", run.stdout[run.stdout.index("options:") :])) == OPTIONS[script]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_arguments_are_those_of_the_command_line(argv, monkeypatch):
 def beyond(script):
     """Options of ``mindefense run`` that an example does not have."""
     run = subprocess.run([sys.executable, "-m", "mindefense.cli", "run", "--help"], capture_output=True, text=True)
-    options = set(re.findall(r"--\w+", run.stdout[run.stdout.index("options:") :]))
+    options = set(re.findall(r"--[\w-]+", run.stdout[run.stdout.index("options:") :]))
     assert OPTIONS[script] <= options
     return sorted(options - OPTIONS[script])
 

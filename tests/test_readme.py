@@ -29,17 +29,23 @@ def test_the_code_for_ones_own_model_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(block, {"net": net, "features": data.features, "labels": data.labels, "TrainConfig": TrainConfig})
     printed = capsys.readouterr().out.splitlines()
-    # gap: undefended, defended; lr: undefended, defended unaware, defended adapted
-    assert [line.split()[:3] for line in printed] == [
-        ["gap", "static", "undefended"],
-        ["gap", "static", "defended"],
-        ["mindarmour-lr", "static", "undefended"],
-        ["mindarmour-lr", "static", "defended"],
-        ["mindarmour-lr", "adaptive", "defended"],
-    ]
-    accuracy = [float(line.split()[3]) for line in printed]
-    assert accuracy[0] == accuracy[1] > 0.6, "DefenMI keeps the labels, so the gap attack stays where it was"
-    assert accuracy[2] > accuracy[3], "an attacker unaware of the defense must lose by it"
+    attacks = [line.split() for line in printed if line.split()[0] not in ("passed", "DOUBT")]
+    assert [tuple(words[:3]) for words in attacks] == [
+        *((name, "static", "undefended") for name in ("gap", "confidence", "mindarmour-lr", "label-flips")),
+        ("gap", "static", "defended"),
+        *((name, adversary, "defended") for name in ("confidence", "mindarmour-lr", "label-flips")
+          for adversary in ("static", "adaptive")),
+    ]  # fmt: skip
+    accuracy = {tuple(words[:3]): float(words[3]) for words in attacks}
+    gap = accuracy["gap", "static", "undefended"]
+    assert gap == accuracy["gap", "static", "defended"] > 0.6, "DefenMI keeps the labels"
+    assert accuracy["mindarmour-lr", "static", "undefended"] > accuracy["mindarmour-lr", "static", "defended"], (
+        "an attacker unaware of the defense must lose by it"
+    )
+    assert accuracy["label-flips", "adaptive", "defended"] == accuracy["label-flips", "static", "undefended"], (
+        "who asks for labels alone must not notice it"
+    )
+    assert any(line.startswith("passed labels-changed") for line in printed)
     assert (tmp_path / "defenmi.ckpt").is_file()
 
 

@@ -150,14 +150,15 @@ ATTACKS: Mapping[str, Entry] = {
     "nsh": Entry(lambda terms: NSHAttack(_network(NSH_TRAINING, terms)), knowledge=("shadow",)),
     "label-noise": Entry(lambda terms: NoiseRobustnessAttack(seed=terms.seed), asks="variants", obstacle=_only_real),
     "label-flips": Entry(lambda terms: BitFlipAttack(seed=terms.seed), asks="variants", obstacle=_only_binary),
-    "label-shifts": Entry(lambda terms: ShiftAttack(), asks="variants", obstacle=_only_images),
+    # Five more passes an image, which at 224 pixels are hours for some thousands of them.
+    "label-shifts": Entry(lambda terms: ShiftAttack(), asks="variants", obstacle=_only_images, most=500),
     **{
         f"averaging-{repeats}{'-perturbed' if perturbation else ''}": Entry(
             functools.partial(_averaging, repeats=repeats, perturbation=perturbation),
             knowledge=("auditor",),
             asks="variants",
             needs_noise=True,
-            most=250,
+            most=500,
         )
         # Of 1e-3, 1e-2 and 0.1, the last gains most on Location; it also measures how well an answer stands changes.
         for repeats, perturbation in ((8, 0.0), (64, 0.0), (8, 0.1))

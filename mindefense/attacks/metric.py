@@ -91,8 +91,8 @@ class ConfidenceAttack(MetricAttack):
 
     @staticmethod
     def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Log-probability of the true class."""
-        return log_probs[np.arange(len(labels)), labels].astype(np.float64)
+        """Log-probability of the true class; what rounds to 0 is taken from the other classes, which do not round."""
+        return log_probs_and_rests(log_probs)[0][np.arange(len(labels)), labels]
 
 
 class MaxConfidenceAttack(MetricAttack):
@@ -102,8 +102,8 @@ class MaxConfidenceAttack(MetricAttack):
 
     @staticmethod
     def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Largest log-probability; logarithms keep apart what rounds to 1."""
-        return log_probs.max(axis=1).astype(np.float64)
+        """Largest log-probability; what rounds to 0 is taken from the other classes, which do not round."""
+        return log_probs_and_rests(log_probs)[0].max(axis=1)
 
 
 class EntropyAttack(MetricAttack):
@@ -135,7 +135,7 @@ class ModifiedEntropyAttack(MetricAttack):
 
 
 class LossAttack(ScoreAttack):
-    """Calls a sample a member if its loss is below the members' mean loss (Yeom et al. 2018, threshold adversary).
+    """Calls a sample a member if its loss is at most the members' mean loss (Yeom et al. 2018, threshold adversary).
 
     The attacker knows that mean; here it is that of the known members. Non-members are not looked at.
     """
@@ -144,7 +144,9 @@ class LossAttack(ScoreAttack):
 
     def fit(self, target: Target, members: Samples, non_members: Samples) -> LossAttack:
         """Takes the mean loss of the members."""
-        self.threshold_ = float(self.score(target, members).mean())
+        mean = self.score(target, members).mean()
+        # Just below, so that members whose losses are all the same are called.
+        self.threshold_ = float(np.nextafter(mean, -np.inf) - 1e-12 * abs(mean))
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:

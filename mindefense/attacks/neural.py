@@ -26,6 +26,9 @@ class NetworkAttack(Attack):
     Args:
         config: How to train; its seed seeds the start weights too.
         on_epoch: Called after every epoch of `fit`.
+
+    Attributes:
+        history_: After `fit`: its epochs.
     """
 
     threshold_ = 0.5
@@ -48,7 +51,9 @@ class NetworkAttack(Attack):
         labels = np.concatenate((members.labels, non_members.labels))
         self.net_ = self._new_network(probs.shape[1])
         is_member = np.arange(len(probs)) < len(members)
-        train_classifier(self.net_, self._inputs(probs, labels), is_member, self.config, on_epoch=self.on_epoch)
+        self.history_ = train_classifier(
+            self.net_, self._inputs(probs, labels), is_member, self.config, on_epoch=self.on_epoch
+        )
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:

@@ -1,13 +1,24 @@
-"""Threat models, attackers against defenses, and the published pipeline."""
+"""Threat models, attackers against defenses, and the published pipeline.
 
-from mindefense.evaluation.config import StudyConfig
-from mindefense.evaluation.evaluate import EvaluationConfig, evaluate
-from mindefense.evaluation.gate import Gate
-from mindefense.evaluation.lineup import DefenseSpec
-from mindefense.evaluation.protocol import Doors, Rows, conclude
-from mindefense.evaluation.recorded import evaluate_outputs
-from mindefense.evaluation.study import Study
+Names are loaded when they are first used: the command line checks its arguments with this package's plain modules and
+must not pay for MindSpore.
+"""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+_HOMES = {
+    "config": ("StudyConfig",),
+    "audit": ("EvaluationConfig", "evaluate"),
+    "gate": ("Gate",),
+    "lineup": ("DefenseSpec",),
+    "protocol": ("Doors", "Rows", "conclude"),
+    "recorded": ("evaluate_outputs",),
+    "study": ("Study",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "DefenseSpec",
     "Doors",
@@ -20,3 +31,18 @@ __all__ = [
     "evaluate",
     "evaluate_outputs",
 ]
+
+if TYPE_CHECKING:
+    from mindefense.evaluation.audit import EvaluationConfig, evaluate
+    from mindefense.evaluation.config import StudyConfig
+    from mindefense.evaluation.gate import Gate
+    from mindefense.evaluation.lineup import DefenseSpec
+    from mindefense.evaluation.protocol import Doors, Rows, conclude
+    from mindefense.evaluation.recorded import evaluate_outputs
+    from mindefense.evaluation.study import Study
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mindefense.attacks.base import Attack
+from mindefense.attacks.boundary import BoundaryDistanceAttack
 from mindefense.attacks.catalog import Entry, Terms
+from mindefense.attacks.neural import NetworkAttack
 from mindefense.errors import InputError
+from mindefense.evaluation.doubts import Training
 from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.protocol import ADVERSARIES, KNOWLEDGE, Doors, Rows, check_disjoint, judge
 from mindefense.types import NotRun, Trial
@@ -19,7 +22,7 @@ class Arena:
     """Attackers, what they know, and the rows they are judged by; any number of defenses may be put up.
 
     Args:
-        entries: The attackers by name; those that do not take these samples are noted in `not_run`.
+        entries: The attackers by name; those that do not take these samples are told by `left_out`.
         terms: What the attackers are made with.
         clean: The undefended models.
         fit_rows: Known members and non-members of the target, for auditors.
@@ -33,7 +36,8 @@ class Arena:
         timed: Measures a named stage.
 
     Attributes:
-        not_run: Attackers that cannot take part.
+        knowledge: As given.
+        trainings: How the trainings of attack networks went.
         on_canaries: What every attacker made of the canaries.
 
     Raises:
@@ -74,15 +78,19 @@ class Arena:
         self._progress = progress or Quiet()
         self._timed = timed
         self._fitted: dict[tuple[str, str], Attack] = {}
-        self.not_run: list[NotRun] = []
+        self.knowledge = tuple(knowledge)
+        self.trainings: dict[str, Training] = {}
         self.on_canaries: list[Trial] = []
+        self._not_run: list[NotRun] = []
         self._plan: list[tuple[str, Entry, str]] = []
         for name, entry in entries.items():
             for wanted in entry.knowledge or ("none",):
                 if wanted != "none" and wanted not in knowledge:
+                    if not set(entry.knowledge) & set(knowledge):
+                        self._not_run.append(NotRun(name, wanted, f"attackers were limited to {' and '.join(knowledge) or 'nothing'}"))
                     continue
                 if (reason := self._obstacle(entry, wanted)) is not None:
-                    self.not_run.append(NotRun(name, wanted, reason))
+                    self._not_run.append(NotRun(name, wanted, reason))
                 else:
                     self._plan.append((name, entry, wanted))
 
@@ -117,9 +125,21 @@ class Arena:
                     if "static" in self.adversary or knowledge == "none":
                         trials.append(judged(self._static(name, entry, knowledge), adversary="static"))
                     if "adaptive" in self.adversary and knowledge != "none":
-                        trials.append(judged(self._fit(entry, doors, knowledge), adversary="adaptive"))
+                        trials.append(
+                            judged(self._fit(name, entry, doors, knowledge, "adaptive"), adversary="adaptive")
+                        )
                 advance(1, name)
         return trials
+
+    def left_out(self, *, noised: bool) -> tuple[NotRun, ...]:
+        """Attackers that did not take part, and why.
+
+        Args:
+            noised: Whether there was a state in which answers depend on noise.
+        """
+        reason = "no answers depended on noise, so asking again tells nothing new"
+        idle = [NotRun(name, knowledge, reason) for name, entry, knowledge in self._plan if entry.needs_noise]
+        return (*self._not_run, *(() if noised else idle))
 
     def _obstacle(self, entry: Entry, knowledge: str) -> str | None:
         """Why an attacker cannot take part, or None."""
@@ -133,10 +153,10 @@ class Arena:
 
     def _static(self, name: str, entry: Entry, knowledge: str) -> Attack:
         if (name, knowledge) not in self._fitted:
-            self._fitted[name, knowledge] = self._fit(entry, self.clean, knowledge)
+            self._fitted[name, knowledge] = self._fit(name, entry, self.clean, knowledge, "static")
         return self._fitted[name, knowledge]
 
-    def _fit(self, entry: Entry, doors: Doors, knowledge: str) -> Attack:
+    def _fit(self, name: str, entry: Entry, doors: Doors, knowledge: str, adversary: str) -> Attack:
         attack = entry.make(self._terms)
         rows, _ = self._rows[knowledge]
         if rows is None:
@@ -144,7 +164,20 @@ class Arena:
         target = doors.shadow if knowledge == "shadow" else doors.target
         assert target is not None
         rows = rows.first(entry.most)
-        return attack.fit(target, rows.members, rows.non_members)
+        if isinstance(attack, BoundaryDistanceAttack):
+            queries, seconds = attack.estimate(target, rows.members)
+            times = 2 + len(rows.non_members) / len(rows.members)  # about as many to judge by
+            self._progress.say(
+                f"{name}: about {times * queries:.0f} questions and {times * seconds / 60:.0f} minutes "
+                f"(at most {attack.max_queries} questions a sample: --max_queries)"
+            )
+        attack.fit(target, rows.members, rows.non_members)
+        if isinstance(attack, NetworkAttack):
+            losses = [epoch.loss for epoch in attack.history_]
+            self.trainings[f"{name} ({knowledge}, {adversary})"] = Training(
+                losses=losses, accuracy=attack.history_[-1].accuracy
+            )
+        return attack
 
     def _judge(
         self, attack: Attack, name: str, entry: Entry, doors: Doors, knowledge: str, adversary: str, *, defended: bool

@@ -51,6 +51,7 @@ def plant(data: LabelledData, split: Split, count: int, *, seed: int) -> tuple[L
         left[role] = np.delete(rows, here)
         shift = rng.integers(1, data.num_classes, count)
         labels[rows[here]] = (labels[rows[here]] + shift) % data.num_classes
+    left["target_non_members"] = np.setdiff1d(split.target_non_members, drawn[1])
     # A new object, since the old one remembers its fingerprint.
     planted = dataclasses.replace(data, labels=labels)
     return planted, dataclasses.replace(split, **left), Rows(planted.take(drawn[0]), planted.take(drawn[1]))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from mindefense.evaluation.conclusion import utility
 from mindefense.evaluation.protocol import conclude
-from mindefense.types import Answers, Contender, Trial, UtilityMetrics
+from mindefense.types import Answers, Contender, Trial
 
 _TOLERANCE = 1e-9
 
@@ -46,11 +46,14 @@ def mark_dominated(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
 
     One dominates another if it gives away no more (the strongest attacker's balanced accuracy and two-sided AUC), costs
     no more (mean L1 distance, calibration error, negative log-likelihood, accuracy lost) and is better in at least one
-    of these. Figures are compared as they were measured; intervals are wider than many differences between them.
+    of these. Figures are compared as they were measured; intervals are wider than many differences between them. The L1
+    distance counts between two ways to reshape alone: a target that was trained otherwise is another model, whose
+    users never saw the first one's answers.
     """
 
     def dominates(one: Contender, other: Contender) -> bool:
-        pairs = list(zip(_burden(one), _burden(other), strict=True))
+        with_l1 = not (one.in_training or other.in_training)
+        pairs = list(zip(_burden(one, with_l1), _burden(other, with_l1), strict=True))
         return all(a <= b + _TOLERANCE for a, b in pairs) and any(a < b - _TOLERANCE for a, b in pairs)
 
     return tuple(
@@ -61,15 +64,14 @@ def mark_dominated(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
     )
 
 
-def _burden(contender: Contender) -> tuple[float, ...]:
+def _burden(contender: Contender, with_l1: bool) -> tuple[float, ...]:
     """What one wants little of: leaks first, then costs."""
     verdict, cost = contender.verdict, contender.utility
     return (
         verdict.strongest.metrics.balanced_accuracy,
         verdict.sharpest.metrics.two_sided_auc,
-        *_costs(cost),
+        *((cost.mean_l1,) if with_l1 else ()),
+        cost.ece,
+        cost.nll,
+        -cost.accuracy,
     )
-
-
-def _costs(utility: UtilityMetrics) -> tuple[float, ...]:
-    return utility.mean_l1, utility.ece, utility.nll, -utility.accuracy

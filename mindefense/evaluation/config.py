@@ -41,7 +41,7 @@ class StudyConfig:
         label_smoothing: Share of the labels that is spread over all classes in training.
         canaries: So many of the members to judge by, and of the non-members, get a wrong label and are reported
             apart; None for none.
-        batch_size: Samples that target and shadow are trained on, and asked about, at a time.
+        batch_size: Samples that target and shadow are trained on at a time; images are asked about as many at a time.
         image_size: Images only: height and width that they are resized to; None for the tutorial's 224.
         width_multiplier: Images only: share of the published channels and widths.
         members: Images only: the target is trained on the first so many rows of the training part; None for all.

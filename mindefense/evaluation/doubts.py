@@ -418,8 +418,8 @@ def _one_way(facts: Facts) -> Check | None:
         one_way = not ONE_WAY <= figures.share_called_member <= 1 - ONE_WAY
         if not one_way or abs(figures.balanced_accuracy - 0.5) > NEAR_CHANCE:
             continue
-        others = [other for other in defended if other.result.metrics.balanced_accuracy_low > 0.5]
-        if not figures.auc_low <= 0.5 <= figures.auc_high or others:
+        low, high = _auc_interval(trial, facts)
+        if not low <= 0.5 <= high:
             fooled.append(
                 f"{_who(trial)} calls {figures.share_called_member:.3f} of the samples members, at a balanced accuracy "
                 f"of {figures.balanced_accuracy:.3f} and a two-sided AUC of {figures.two_sided_auc:.3f}"
@@ -437,16 +437,19 @@ def _one_way(facts: Facts) -> Check | None:
     )
 
 
+def _auc_interval(trial: Trial, facts: Facts) -> tuple[float, float]:
+    """At a confidence of 95 % for all attackers together, or one in twenty would raise a doubt by chance."""
+    return auc_interval(trial.scores, trial.is_member, confidence=1 - 0.05 / len(facts.trials))
+
+
 def _upside_down(facts: Facts) -> Check | None:
     if not facts.trials:
         return None
     inverted = []
     for trial in facts.trials:
-        figures = trial.result.metrics
-        if figures.auc_high < 0.5:
-            inverted.append(
-                f"{_who(trial)} has an AUC of {figures.auc:.3f} ({figures.auc_low:.3f}–{figures.auc_high:.3f})"
-            )
+        low, high = _auc_interval(trial, facts)
+        if high < 0.5:
+            inverted.append(f"{_who(trial)} has an AUC of {trial.result.metrics.auc:.3f} ({low:.3f}–{high:.3f})")
     if not inverted:
         return Check("upside-down", True, f"Attackers that rank non-members above members: 0 of {len(facts.trials)}.")
     return Check(
@@ -589,7 +592,7 @@ def _who(trial: Trial) -> str:
     return f"{result.name} ({', '.join([*known, result.adversary, 'defended' if result.defended else 'undefended'])})"
 
 
-def _listed(said: Sequence[str], most: int = 5) -> str:
+def _listed(said: Sequence[str], most: int = 3) -> str:
     more = [f"{len(said) - most} more do alike"] if len(said) > most else []
     return "; ".join([*said[:most], *more])
 

@@ -39,13 +39,13 @@ class Gate:
         metric, _, limit = text.partition("=")
         known = [*_METRICS, "tpr@0.1", "tpr@0.01", "tpr@0.001"]
         if metric not in known or not limit:
-            raise InputError("--fail-above", expected=f"METRIC=LIMIT with {' or '.join(known)}", got=repr(text))
+            raise InputError("gate", expected=f"METRIC=LIMIT with {' or '.join(known)}", got=repr(text))
         try:
             value = float(limit)
         except ValueError:
             value = float("nan")
         if not -1 <= value < float("inf"):
-            raise InputError(f"--fail-above {metric}", expected="a number, such as 0.6", got=repr(limit))
+            raise InputError(f"gate {metric}", expected="a number, such as 0.6", got=repr(limit))
         return cls(metric, value)
 
     def value(self, result: AttackResult) -> float:

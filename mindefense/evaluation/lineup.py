@@ -1,27 +1,22 @@
-"""Defenses by name: what ``--defense top-k=3`` stands for, and which ones a comparison puts up."""
+"""Defenses by name: what ``--defense top-k=3`` stands for, and which ones a comparison puts up.
+
+Names are checked without MindSpore, which only `DefenseSpec.build` loads.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mindefense.defenses.base import Defense
-from mindefense.defenses.baselines import (
-    ClassMean,
-    LabelOnly,
-    LaplaceOutput,
-    MemGuardBudget,
-    Rounding,
-    Temperature,
-    TopK,
-)
-from mindefense.defenses.classifier import DefenderClassifier
-from mindefense.defenses.defenmi import DefenMI, DefenMIConfig
-from mindefense.defenses.memguard import MemGuard, MemGuardConfig
 from mindefense.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mindefense.defenses.base import Defense
+    from mindefense.defenses.classifier import DefenderClassifier
 
 NONE = "none"
 _VALUES: dict[str, str | None] = {
@@ -35,6 +30,8 @@ _VALUES: dict[str, str | None] = {
     "laplace": "the scale of the noise, such as 0.1",
 }
 _REQUIRED = ("rounding", "top-k", "temperature", "laplace")
+_WHOLE = {"rounding": (0, 7), "top-k": (1, 10**9)}
+"""Whole values, with the least and the largest."""
 PUBLISHED = "-published"
 """Ends the name of a defense that repeats the published program where it departs from its idea."""
 LINEUP = (
@@ -95,6 +92,12 @@ class DefenseSpec:
         number = _number(value) if equals else None
         if equals and number is None:
             raise InputError(f"defense {name}", expected=str(wanted), got=repr(value))
+        if number is not None:
+            least, most = _WHOLE.get(name, (0, math.inf))
+            fits = least <= number <= most and (number == int(number) if name in _WHOLE else number > 0)
+            if not fits and not (name == "memguard" and number == 0):
+                kind = f"a whole number from {least}" if name in _WHOLE else "a number above 0"
+                raise InputError(f"defense {name}", expected=f"{wanted}: {kind}", got=repr(value))
         return cls(name, number, alignment)
 
     @property
@@ -119,21 +122,27 @@ class DefenseSpec:
         Raises:
             InputError: If the value is out of range.
         """
+        from mindefense.defenses import baselines
+        from mindefense.defenses.defenmi import DefenMI, DefenMIConfig
+        from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+
         if self.name == "defenmi":
             return DefenMI(classifier(), class_means(), DefenMIConfig(alignment=self.alignment))
         if self.name == "memguard":
             memguard = MemGuard(classifier(), MemGuardConfig(alignment=self.alignment))
-            return memguard if self.value is None else MemGuardBudget(memguard, self.value)
+            return memguard if self.value is None else baselines.MemGuardBudget(memguard, self.value)
         if self.name == "class-mean":
-            return ClassMean(class_means())
+            return baselines.ClassMean(class_means())
         if self.name == "label-only":
-            return LabelOnly()
+            return baselines.LabelOnly()
         assert self.value is not None
-        if self.name in ("rounding", "top-k"):
-            if self.value != int(self.value):
-                raise InputError(f"defense {self.name}", expected="a whole number", got=f"{self.value:g}")
-            return Rounding(int(self.value)) if self.name == "rounding" else TopK(min(int(self.value), classes))
-        return Temperature(self.value) if self.name == "temperature" else LaplaceOutput(self.value, classes)
+        if self.name == "rounding":
+            return baselines.Rounding(int(self.value))
+        if self.name == "top-k":
+            return baselines.TopK(min(int(self.value), classes))
+        if self.name == "temperature":
+            return baselines.Temperature(self.value)
+        return baselines.LaplaceOutput(self.value, classes)
 
 
 def _number(text: str) -> float | None:
@@ -145,19 +154,32 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def parse_ways(names: Sequence[str]) -> tuple[TrainingSpec, ...]:
+    """The ways to train of a comparison, each once.
+
+    Raises:
+        InputError: If one is unknown or named twice.
+    """
+    return _each_once("training", tuple(TrainingSpec.parse(name) for name in names))
+
+
 def parse_lineup(names: Sequence[str]) -> tuple[DefenseSpec, ...]:
     """The defenses of a comparison, each once.
 
     Raises:
         InputError: If one is unknown or named twice.
     """
-    specs = tuple(DefenseSpec.parse(name) for name in names)
+    return _each_once("defenses", tuple(DefenseSpec.parse(name) for name in names))
+
+
+def _each_once(what: str, specs: tuple) -> tuple:
     if twice := [str(spec) for k, spec in enumerate(specs) if spec in specs[:k]]:
-        raise InputError("defenses", expected="each once", got=f"{twice[0]} twice")
+        raise InputError(what, expected="each once", got=f"{twice[0]} twice")
     return specs
 
 
 _TRAINING = {"early-stopping": "until_accuracy", "weight-decay": "weight_decay", "label-smoothing": "label_smoothing"}
+_SHARES = ("early-stopping", "label-smoothing")
 TRAINING_LINEUP = ("early-stopping=0.9", "weight-decay=0.005", "label-smoothing=0.3", "dp=1")
 """Ways to train that a comparison may be told to try."""
 
@@ -184,8 +206,8 @@ class TrainingSpec:
         """
         name, _, value = text.partition("=")
         known, number = [*_TRAINING, "dp"], _number(value)
-        if name not in known or number is None or number <= 0:
-            expected = f"NAME=VALUE with {' or '.join(known)} and a number above 0"
+        if name not in known or number is None or number <= 0 or (number > 1 and name in _SHARES):
+            expected = f"NAME=VALUE with {' or '.join(known)} and a number above 0; shares up to 1"
             raise InputError("training", expected=expected, got=repr(text))
         return cls(name, number)
 

@@ -14,6 +14,10 @@ class Progress(Protocol):
         """Opens a stage of `total` units; the callable takes the units just done and a short note."""
         ...
 
+    def say(self, text: str) -> None:
+        """One line that should be read now."""
+        ...
+
 
 class Quiet:
     """A progress that says nothing."""
@@ -22,3 +26,6 @@ class Quiet:
     def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         """Swallows what is done."""
         yield lambda done, note: None
+
+    def say(self, text: str) -> None:
+        """Swallows it."""

@@ -13,7 +13,7 @@ from mindefense.data.outputs import RecordedOutputs
 from mindefense.errors import InputError
 from mindefense.evaluation.arena import Arena
 from mindefense.evaluation.conclusion import assemble, target_facts, utility
-from mindefense.evaluation.doubts import Facts, doubts
+from mindefense.evaluation.doubts import Facts, FitRows, doubts
 from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.protocol import ADVERSARIES, Doors, Rows
 from mindefense.runtime import versions
@@ -108,9 +108,9 @@ def evaluate_outputs(
         target=target_facts(answers, test_accuracy=None, queries=clean.target.queries),
         shadow_accuracy=None,
         defense=defense,
-        not_run=arena.not_run,
+        not_run=arena.left_out(noised=False),
         budgets=(),
-        checks=doubts(Facts(trials=trials, answers=answers)),
+        checks=doubts(Facts(trials=trials, answers=answers, fitted_on={"auditor": _fitted_on(outputs, fit_rows)})),
     )
 
 
@@ -122,3 +122,8 @@ def _rows(outputs: RecordedOutputs, wanted: np.ndarray) -> Rows:
         return Samples(rows, outputs.labels[rows], rows)
 
     return Rows(samples(wanted & outputs.is_member), samples(wanted & ~outputs.is_member))
+
+
+def _fitted_on(outputs: RecordedOutputs, rows: Rows) -> FitRows:
+    numbers = rows.features()
+    return FitRows(indices=outputs.indices[numbers], probs=np.exp(outputs.log_probs[numbers]))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from mindspore import nn
 
-from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, save_checkpoint
+from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.confidence import softmax
 from mindefense.data import Split
 from mindefense.defenses.base import Defense
@@ -24,11 +24,7 @@ from mindefense.defenses.defended import load_defense
 from mindefense.defenses.defenmi import class_mean_probs
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.arena import Arena
-from mindefense.evaluation.canaries import plant
-from mindefense.evaluation.compare import contender, mark_dominated
-from mindefense.evaluation.config import StudyConfig
-from mindefense.evaluation.doubts import Training
-from mindefense.evaluation.evaluate import (
+from mindefense.evaluation.audit import (
     Behind,
     EvaluationConfig,
     Ground,
@@ -40,14 +36,18 @@ from mindefense.evaluation.evaluate import (
     make_arena,
     report,
 )
-from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup
+from mindefense.evaluation.canaries import plant
+from mindefense.evaluation.compare import contender, mark_dominated
+from mindefense.evaluation.config import StudyConfig
+from mindefense.evaluation.doubts import Training
+from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
 from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.protocol import Rows
 from mindefense.evaluation.provenance import check_finished, read_config, sha256_of
 from mindefense.evaluation.recipe import SMOKE_EPOCHS, Recipe, load_data, recipe_for, split_data
 from mindefense.files import check_writable, replacing, write_json
 from mindefense.images import augmented
-from mindefense.private import why_not_private
+from mindefense.private import epsilon, train_privately, why_not_private
 from mindefense.runtime import versions
 from mindefense.target import Network
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier
@@ -59,6 +59,8 @@ _SEEDS = {"target": 0, "shadow": 1, "defender": 2}
 """What each network's seed is above the study's; the attack networks' is the next."""
 FINDINGS = ("results.json", "attacks.csv", "records.csv", "comparison.json", "comparison.csv", "defended.npz")
 """What an evaluation leaves; a new study in the same folder takes it away."""
+CLIP_NORM, DELTA = 1.0, 1e-5
+"""Of differentially private training: the longest gradient of one row, and the δ that its ε is told for."""
 _TUTORIAL_SEED = 1
 """Seeds the tutorial's random crops and flips of members."""
 
@@ -246,7 +248,7 @@ class Study:
                 settings=self._settings(config),
                 smoke=self.config.smoke,
                 treated_alike=not self.config.parity,
-                trainings=self._trainings_done(),
+                trainings={**self._trainings_done(), **arena.trainings},
             )
         return dataclasses.replace(evaluation, timings=dict(self.timings))
 
@@ -270,7 +272,14 @@ class Study:
             CheckpointError: If the study lacks a stage that a defense needs.
         """
         config = config or EvaluationConfig()
-        specs, ways = parse_lineup(defenses), [TrainingSpec.parse(name) for name in training]
+        specs, ways = parse_lineup(defenses), parse_ways(training)
+        if ways and "origin" in self._checkpoint("target").description:
+            raise InputError(
+                "training", expected="a target that this study trained", got="one from --pre_trained, of which it is "
+                "not known how it was trained", fix="compare without --training",
+            )  # fmt: skip
+        for way in ways:
+            dataclasses.replace(self.recipe.train, **way.settings)  # a value out of range must show before all else
         if any(spec.searches for spec in specs):
             self._defender()  # a missing stage must show before anything is attacked
         with self._timed("compare"):
@@ -278,28 +287,33 @@ class Study:
             trials = arena.undefended()
             undefended = self._answers(None)
             contenders = [contender(NONE, {}, trials, undefended)]
-            checks = {NONE: self._doubts(trials, undefended, None)}
-            not_run = list(arena.not_run)
+            checks = {NONE: self._doubts(trials, undefended, None, arena)}
+            not_run, noised = [], False
             for spec in specs:
                 behind = self._stand_behind(self._build(spec), str(spec), config.noise)
+                noised |= behind.doors.noised
                 answers = self._answers(behind)
                 found = arena.behind(behind.doors, title=f"attack {spec}")
                 contenders.append(contender(str(spec), behind.defense.describe()["config"], found, answers))
-                checks[str(spec)] = self._doubts([*trials, *found], answers, behind)
+                checks[str(spec)] = self._doubts([*trials, *found], answers, behind, arena)
                 self._behind.clear()  # nobody asks this contender again
             for way in ways:
                 if way.is_private and (reason := why_not_private()) is not None:
                     not_run.append(NotRun(str(way), "training", reason))
                     continue
                 study = self._trained_otherwise(way)
-                arena, *_ = study._arena(config)
-                found, answers = arena.undefended(), study._answers(None)
-                checks[str(way)] = study._doubts(found, answers, None)
+                others, *_ = study._arena(config)
+                found, answers = others.undefended(), study._answers(None)
+                checks[str(way)] = study._doubts(found, answers, None, others)
                 # What users get now against what they got from the target as it was.
                 answers = dataclasses.replace(
                     answers, clean_probs=undefended.clean_probs, defended_probs=answers.clean_probs
                 )
-                contenders.append(contender(str(way), way.settings, found, answers, in_training=True))
+                settings = way.settings
+                if way.is_private:
+                    settings = {"noise_multiplier": way.value, "clip_norm": CLIP_NORM, "delta": DELTA,
+                                "epsilon": epsilon(self.recipe.train.epochs, way.value, DELTA)}  # fmt: skip
+                contenders.append(contender(str(way), settings, found, answers, in_training=True))
         return Comparison(
             dataset=self.data.name,
             synthetic=self.data.synthetic,
@@ -308,7 +322,7 @@ class Study:
             settings=self._settings(config),
             versions=versions(),
             contenders=mark_dominated(contenders),
-            not_run=tuple(not_run),
+            not_run=(*arena.left_out(noised=noised), *not_run),
             checks=checks,
             timings=dict(self.timings),
         )
@@ -376,9 +390,9 @@ class Study:
             self._networks[role] = Network(
                 net,
                 prepare=self.recipe.prepare,
-                batch_size=self.config.batch_size,
+                batch_size=self.recipe.query_batch,
                 on_rows=lambda count: self._on_rows and self._on_rows(count),
-                as_graph=self.recipe.as_graph,
+                as_graph=True,
             )
         return self._networks[role]
 
@@ -536,9 +550,9 @@ class Study:
         )
 
     def _arena(self, config: EvaluationConfig) -> tuple[Arena, Network, Network | None]:
-        """The arena with target and shadow in it."""
+        """The arena with the target in it, and with the shadow if somebody learns from it."""
         target = self._network("target")
-        shadow = self._network("shadow") if self.recipe.has_shadow else None
+        shadow = self._network("shadow") if self.recipe.has_shadow and "shadow" in config.knowledge else None
         arena = make_arena(
             config,
             self._ground,
@@ -566,8 +580,10 @@ class Study:
             advance(0, f"{new} samples")
         return answers
 
-    def _doubts(self, trials: Sequence[Trial], answers: Answers, behind: Behind | None) -> tuple[Check, ...]:
-        shadow = self._network("shadow") if self.recipe.has_shadow else None
+    def _doubts(
+        self, trials: Sequence[Trial], answers: Answers, behind: Behind | None, arena: Arena
+    ) -> tuple[Check, ...]:
+        shadow = self._network("shadow") if "shadow" in arena.knowledge and self.recipe.has_shadow else None
         return look_for_doubts(
             trials,
             answers,
@@ -579,7 +595,7 @@ class Study:
             seed=self.config.seed,
             smoke=self.config.smoke,
             treated_alike=not self.config.parity,
-            trainings=self._trainings_done(),
+            trainings={**self._trainings_done(), **arena.trainings},
         )
 
     def _trained_otherwise(self, way: TrainingSpec) -> Study:
@@ -589,10 +605,35 @@ class Study:
         begun = (out / "study.json").is_file() and read_config(out) == config
         study = Study(config, out, progress=self.progress)
         with self._timed(f"train {way}"):
-            study.train_target(resume=begun)
-            if study.recipe.has_shadow:
-                study.train_shadow(resume=begun)
+            if way.is_private:
+                study._train_all_privately(way.value)
+            else:
+                study.train_target(resume=begun)
+                if study.recipe.has_shadow:
+                    study.train_shadow(resume=begun)
         return study
+
+    def _train_all_privately(self, noise_multiplier: float) -> None:
+        """Trains target and shadow by differentially private descent, from the start."""
+        roles = {"target": self.rows("target").members}
+        if self.recipe.has_shadow:
+            roles["shadow"] = self.rows("attacker").members
+        self._begin(resume=False)
+        for role, samples in roles.items():
+            net, config = self._start_net(role), self._trainings[role]
+            self._forget(role)
+            with self._training(f"train {role}", config.epochs) as on_epoch:
+                train_privately(
+                    net,
+                    samples.features,
+                    samples.labels,
+                    config,
+                    noise_multiplier=noise_multiplier,
+                    clip_norm=CLIP_NORM,
+                    on_epoch=on_epoch,
+                )
+            described = {"kind": role, "origin": "differentially private training", **self._mark(role)}
+            save_checkpoint(self.out / f"{role}.ckpt", parameters_of(net), described)
 
     def _trainings_done(self) -> dict[str, Training]:
         """How the trainings of the study's networks went, as far as their files say."""

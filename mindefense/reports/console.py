@@ -71,6 +71,10 @@ class ConsoleProgress:
         if not self._console.is_terminal:
             self._console.print(f"{title}: {last} ({self._clock() - began:.1f} s)", highlight=False)
 
+    def say(self, text: str) -> None:
+        """One line, above the bar if there is one."""
+        self._console.print(escape(text), highlight=False)
+
 
 def _left(first: tuple[float, int] | None, now: tuple[float, int], total: int) -> str:
     """The time left, from the pace since the first news, which may hold what was done in an earlier run."""

@@ -204,7 +204,8 @@ def test_knowledge_and_adversaries_may_be_restricted(knowledge, adversary, befor
     # What fits nothing stays, whatever else is left out: it has no adaptive form.
     expected = [(*one.split(), True) for one in after]
     assert states(arena.behind(doors(-1))) == [*expected, ("none", "static", True)]
-    assert arena.not_run == []
+    left_out = {one.name for one in arena.left_out(noised=True)}
+    assert left_out == (set() if before else {"a"})
 
 
 def test_adaptive_alone_is_not_fitted_twice_on_undefended_answers():
@@ -225,7 +226,7 @@ def test_averaging_takes_part_only_where_answers_depend_on_noise(noised):
     found = [(trial.result.name, trial.result.adversary) for trial in arena.behind(behind)]
     assert found == [("average", "static"), ("average", "adaptive")] * noised + [("gap", "static")]
     assert [door for door, *_ in log.fits("average")] == [clean.target, behind.target] * noised
-    assert arena.not_run == []
+    assert arena.left_out(noised=True) == ()
 
 
 @pytest.mark.parametrize(("most", "size"), [(None, 4), (3, 3), (1, 1), (9, 4)])
@@ -241,7 +242,7 @@ def test_costly_attackers_see_the_first_rows_only(most, size):
 
 
 def left_out(arena):
-    return [(one.name, one.knowledge) for one in arena.not_run]
+    return [(one.name, one.knowledge) for one in arena.left_out(noised=True)]
 
 
 def test_results_bear_the_name_of_the_entry():
@@ -259,7 +260,7 @@ def test_without_a_shadow_shadow_attackers_are_left_out_with_a_reason(lacks):
     without_rows = {"shadow_rows": None} if lacks != "door" else {}
     arena = arena_of(entries, doors(shadow=lacks == "rows"), **without_rows)
     assert left_out(arena) == [("a", "shadow"), ("nn", "shadow")]
-    assert all("there is no shadow; train one" in one.reason for one in arena.not_run)
+    assert all("there is no shadow; train one" in one.reason for one in arena.left_out(noised=True))
     assert states(arena.undefended()) == [("auditor", "static", False)]
     assert states(arena.behind(doors(-1, shadow=False))) == [("auditor", "static", True), ("auditor", "adaptive", True)]
 
@@ -269,7 +270,7 @@ def test_who_asks_about_changed_samples_is_left_out_where_they_are_not_answered(
     entries = log.entries(flips={"asks": "variants", "knowledge": ("auditor",)}, a={"knowledge": ("auditor",)})
     arena = arena_of(entries, doors(answers_variants=False))
     assert left_out(arena) == [("flips", "auditor")]
-    assert "recorded outputs do not answer" in arena.not_run[0].reason
+    assert "recorded outputs do not answer" in arena.left_out(noised=True)[0].reason
     assert [trial.result.name for trial in arena.undefended()] == ["a"]
     assert log.made("flips") == []
     assert left_out(arena_of(entries)) == []
@@ -277,7 +278,7 @@ def test_who_asks_about_changed_samples_is_left_out_where_they_are_not_answered(
 
 def test_advice_for_recorded_outputs_is_not_to_train_a_shadow_for_them():
     clean = doors(shadow=False, answers_variants=False)
-    (left,) = arena_of(Log().entries(nn={"knowledge": ("shadow",)}), clean, shadow_rows=None).not_run
+    (left,) = arena_of(Log().entries(nn={"knowledge": ("shadow",)}), clean, shadow_rows=None).left_out(noised=True)
     assert (left.name, left.knowledge) == ("nn", "shadow")
     assert "recorded outputs come without a shadow" in left.reason
 
@@ -292,7 +293,7 @@ def test_who_cannot_take_these_samples_is_left_out_with_his_own_words():
     log = Log()
     entries = log.entries(flips={"obstacle": obstacle}, a={"knowledge": ("auditor",)})
     arena = arena_of(entries)
-    assert [dataclasses.astuple(one) for one in arena.not_run] == [
+    assert [dataclasses.astuple(one) for one in arena.left_out(noised=True)] == [
         ("flips", "auditor", "no bits to flip"),
         ("flips", "shadow", "no bits to flip"),
     ]

@@ -63,8 +63,11 @@ def test_canaries_leave_the_rows_to_judge_by_in_their_order():
         assert left.tolist() == [row for row in before if row not in samples.indices]
         assert len(left) == len(before) - 7
     for field in dataclasses.fields(Split):
-        if not field.name.startswith("eval"):
+        if not field.name.startswith("eval") and field.name != "target_non_members":
             assert getattr(split, field.name) is getattr(SPLIT, field.name)
+    # Wrong labels would spoil the target's accuracy on its test rows.
+    tested = [row for row in SPLIT.target_non_members if row not in canaries.non_members.indices]
+    assert split.target_non_members.tolist() == tested
 
 
 def test_data_stay_as_they_were_and_the_new_ones_are_others():

@@ -125,7 +125,7 @@ def test_results_are_about_these_files(staged):
     right = clean.argmax(axis=1) == held["labels"]
     assert results["target"]["member_accuracy"] == pytest.approx(right[is_member].mean())
     assert results["target"]["non_member_accuracy"] == pytest.approx(right[~is_member].mean())
-    assert results["target"]["queries"] >= results["defense"]["queries"] >= 400
+    assert min(results["target"]["queries"], results["defense"]["queries"]) >= 400
     moved = np.abs(clean.astype(np.float64) - defended).sum(axis=1)
     assert results["defense"]["mean_l1"] == pytest.approx(moved.mean(), abs=1e-6)
     assert results["defense"]["label_changes"] == 0
@@ -241,6 +241,8 @@ def test_without_a_defense_and_resumed(staged, tmp_path, capsys, on_the_cpu):
     assert results["defense"] is None
     assert results["verdict"]["defended"] is None
     assert results["budgets"] == []
+    # Attackers that average take part behind the defense alone, and ask the undefended target too.
+    assert results["target"].pop("queries") < defended["target"].pop("queries")
     assert results["target"] == defended["target"]
     assert results["shadow"] == defended["shadow"]
     assert results["attacks"] == [attack for attack in defended["attacks"] if not attack["defended"]]
@@ -529,7 +531,7 @@ def test_unwritable_folder_shows_before_the_training(tmp_path):
     ("wrong", "word"),
     [
         ({"dataset": "mnist", "data_path": "x"}, "synthetic or location"),
-        ({"defense": "dp"}, "none or defenmi or memguard or rounding"),
+        ({"defense": "dp"}, "defenmi or memguard or rounding"),
         ({"alignment": "other"}, "corrected or published"),
         ({"data_path": "x"}, "none with the synthetic one"),
         ({"dataset": "location"}, "a path with a named data set"),

@@ -202,7 +202,10 @@ def test_defense_without_an_alignment_has_no_word_about_one(evaluation):
 
 def test_without_a_shadow_nothing_is_said_of_one(evaluation):
     lines, others = summary(dataclasses.replace(evaluation, shadow_accuracy=None)), summary(evaluation)
-    said = "target: 100.0% of its members classified rightly, 61.9% of the non-members; questions asked: 2000, behind the defense 2001"
+    said = (
+        "target: 100.0% of its members classified rightly, 61.9% of the non-members; questions asked: 2000, behind the "
+        "defense 2001"
+    )
     assert line_of(lines, "target:") == said
     assert [line for line in lines if line not in others] == [said]
 

@@ -312,7 +312,7 @@ def report(
         target=facts,
         shadow_accuracy=shadow_accuracy,
         defense=None if behind is None else defense_facts(behind, answers, target, ground.defender),
-        not_run=arena.not_run,
+        not_run=arena.left_out(noised=behind is not None and behind.doors.noised),
         budgets=() if behind is None else _budgets(behind, trials, answers),
         checks=look_for_doubts(
             trials,
@@ -325,7 +325,7 @@ def report(
             seed=seed,
             smoke=smoke,
             treated_alike=treated_alike,
-            trainings=trainings,
+            trainings={**arena.trainings, **(trainings or {})},
         ),
         canaries=arena.on_canaries,
     )

@@ -1,0 +1,188 @@
+"""The commands that judge: recorded outputs, the gate, --strict, and a comparison on a study that is there."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mindefense import cli
+
+QUICK = "confidence,entropy,shokri-label"
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Recorded outputs of a model that knows its members, and of one that does not."""
+    folder, rng = tmp_path_factory.mktemp("outputs"), np.random.default_rng(0)
+    n, classes = 2400, 5
+    labels, is_member = rng.integers(classes, size=n), np.arange(n) % 2 == 0
+    for name, leak in (("leaky", 3.0), ("tight", 0.0)):
+        logits = rng.normal(0, 1, (n, classes))
+        logits[np.arange(n), labels] += 2 + leak * is_member
+        np.savez(folder / f"{name}.npz", logits=logits.astype(np.float32), labels=labels, is_member=is_member)
+    return folder
+
+
+def evaluate(path, out, *options):
+    return cli.main(["evaluate", "--outputs", str(path), "--out", str(out), "--attacks", QUICK, *options])
+
+
+def test_recorded_outputs_leave_results_and_say_what_was_not_run(outputs, tmp_path, capsys):
+    assert evaluate(outputs / "leaky.npz", tmp_path, "--attacks", f"{QUICK},label-flips") == 0
+    held = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert (held["dataset"], held["target"]["test_accuracy"], held["shadow"]) == ("leaky.npz", None, None)
+    assert {attack["name"] for attack in held["attacks"]} == {"gap", *QUICK.split(",")}
+    text = " ".join(capsys.readouterr().out.split())
+    assert "label-flips (auditor)" in text
+    assert "recorded outputs do not answer" in text
+    with (tmp_path / "records.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 2400
+    with (tmp_path / "attacks.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row["name"] for row in csv.DictReader(stream)] == [attack["name"] for attack in held["attacks"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code"),
+    [
+        ("leaky", ["--fail-above", "auc=0.6"], 4),
+        ("leaky", ["--fail-above", "auc=0.99"], 0),
+        ("leaky", ["--fail-above", "auc=0.99", "--fail-above", "advantage=0.2"], 4),
+        ("tight", ["--fail-above", "auc=0.6", "--fail-above", "tpr@0.01=0.05"], 0),
+        ("tight", ["--strict"], 0),
+        ("leaky", ["--fail-above", "auc=0.6", "--strict"], 4),
+    ],
+)
+def test_the_gate(name, options, code, outputs, tmp_path, capsys):
+    assert evaluate(outputs / f"{name}.npz", tmp_path, *options) == code
+    err = capsys.readouterr().err
+    assert err.count("\n") == (code == 4)  # one line, whatever else is wrong
+    assert not code or "--fail-above: " in err
+    assert (tmp_path / "results.json").is_file()  # nothing is lost
+
+
+def test_strict_names_the_doubts(outputs, tmp_path, capsys):
+    with np.load(outputs / "tight.npz") as held:
+        few = {name: held[name][:160] for name in held.files}
+    np.savez(tmp_path / "few.npz", **few)
+    assert evaluate(tmp_path / "few.npz", tmp_path / "out", "--strict") == 3
+    err = capsys.readouterr().err
+    assert "sample-size" in err
+    assert err.count("\n") == 1
+    assert evaluate(tmp_path / "few.npz", tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--fail-above", "auc"], "METRIC=LIMIT"),
+        (["--fail-above", "f1=0.5"], "METRIC=LIMIT"),
+        (["--attacks", "gab"], "expected gap, "),
+        (["--knowledge", "shadow"], "auditors need none"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_written(options, word, outputs, tmp_path, capsys):
+    assert evaluate(outputs / "tight.npz", tmp_path / "out", *options) == 2
+    err = capsys.readouterr().err
+    assert word in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_not_there(tmp_path, capsys):
+    assert evaluate(tmp_path / "none.npz", tmp_path / "out") == 2
+    assert "none.npz" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_seed_belongs_to_recorded_outputs(tmp_path, capsys):
+    assert cli.main(["evaluate", "--out", str(tmp_path), "--seed", "3"]) == 2
+    assert "a study keeps the seed it began with" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------------------- compare
+
+
+@pytest.fixture(scope="module")
+def compared(staged, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compared") / "out"
+    shutil.copytree(staged, out)
+    arguments = ["--defenses", "defenmi,label-only,laplace=0.5", "--training", "early-stopping=0.02,dp=1"]
+    assert cli.main(["compare", "--out", str(out), "--attacks", "confidence,averaging-8", *arguments]) == 0
+    return out
+
+
+def test_a_comparison_has_every_way_to_defend(compared):
+    held = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
+    contenders = {contender["name"]: contender for contender in held["contenders"]}
+    assert list(contenders) == ["none", "defenmi", "label-only", "laplace=0.5", "early-stopping=0.02"]
+    assert [(entry["name"], entry["knowledge"]) for entry in held["not_run"]] == [("dp=1", "training")]
+    for name, contender in contenders.items():
+        states = {attack["defended"] for attack in contender["attacks"]}
+        assert states == {name not in ("none", "early-stopping=0.02")}
+        averaged = any(attack["name"] == "averaging-8" for attack in contender["attacks"])
+        assert averaged == (name in ("defenmi", "laplace=0.5"))
+        assert contender["checks"]
+    assert contenders["none"]["utility"]["mean_l1"] == 0 < contenders["label-only"]["utility"]["mean_l1"]
+    assert contenders["early-stopping=0.02"]["in_training"]
+    # A label says to an attacker what the gap attack knows, and no more.
+    label_only = contenders["label-only"]
+    auc = {attack["auc"] for attack in label_only["attacks"] if attack["knowledge"] == "shadow"}
+    assert auc == {next(attack["auc"] for attack in label_only["attacks"] if attack["name"] == "gap")}
+
+
+def test_the_comparison_agrees_with_the_evaluation(compared, staged):
+    held = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
+    before = json.loads((staged / "results.json").read_text(encoding="utf-8"))
+    expected = {
+        (attack["name"], attack["knowledge"], attack["adversary"], attack["defended"]): attack["auc"]
+        for attack in before["attacks"]
+        if attack["name"] in ("gap", "confidence")
+    }
+    found = {
+        (attack["name"], attack["knowledge"], attack["adversary"], attack["defended"]): attack["auc"]
+        for contender in held["contenders"][:2]
+        for attack in contender["attacks"]
+        if attack["name"] in ("gap", "confidence")
+    }
+    assert found == expected
+
+
+def test_a_comparison_is_a_table_for_spreadsheets_too(compared):
+    with (compared / "comparison.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["name"] for row in rows] == ["none", "defenmi", "label-only", "laplace=0.5", "early-stopping=0.02"]
+    assert float(rows[0]["mean_l1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--defenses", "top-k"], "top-k= and how many confidences to keep"),
+        (["--defenses", "defenmi,defenmi"], "each once"),
+        (["--training", "dropout=0.5"], "early-stopping or weight-decay"),
+    ],
+)
+def test_unknown_contenders_are_refused_before_anything_is_attacked(options, word, staged, capsys):
+    assert cli.main(["compare", "--out", str(staged), *options]) == 2
+    err = capsys.readouterr().err
+    assert word in err
+    assert err.count("\n") == 1
+
+
+# ---------------------------------------------------------------------------------------------------- canaries
+
+
+def test_canaries_are_trained_on_and_reported_apart(tmp_path, on_the_cpu):
+    out = tmp_path / "out"
+    arguments = ["--smoke", "--canaries", "20", "--defense", "none", "--out", str(out), "--attacks", "confidence"]
+    assert cli.main(["run", *arguments, "--knowledge", "auditor"]) == 0
+    held = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert [(attack["name"], attack["n_members"], attack["n_non_members"]) for attack in held["canaries"]] == [
+        ("gap", 20, 20),
+        ("confidence", 20, 20),
+    ]
+    gap = next(attack for attack in held["attacks"] if attack["name"] == "gap")
+    assert (gap["n_members"], gap["n_non_members"]) == (180, 180)
