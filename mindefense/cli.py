@@ -179,7 +179,7 @@ def add_attacker_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("attackers")
     group.add_argument(
         "--attacks",
-        type=_names,
+        type=_attacks,
         metavar="A,B",
         help="attackers (default: all but boundary-distance, the slowest)",
     )
@@ -360,9 +360,10 @@ def run_tutorial(args: argparse.Namespace) -> int:
 
     for line in tutorial_lines(evaluation):
         print(line)
+    code = _report(study.out, evaluation, args)
     if args.defense == "none":
-        print("nothing is defended; to see what a defense changes: --defense defenmi")
-    return _report(study.out, evaluation, args)
+        print("nothing was defended; to see what a defense changes: --defense defenmi")
+    return code
 
 
 def run_study(args: argparse.Namespace) -> int:

@@ -87,7 +87,9 @@ class Arena:
             for wanted in entry.knowledge or ("none",):
                 if wanted != "none" and wanted not in knowledge:
                     if not set(entry.knowledge) & set(knowledge):
-                        self._not_run.append(NotRun(name, wanted, f"attackers were limited to {' and '.join(knowledge) or 'nothing'}"))
+                        self._not_run.append(
+                            NotRun(name, wanted, f"attackers were limited to {' and '.join(knowledge) or 'nothing'}")
+                        )
                     continue
                 if (reason := self._obstacle(entry, wanted)) is not None:
                     self._not_run.append(NotRun(name, wanted, reason))

@@ -25,8 +25,16 @@ def outputs(tmp_path_factory):
     return folder
 
 
+def run(*arguments):
+    """The exit code of a command line."""
+    try:
+        return cli.main(list(map(str, arguments)))
+    except SystemExit as left:
+        return left.code
+
+
 def evaluate(path, out, *options):
-    return cli.main(["evaluate", "--outputs", str(path), "--out", str(out), "--attacks", QUICK, *options])
+    return run(*["evaluate", "--outputs", str(path), "--out", str(out), "--attacks", QUICK, *options])
 
 
 def test_recorded_outputs_leave_results_and_say_what_was_not_run(outputs, tmp_path, capsys):
@@ -166,7 +174,7 @@ def test_a_comparison_is_a_table_for_spreadsheets_too(compared):
     ],
 )
 def test_unknown_contenders_are_refused_before_anything_is_attacked(options, word, staged, capsys):
-    assert cli.main(["compare", "--out", str(staged), *options]) == 2
+    assert run("compare", "--out", staged, *options) == 2
     err = capsys.readouterr().err
     assert word in err
     assert err.count("\n") == 1
