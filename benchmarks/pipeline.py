@@ -40,7 +40,7 @@ def main() -> None:
         whole, stolen = time.perf_counter() - began, stolen_seconds() - stolen
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         timings = json.loads((Path(out) / "results.json").read_text(encoding="utf-8"))["timings"]
-    stages = {name: seconds for name, seconds in timings.items() if name not in ("total", "attacks")}
+    stages = {name: seconds for name, seconds in timings.items() if name not in ("total", "evaluate")}
     for name, seconds in sorted(stages.items(), key=lambda item: -item[1]):
         print(f"{name:<24} {seconds:7.1f} s  {seconds / whole:5.1%}")
     print(f"{'start, files, the rest':<24} {whole - sum(stages.values()):7.1f} s")

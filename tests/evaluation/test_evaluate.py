@@ -14,6 +14,7 @@ from mindefense.data.splits import Split
 from mindefense.defenses import ClassMean, LabelOnly, LaplaceOutput
 from mindefense.errors import InputError
 from mindefense.evaluation import EvaluationConfig, evaluate, evaluate_outputs
+from mindefense.evaluation.audit import clean_doors, defended_doors
 from mindefense.metrics import auc
 from mindefense.target import Network
 from mindefense.types import LabelledData
@@ -140,6 +141,16 @@ def test_the_model_is_asked_once_about_a_row_whoever_asks():
     assert found.target.queries == found.defense.queries == 2 * N
 
 
+def test_who_asks_for_labels_gets_those_of_the_answers():
+    rows = make_data().features[:20]
+    doors = clean_doors(network(), network())
+    for target in (doors.target, doors.shadow):
+        np.testing.assert_array_equal(target.labels(rows), rows.argmax(axis=1))
+    behind = defended_doors(network(), network(), ClassMean(means()), seed=0)
+    for target in (behind.target, behind.shadow):
+        np.testing.assert_array_equal(target.labels(rows), target.query(rows).argmax(axis=1))
+
+
 def test_without_a_leak_no_interval_excludes_one_half():
     """At a confidence that makes a false alarm of any of the eight unlikely, and with a seed that is fixed."""
     found = run(make_data(leak=0.0, seed=3), shadow=network())
@@ -198,6 +209,7 @@ def test_asking_again_is_tried(noise):
     found = run(defense=LaplaceOutput(0.1, CLASSES), noise=noise, attacks=("confidence",))
     check = next(check for check in found.checks if check.name == "same-answer")
     assert check.passed == (noise == "keyed")
+    assert ("0 of 128" in check.found) == (noise == "keyed"), check.found
     assert found.defense.noise == noise
     changed = next(check for check in found.checks if check.name == "labels-changed")
     assert changed.passed == (found.defense.defended.label_changes == 0)
