@@ -419,6 +419,8 @@ def _evaluate_outputs(args: argparse.Namespace) -> int:
     config = _attackers(args)
     if args.knowledge == "shadow":
         raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="auditors need none")
+    if args.noise == "fresh":
+        raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="they answer once")
     outputs = load_outputs(args.outputs)
     check_writable(args.out)
     evaluation = evaluate_outputs(

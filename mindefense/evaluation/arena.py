@@ -96,6 +96,17 @@ class Arena:
                 else:
                     self._plan.append((name, entry, wanted))
 
+    def check_somebody(self) -> None:
+        """Raises InputError if nobody but the gap attack takes part, though others were asked for."""
+        if self._not_run and all(name == "gap" for name, _, _ in self._plan):
+            left_out = self._not_run[0]
+            raise InputError(
+                "attacks",
+                expected="one that can take part",
+                got=f"{', '.join(dict.fromkeys(left_out.name for left_out in self._not_run))}: {left_out.reason}",
+                fix="name others, or none for all that can",
+            )
+
     def undefended(self) -> list[Trial]:
         """Every attacker on the undefended target."""
         plan = [(name, entry, knowledge) for name, entry, knowledge in self._plan if not entry.needs_noise]

@@ -211,8 +211,12 @@ def make_arena(
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
     entries: Mapping[str, Entry] | None = None,
 ) -> Arena:
-    """The arena of an evaluation; `entries` take the place of the attackers that the configuration names."""
-    return Arena(
+    """The arena of an evaluation; `entries` take the place of the attackers that the configuration names.
+
+    Raises:
+        InputError: If none of the attackers that were asked for can take part.
+    """
+    arena = Arena(
         chosen(config.attacks) if entries is None else entries,
         Terms(seed=seed, smoke=smoke, network_seed=seed + 3, max_queries=config.max_queries),
         clean=clean,
@@ -226,6 +230,8 @@ def make_arena(
         progress=progress,
         timed=timed,
     )
+    arena.check_somebody()
+    return arena
 
 
 @dataclasses.dataclass(frozen=True)

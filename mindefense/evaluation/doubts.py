@@ -174,6 +174,24 @@ def _smoke(facts: Facts) -> Check | None:
     )
 
 
+def _labels_match(facts: Facts) -> Check | None:
+    """Whether the target classifies better than by guessing: labels out of step with rows or columns spoil all else."""
+    answers = facts.answers
+    right = answers.clean_probs.argmax(axis=1) == answers.labels
+    chance = 1 / answers.clean_probs.shape[1]
+    shares = [float(right[kind].mean()) for kind in (answers.is_member, ~answers.is_member)]
+    found = f"The target classifies {shares[0]:.3f} of the members and {shares[1]:.3f} of the non-members rightly"
+    if max(shares) > 1.2 * chance:
+        return Check("labels-match", True, f"{found}; guessing reaches {chance:.3f}.")
+    return Check(
+        "labels-match",
+        False,
+        f"{found}, where guessing reaches {chance:.3f}.",
+        "Either the target has learned nothing, or the labels are not those of the rows or of the columns.",
+        "See that the labels belong to these rows, in this order, and count classes as the columns do.",
+    )
+
+
 def _sample_size(facts: Facts) -> Check | None:
     members = min([int(trial.is_member.sum()) for trial in facts.trials] or [int(facts.answers.is_member.sum())])
     non_members = min(
@@ -409,7 +427,8 @@ def _static_only(facts: Facts) -> Check | None:
 
 
 def _one_way(facts: Facts) -> Check | None:
-    defended = [trial for trial in facts.trials if trial.result.defended]
+    # What fits nothing draws no line that a defense could mislead.
+    defended = [trial for trial in facts.trials if trial.result.defended and trial.result.knowledge != "none"]
     if not defended:
         return None
     fooled = []
@@ -419,7 +438,7 @@ def _one_way(facts: Facts) -> Check | None:
         if not one_way or abs(figures.balanced_accuracy - 0.5) > NEAR_CHANCE:
             continue
         low, high = _auc_interval(trial, facts)
-        if not low <= 0.5 <= high:
+        if not low <= 0.5 <= high and abs(figures.two_sided_auc - 0.5) > NEAR_CHANCE:
             fooled.append(
                 f"{_who(trial)} calls {figures.share_called_member:.3f} of the samples members, at a balanced accuracy "
                 f"of {figures.balanced_accuracy:.3f} and a two-sided AUC of {figures.two_sided_auc:.3f}"
@@ -457,7 +476,7 @@ def _upside_down(facts: Facts) -> Check | None:
         False,
         _listed(inverted) + ".",
         "That ranking is upside down, and whoever turns it round learns as much as its two-sided AUC says.",
-        "Read the two-sided AUC, and fit the attacker on answers like those it scores.",
+        "Read the two-sided AUC, see that members and others are not swapped, and fit on answers like those scored.",
     )
 
 
@@ -505,6 +524,7 @@ _LOOKS = (
     _made_up,
     _smoke,
     _sample_size,
+    _labels_match,
     _overlap,
     _duplicates,
     _treatment,

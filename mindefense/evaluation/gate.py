@@ -44,8 +44,8 @@ class Gate:
             value = float(limit)
         except ValueError:
             value = float("nan")
-        if not -1 <= value < float("inf"):
-            raise InputError(f"gate {metric}", expected="a number, such as 0.6", got=repr(limit))
+        if not -1 <= value < float("inf") or (value > 1 and metric != "epsilon"):
+            raise InputError(f"gate {metric}", expected="a fraction, such as 0.6", got=repr(limit))
         return cls(metric, value)
 
     def value(self, result: AttackResult) -> float:

@@ -74,6 +74,7 @@ def evaluate_outputs(
         progress=progress,
         timed=timed,
     )
+    arena.check_somebody()
     trials = arena.undefended()
     defended_log_probs = outputs.defended_log_probs
     answers = Answers(

@@ -173,7 +173,8 @@ def comparison_table(comparison: Comparison) -> Table:
         title=_title("Ways to defend", comparison),
         caption="attack: balanced accuracy of the strongest attacker with its 95% interval,\n"
         "and the highest two-sided AUC of all; cost: mean L1 distance, calibration error,\n"
-        "negative log-likelihood, accuracy of the model; grey: another leaks and costs no more",
+        "negative log-likelihood, accuracy of the model;\n"
+        "grey: another one leaks no more and costs no more",
         **_NARROW,
     )
     table.add_column("defense", no_wrap=True)
@@ -258,7 +259,8 @@ def _title(what: str, found: Evaluation | Comparison) -> str:
 
 def _defense(defense: DefenseFacts) -> str:
     alignment = defense.config.get("alignment")
-    return defense.name + (f" ({alignment})" if alignment else "")
+    said = [*([str(alignment)] if alignment else []), *(["FRESH NOISE"] if defense.noise == "fresh" else [])]
+    return defense.name + (f" ({', '.join(said)})" if said else "")
 
 
 def _left_out(not_run: Sequence[NotRun]) -> list[str]:

@@ -12,7 +12,7 @@ from mindefense.types import Answers, AttackResult, Trial
 
 N = 2000
 JUDGED = np.r_[0:500, 1000:1500]
-ALWAYS = ["synthetic", "smoke", "sample-size"]
+ALWAYS = ["synthetic", "smoke", "sample-size", "labels-match"]
 
 
 def trial_of(scores, is_member, samples, *, name="lr", knowledge="auditor", adversary="static", defended=False):
@@ -134,6 +134,11 @@ FAULTS = {
     "smoke": ("smoke", change(smoke=True), ["smoke test"]),
     "few members": ("sample-size", small(99, 600), ["99 members", "600 non-members", "±0.053", "6 mistakes"]),
     "few non-members": ("sample-size", small(600, 99), ["600 members", "99 non-members", "0 mistakes"]),
+    "labels of other rows": (
+        "labels-match",
+        with_answers(labels=np.roll((CLEAN.answers.clean_probs.argmax(axis=1) + 1) % 4, 0).astype(np.int32)),
+        ["classifies 0.000 of the members and 0.000 of the non-members", "guessing reaches 0.250"],
+    ),
     "few for small rates": ("sample-size", small(499, 499), ["±0.031", "0.01 on 4 mistakes"]),
     "one row in both": (
         "overlap",

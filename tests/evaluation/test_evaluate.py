@@ -281,6 +281,16 @@ def test_what_needs_queries_is_listed_with_the_reason(recorded):
     assert found.defended is None
 
 
+def test_an_evaluation_by_nobody_but_the_gap_attack_is_refused(recorded):
+    """It would look like an all-clear by those who were asked for."""
+    outputs = load_outputs(recorded / "clean.npz")
+    with pytest.raises(InputError, match=r"one that can take part, got label-flips, averaging-8: .*changed samples"):
+        evaluate_outputs(outputs, attacks=("label-flips", "averaging-8"))
+    with pytest.raises(InputError, match="got nn: there is no shadow"):
+        run(attacks=("nn",))
+    assert [r.name for r in evaluate_outputs(outputs, attacks=("gap",)).attacks] == ["gap"]
+
+
 def test_a_recorded_split_is_kept(recorded):
     found = evaluate_outputs(load_outputs(recorded / "split.npz"), attacks=("confidence",))
     metrics = by_key(found)["confidence", "auditor", "static", False]

@@ -89,6 +89,8 @@ def test_strict_names_the_doubts(outputs, tmp_path, capsys):
         (["--fail-above", "f1=0.5"], "METRIC=LIMIT"),
         (["--attacks", "gab"], "expected gap, "),
         (["--knowledge", "shadow"], "auditors need none"),
+        (["--noise", "fresh"], "they answer once"),
+        (["--fail-above", "auc=60"], "a fraction"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(options, word, outputs, tmp_path, capsys):

@@ -55,11 +55,12 @@ def test_metric_and_limit_are_read(text, metric, limit):
         ("recall=0.5", "METRIC=LIMIT"),
         ("tpr=0.5", "METRIC=LIMIT"),
         ("tpr@0.5=0.5", "METRIC=LIMIT"),
-        ("auc=much", "a number"),
-        ("auc=nan", "a number"),
-        ("auc=inf", "a number"),
-        ("auc=-2", "a number"),
-        ("auc=0.5=0.6", "a number"),
+        ("auc=much", "a fraction"),
+        ("auc=nan", "a fraction"),
+        ("auc=inf", "a fraction"),
+        ("auc=60", "a fraction"),
+        ("auc=-2", "a fraction"),
+        ("auc=0.5=0.6", "a fraction"),
     ],
 )
 def test_other_texts_are_refused_in_one_line(text, says):
