@@ -1,5 +1,6 @@
 """`train_privately`: refused on a CPU before anything is computed, and, past MindArmour's own refusal, by formula."""
 
+import importlib
 import logging
 import math
 import types
@@ -30,6 +31,8 @@ def elsewhere(monkeypatch):
 
     monkeypatch.setattr(model, "context", types.SimpleNamespace(get_context={"device_target": "GPU"}.get))
     monkeypatch.setattr("mindefense.private.why_not_private", lambda: None)
+    # Other tests seed MindSpore, which nothing takes back.
+    monkeypatch.setattr(importlib.import_module("mindspore.common.seed"), "_GLOBAL_SEED", None)
 
 
 def descend(w, b, config, clip):
