@@ -449,11 +449,12 @@ def _attackers(args: argparse.Namespace):
 def _compare(study, args: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from mindefense.evaluation.compare import compare
     from mindefense.evaluation.lineup import LINEUP
     from mindefense.reports.console import print_comparison
     from mindefense.reports.results import write_comparison
 
-    comparison = study.compare(args.defenses or LINEUP, training=args.training, config=_attackers(args))
+    comparison = compare(study, args.defenses or LINEUP, training=args.training, config=_attackers(args))
     written = write_comparison(comparison, study.out)
     print_comparison(Console(), comparison)
     print("wrote " + " and ".join(str(path) for path in written))

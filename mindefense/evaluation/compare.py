@@ -5,11 +5,113 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from mindefense.errors import InputError
+from mindefense.evaluation.audit import EvaluationConfig
 from mindefense.evaluation.conclusion import utility
+from mindefense.evaluation.lineup import LINEUP, NONE, TrainingSpec, parse_lineup, parse_ways
 from mindefense.evaluation.protocol import conclude
-from mindefense.types import Answers, Contender, Trial
+from mindefense.evaluation.provenance import read_config
+from mindefense.evaluation.study import CLIP_NORM, Study
+from mindefense.private import epsilon, why_not_private
+from mindefense.runtime import versions
+from mindefense.types import Answers, Comparison, Contender, NotRun, Trial
 
+DELTA = 1e-5
+"""The δ that the ε of differentially private training is told for."""
 _TOLERANCE = 1e-9
+
+
+def compare(
+    study: Study,
+    defenses: Sequence[str] = LINEUP,
+    *,
+    training: Sequence[str] = (),
+    config: EvaluationConfig | None = None,
+) -> Comparison:
+    """Puts up one defense after the other in front of the target, with the same attackers against each.
+
+    Args:
+        study: With its target trained, its shadow if it has one, and the defender's classifier if a defense needs it.
+        defenses: Names as `DefenseSpec.parse` takes them.
+        training: Ways to train the target that defend it, as `TrainingSpec.parse` takes them; each trains a
+            target, and a shadow in the same way, in a folder of its own below ``compare``.
+        config: Which attackers, and what they know; None for all.
+
+    Raises:
+        InputError: If a defense or way to train is unknown, or named twice.
+        CheckpointError: If the study lacks a stage that a defense needs.
+    """
+    config = config or EvaluationConfig()
+    specs, ways = parse_lineup(defenses), parse_ways(training)
+    if ways and "origin" in study.checkpoint("target").description:
+        raise InputError(
+            "training", expected="a target that this study trained", got="one from --pre_trained, of which it is "
+            "not known how it was trained", fix="compare without --training",
+        )  # fmt: skip
+    for way in ways:
+        dataclasses.replace(study.recipe.train, **way.settings)  # a value out of range must show before all else
+    if any(spec.searches for spec in specs):
+        study.defender()  # a missing stage must show before anything is attacked
+    with study.timed("compare"):
+        arena, *_ = study.arena(config)
+        trials = arena.undefended()
+        undefended = study.answers(None)
+        contenders = [contender(NONE, {}, trials, undefended)]
+        checks = {NONE: study.doubts(trials, undefended, None, arena)}
+        not_run, noised = [], False
+        for spec in specs:
+            behind = study.stand_behind(study.build(spec), str(spec), config.noise)
+            noised |= behind.doors.noised
+            answers = study.answers(behind)
+            found = arena.behind(behind.doors, title=f"attack {spec}")
+            contenders.append(contender(str(spec), behind.defense.describe()["config"], found, answers))
+            checks[str(spec)] = study.doubts([*trials, *found], answers, behind, arena)
+            study.forget_defenses()  # nobody asks this contender again
+        for way in ways:
+            if way.is_private and (reason := why_not_private()) is not None:
+                not_run.append(NotRun(str(way), "training", reason))
+                continue
+            other = trained_otherwise(study, way)
+            others, *_ = other.arena(config)
+            found, answers = others.undefended(), other.answers(None)
+            checks[str(way)] = other.doubts(found, answers, None, others)
+            # What users get now against what they got from the target as it was.
+            answers = dataclasses.replace(
+                answers, clean_probs=undefended.clean_probs, defended_probs=answers.clean_probs
+            )
+            settings = way.settings
+            if way.is_private:
+                settings = {"noise_multiplier": way.value, "clip_norm": CLIP_NORM, "delta": DELTA,
+                            "epsilon": epsilon(other.recipe.train.epochs, way.value, DELTA)}  # fmt: skip
+            contenders.append(contender(str(way), settings, found, answers, in_training=True))
+    return Comparison(
+        dataset=study.data.name,
+        synthetic=study.data.synthetic,
+        smoke=study.config.smoke,
+        seed=study.config.seed,
+        settings=study.settings(config),
+        versions=versions(),
+        contenders=mark_dominated(contenders),
+        not_run=(*arena.left_out(noised=noised), *not_run),
+        checks=checks,
+        timings=dict(study.timings),
+    )
+
+
+def trained_otherwise(study: Study, way: TrainingSpec) -> Study:
+    """A study of the same data with target and shadow trained in a way that defends them, trained if need be."""
+    config = dataclasses.replace(study.config, defense=NONE, **way.settings)
+    out = study.out / "compare" / str(way)
+    begun = (out / "study.json").is_file() and read_config(out) == config
+    other = Study(config, out, progress=study.progress)
+    with study.timed(f"train {way}"):
+        if way.is_private:
+            other.train_privately(way.value)
+        else:
+            other.train_target(resume=begun)
+            if other.recipe.has_shadow:
+                other.train_shadow(resume=begun)
+    return other
 
 
 def contender(

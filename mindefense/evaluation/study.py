@@ -37,21 +37,20 @@ from mindefense.evaluation.audit import (
     report,
 )
 from mindefense.evaluation.canaries import plant
-from mindefense.evaluation.compare import contender, mark_dominated
 from mindefense.evaluation.config import StudyConfig
 from mindefense.evaluation.doubts import Training
-from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
+from mindefense.evaluation.lineup import NONE, DefenseSpec
 from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.protocol import Rows
 from mindefense.evaluation.provenance import check_finished, read_config, sha256_of
 from mindefense.evaluation.recipe import SMOKE_EPOCHS, Recipe, load_data, recipe_for, split_data
 from mindefense.files import check_writable, replacing, write_json
 from mindefense.images import augmented
-from mindefense.private import epsilon, train_privately, why_not_private
+from mindefense.private import train_privately
 from mindefense.runtime import versions
 from mindefense.target import Network
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier
-from mindefense.types import Answers, Check, Comparison, Evaluation, LabelledData, NotRun, Samples, Trial
+from mindefense.types import Answers, Check, Evaluation, LabelledData, Samples, Trial
 
 _COMMANDS = {"target": "train", "shadow": "train-shadow", "defender": "train-defender", "defense": "defend"}
 """The command that writes each checkpoint."""
@@ -59,8 +58,8 @@ _SEEDS = {"target": 0, "shadow": 1, "defender": 2}
 """What each network's seed is above the study's; the attack networks' is the next."""
 FINDINGS = ("results.json", "attacks.csv", "records.csv", "comparison.json", "comparison.csv", "defended.npz")
 """What an evaluation leaves; a new study in the same folder takes it away."""
-CLIP_NORM, DELTA = 1.0, 1e-5
-"""Of differentially private training: the longest gradient of one row, and the δ that its ε is told for."""
+CLIP_NORM = 1.0
+"""The longest gradient of one row in differentially private training."""
 _TUTORIAL_SEED = 1
 """Seeds the tutorial's random crops and flips of members."""
 
@@ -95,7 +94,7 @@ class Study:
     @functools.cached_property
     def _loaded(self) -> tuple[LabelledData, Split, Rows | None]:
         """Data, split and canaries."""
-        with self._timed("load data"):
+        with self.timed("load data"):
             data = load_data(self.config)
         split = split_data(self.config, data)
         if not self.config.canaries:
@@ -204,10 +203,10 @@ class Study:
         if self.config.defense == NONE:
             raise InputError("defense", expected="one, such as defenmi", got="'none'", fix="start a study with one")
         spec = self._spec
-        defense = self._build(spec)
+        defense = self.build(spec)
         defense.save(self.out / "defense.ckpt", description={**self._mark("defense"), "spec": str(spec)})
         self._behind.clear()
-        answers = self._answers(self._stand_behind(defense, str(spec), "keyed"))
+        answers = self.answers(self.stand_behind(defense, str(spec), "keyed"))
         assert answers.defended_probs is not None
         with replacing(self.out / "defended.npz") as beside:
             np.savez(
@@ -227,12 +226,12 @@ class Study:
             config: Which attackers, and what they know; None for all.
         """
         config = config or EvaluationConfig()
-        with self._timed("evaluate"):
-            arena, target, shadow = self._arena(config)
+        with self.timed("evaluate"):
+            arena, target, shadow = self.arena(config)
             behind = None
             if (defense := self._defense()) is not None:
-                behind = self._stand_behind(defense, str(self._spec), config.noise)
-            self._answers(behind)  # with a bar of its own, before the attackers ask
+                behind = self.stand_behind(defense, str(self._spec), config.noise)
+            self.answers(behind)  # with a bar of its own, before the attackers ask
             trials = arena.undefended()
             if behind is not None:
                 trials += arena.behind(behind.doors, title=f"attack {behind.defense.name}")
@@ -245,87 +244,12 @@ class Study:
                 shadow=shadow,
                 data=self.data,
                 seed=self.config.seed,
-                settings=self._settings(config),
+                settings=self.settings(config),
                 smoke=self.config.smoke,
                 treated_alike=not self.config.parity,
                 trainings={**self._trainings_done(), **arena.trainings},
             )
         return dataclasses.replace(evaluation, timings=dict(self.timings))
-
-    def compare(
-        self,
-        defenses: Sequence[str] = LINEUP,
-        *,
-        training: Sequence[str] = (),
-        config: EvaluationConfig | None = None,
-    ) -> Comparison:
-        """Puts up one defense after the other in front of the target, with the same attackers against each.
-
-        Args:
-            defenses: Names as `DefenseSpec.parse` takes them.
-            training: Ways to train the target that defend it, as `TrainingSpec.parse` takes them; each trains a
-                target, and a shadow in the same way, in a folder of its own below ``compare``.
-            config: Which attackers, and what they know; None for all.
-
-        Raises:
-            InputError: If a defense or way to train is unknown, or named twice.
-            CheckpointError: If the study lacks a stage that a defense needs.
-        """
-        config = config or EvaluationConfig()
-        specs, ways = parse_lineup(defenses), parse_ways(training)
-        if ways and "origin" in self._checkpoint("target").description:
-            raise InputError(
-                "training", expected="a target that this study trained", got="one from --pre_trained, of which it is "
-                "not known how it was trained", fix="compare without --training",
-            )  # fmt: skip
-        for way in ways:
-            dataclasses.replace(self.recipe.train, **way.settings)  # a value out of range must show before all else
-        if any(spec.searches for spec in specs):
-            self._defender()  # a missing stage must show before anything is attacked
-        with self._timed("compare"):
-            arena, *_ = self._arena(config)
-            trials = arena.undefended()
-            undefended = self._answers(None)
-            contenders = [contender(NONE, {}, trials, undefended)]
-            checks = {NONE: self._doubts(trials, undefended, None, arena)}
-            not_run, noised = [], False
-            for spec in specs:
-                behind = self._stand_behind(self._build(spec), str(spec), config.noise)
-                noised |= behind.doors.noised
-                answers = self._answers(behind)
-                found = arena.behind(behind.doors, title=f"attack {spec}")
-                contenders.append(contender(str(spec), behind.defense.describe()["config"], found, answers))
-                checks[str(spec)] = self._doubts([*trials, *found], answers, behind, arena)
-                self._behind.clear()  # nobody asks this contender again
-            for way in ways:
-                if way.is_private and (reason := why_not_private()) is not None:
-                    not_run.append(NotRun(str(way), "training", reason))
-                    continue
-                study = self._trained_otherwise(way)
-                others, *_ = study._arena(config)
-                found, answers = others.undefended(), study._answers(None)
-                checks[str(way)] = study._doubts(found, answers, None, others)
-                # What users get now against what they got from the target as it was.
-                answers = dataclasses.replace(
-                    answers, clean_probs=undefended.clean_probs, defended_probs=answers.clean_probs
-                )
-                settings = way.settings
-                if way.is_private:
-                    settings = {"noise_multiplier": way.value, "clip_norm": CLIP_NORM, "delta": DELTA,
-                                "epsilon": epsilon(self.recipe.train.epochs, way.value, DELTA)}  # fmt: skip
-                contenders.append(contender(str(way), settings, found, answers, in_training=True))
-        return Comparison(
-            dataset=self.data.name,
-            synthetic=self.data.synthetic,
-            smoke=self.config.smoke,
-            seed=self.config.seed,
-            settings=self._settings(config),
-            versions=versions(),
-            contenders=mark_dominated(contenders),
-            not_run=(*arena.left_out(noised=noised), *not_run),
-            checks=checks,
-            timings=dict(self.timings),
-        )
 
     def run(
         self,
@@ -335,7 +259,7 @@ class Study:
         config: EvaluationConfig | None = None,
     ) -> Evaluation:
         """All stages, one after the other; see `evaluate` for what comes out."""
-        with self._timed("total"):
+        with self.timed("total"):
             if pre_trained is not None:
                 self.adopt_target(pre_trained)
             else:
@@ -386,7 +310,7 @@ class Study:
         """The trained target or shadow."""
         if role not in self._networks:
             net = self.recipe.build(0)
-            load_into(net, self._checkpoint(role))
+            load_into(net, self.checkpoint(role))
             self._networks[role] = Network(
                 net,
                 prepare=self.recipe.prepare,
@@ -401,19 +325,25 @@ class Study:
         network = self._network(role)
         if not (new := network.new(samples)):
             return network.logits(samples)
-        with self._timed("query"), self.progress.stage(f"ask {role}", new) as advance:
+        with self.timed("query"), self.progress.stage(f"ask {role}", new) as advance:
             self._on_rows = lambda count: advance(count, "")
             logits = network.logits(samples)
             self._on_rows = None
             advance(0, f"{new} samples")
         return logits
 
-    def _defender(self) -> DefenderClassifier:
+    def defender(self) -> DefenderClassifier:
+        """The defender's classifier, from its file."""
         classifier = DefenderClassifier(self.data.num_classes)
-        load_into(classifier, self._checkpoint("defender"))
+        load_into(classifier, self.checkpoint("defender"))
         return classifier
 
-    def _checkpoint(self, kind: str) -> Checkpoint:
+    def checkpoint(self, kind: str) -> Checkpoint:
+        """A file of this study.
+
+        Raises:
+            CheckpointError: If it is missing, damaged, unfinished or of another study; names the command to run.
+        """
         command = _COMMANDS[kind]
         path = self.out / f"{kind}.ckpt"
         if not path.is_file():
@@ -478,7 +408,7 @@ class Study:
         if kind in ("defender", "defense"):
             mark["target"] = sha256_of(self._network("target").cell)
         if kind == "defense" and self._spec.searches:
-            mark["classifier"] = sha256_of(self._defender())
+            mark["classifier"] = sha256_of(self.defender())
         if kind == "shadow":
             mark["seed"] = self.config.seed
         return mark
@@ -497,19 +427,19 @@ class Study:
         """Whether the defense is built on a classifier of the defender's."""
         return self.config.defense != NONE and self._spec.searches
 
-    def _build(self, spec: DefenseSpec) -> Defense:
+    def build(self, spec: DefenseSpec) -> Defense:
         """A defense from what the study has trained."""
 
         def means() -> np.ndarray:
             return class_mean_probs(self._ask("target", self.rows(self._means_role(spec)).features()))
 
-        return spec.build(self._defender, means, self.data.num_classes)
+        return spec.build(self.defender, means, self.data.num_classes)
 
     def _defense(self) -> Defense | None:
         """The study's defense, from its file."""
         if self.config.defense == NONE:
             return None
-        held = self._checkpoint("defense").description.get("spec")
+        held = self.checkpoint("defense").description.get("spec")
         if held != str(self._spec):
             raise CheckpointError(
                 f"defense.ckpt in {self.out}",
@@ -519,7 +449,11 @@ class Study:
             )
         return load_defense(self.out / "defense.ckpt")
 
-    def _stand_behind(self, defense: Defense, name: str, noise: str) -> Behind:
+    def forget_defenses(self) -> None:
+        """Drops what is remembered of defended answers."""
+        self._behind.clear()
+
+    def stand_behind(self, defense: Defense, name: str, noise: str) -> Behind:
         """Target and shadow behind a defense; what was asked before comes from memory."""
         has_shadow = self.recipe.has_shadow and (self.out / "shadow.ckpt").is_file()  # it may be trained last
         if (name, noise, has_shadow) not in self._behind:
@@ -549,7 +483,7 @@ class Study:
             canaries=self._loaded[2],
         )
 
-    def _arena(self, config: EvaluationConfig) -> tuple[Arena, Network, Network | None]:
+    def arena(self, config: EvaluationConfig) -> tuple[Arena, Network, Network | None]:
         """The arena with the target in it, and with the shadow if somebody learns from it."""
         target = self._network("target")
         shadow = self._network("shadow") if self.recipe.has_shadow and "shadow" in config.knowledge else None
@@ -560,11 +494,11 @@ class Study:
             seed=self.config.seed,
             smoke=self.config.smoke,
             progress=self.progress,
-            timed=self._timed,
+            timed=self.timed,
         )
         return arena, target, shadow
 
-    def _answers(self, behind: Behind | None) -> Answers:
+    def answers(self, behind: Behind | None) -> Answers:
         """What the target says of the evaluation's rows, without and with a defense."""
         samples = self.rows("eval").features()
         self._ask("target", samples)
@@ -573,16 +507,17 @@ class Study:
             return answers_of(clean, behind, self.rows("eval"))
         # Rows with noise on the input come twice: noised out of the network, then out of the search.
         passes = 2 if behind.defense.noise_scale else 1
-        with self._timed("defend"), self.progress.stage("defend", passes * new) as advance:
+        with self.timed("defend"), self.progress.stage("defend", passes * new) as advance:
             self._on_rows = self._on_reshaped = lambda count: advance(count, "")
             answers = answers_of(clean, behind, self.rows("eval"))
             self._on_rows = self._on_reshaped = None
             advance(0, f"{new} samples")
         return answers
 
-    def _doubts(
+    def doubts(
         self, trials: Sequence[Trial], answers: Answers, behind: Behind | None, arena: Arena
     ) -> tuple[Check, ...]:
+        """Every doubt about these trials that the study can look into."""
         shadow = self._network("shadow") if "shadow" in arena.knowledge and self.recipe.has_shadow else None
         return look_for_doubts(
             trials,
@@ -598,23 +533,12 @@ class Study:
             trainings={**self._trainings_done(), **arena.trainings},
         )
 
-    def _trained_otherwise(self, way: TrainingSpec) -> Study:
-        """A study of the same data with target and shadow trained in a way that defends them, trained if need be."""
-        config = dataclasses.replace(self.config, defense=NONE, **way.settings)
-        out = self.out / "compare" / str(way)
-        begun = (out / "study.json").is_file() and read_config(out) == config
-        study = Study(config, out, progress=self.progress)
-        with self._timed(f"train {way}"):
-            if way.is_private:
-                study._train_all_privately(way.value)
-            else:
-                study.train_target(resume=begun)
-                if study.recipe.has_shadow:
-                    study.train_shadow(resume=begun)
-        return study
+    def train_privately(self, noise_multiplier: float) -> None:
+        """Trains target and shadow by differentially private descent, from the start.
 
-    def _train_all_privately(self, noise_multiplier: float) -> None:
-        """Trains target and shadow by differentially private descent, from the start."""
+        Raises:
+            DeviceError: If the platform does not run it.
+        """
         roles = {"target": self.rows("target").members}
         if self.recipe.has_shadow:
             roles["shadow"] = self.rows("attacker").members
@@ -646,12 +570,12 @@ class Study:
                 done[kind] = Training(losses=history["loss"], accuracy=history["accuracy"][-1], chance=chance)
         return done
 
-    def _settings(self, config: EvaluationConfig) -> dict[str, object]:
+    def settings(self, config: EvaluationConfig) -> dict[str, object]:
         """What was chosen, with names in place of paths: results are read on other machines, by other people."""
         chosen = {**dataclasses.asdict(self.config), **dataclasses.asdict(config)}
         for name in ("data_path", "split_config"):
             chosen[name] = chosen[name] and Path(chosen[name]).name
-        trained = self._checkpoint("target").description.get("train")
+        trained = self.checkpoint("target").description.get("train")
         return {**chosen, "split": self.split.name, "order": self.split.permutation, "target_training": trained}
 
     def _shortened(self, config: TrainConfig, role: str) -> TrainConfig:
@@ -661,7 +585,7 @@ class Study:
 
     @contextlib.contextmanager
     def _training(self, title: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-        with self._timed(title), self.progress.stage(title, epochs) as advance:
+        with self.timed(title), self.progress.stage(title, epochs) as advance:
             done = 0
 
             def on_epoch(epoch: Epoch) -> None:
@@ -672,7 +596,8 @@ class Study:
             yield on_epoch
 
     @contextlib.contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the seconds of what happens inside to a stage of `timings`."""
         began = time.perf_counter()
         yield
         self.timings[stage] = round(self.timings.get(stage, 0.0) + time.perf_counter() - began, 3)
