@@ -10,7 +10,8 @@ python examples/example_vgg_cifar.py --smoke
 import argparse
 import sys
 
-from mindefense.cli import Parser, add_tutorial_arguments, guarded, run_tutorial
+from mindefense.arguments import Parser, add_tutorial_arguments
+from mindefense.cli import guarded, run_tutorial
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,7 +7,8 @@ python examples/location_defense.py --smoke
 import argparse
 import sys
 
-from mindefense.cli import Parser, add_evaluation_arguments, add_study_arguments, guarded, run_study
+from mindefense.arguments import Parser, add_evaluation_arguments, add_study_arguments
+from mindefense.cli import guarded, run_study
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,56 +11,24 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from mindefense import __version__
+from mindefense.arguments import (
+    EXIT_GATE,
+    EXIT_STRICT,
+    TRAINING,
+    Parser,
+    add_attacker_arguments,
+    add_common_arguments,
+    add_comparison_arguments,
+    add_evaluation_arguments,
+    add_image_arguments,
+    add_recorded_arguments,
+    add_study_arguments,
+    add_training_arguments,
+)
 from mindefense.errors import InputError, MindefenseError
 
-DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "cifar100", "synthetic")
-MODELS = ("mlp", "vgg16")
-SCHEDULES = ("step", "cosine")
-TRAINING = (
-    "epochs",
-    "learning_rate",
-    "schedule",
-    "warmup_epochs",
-    "until_accuracy",
-    "weight_decay",
-    "label_smoothing",
-    "augment",
-    "canaries",
-)
-DEFENSES = (
-    "none, defenmi, memguard, memguard=L1_BUDGET, rounding=DIGITS, top-k=K, temperature=T, laplace=SCALE, class-mean, "
-    "label-only"
-)
-ATTACKS = (
-    "gap",
-    "confidence",
-    "confidence-per-class",
-    "max-confidence",
-    "entropy",
-    "entropy-per-class",
-    "modified-entropy",
-    "modified-entropy-per-class",
-    "loss",
-    "mindarmour-lr",
-    "mindarmour-knn",
-    "mindarmour-mlp",
-    "mindarmour-rf",
-    "salem-top3",
-    "shokri-label",
-    "nn",
-    "nsh",
-    "label-noise",
-    "label-flips",
-    "label-shifts",
-    "averaging-8",
-    "averaging-64",
-    "averaging-8-perturbed",
-    "boundary-distance",
-)
-EXIT_STRICT, EXIT_GATE = 3, 4
 STAGES = {
     "run": "all stages, one after the other",
     "train": "the target model → target.ckpt",
@@ -70,17 +38,6 @@ STAGES = {
     "evaluate": "every attacker before and after → results.json, attacks.csv, records.csv",
     "compare": "many defenses on one target → comparison.json, comparison.csv",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Says a mistake in one line; takes no abbreviated options."""
-
-    def __init__(self, **settings):
-        super().__init__(**settings, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        """Prints it and leaves with exit code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,25 +90,10 @@ def build_parser() -> Parser:
         if name in ("run", "evaluate"):
             add_evaluation_arguments(stage)
         if name == "evaluate":
-            stage.add_argument(
-                "--outputs",
-                metavar="FILE",
-                help="evaluate these recorded outputs of any framework (.npz or .csv) instead of a study",
-            )
-            stage.add_argument("--seed", type=_seed, metavar="N", help="divides the rows of --outputs (default: 0)")
+            add_recorded_arguments(stage)
         if name == "compare":
             add_attacker_arguments(stage)
-            stage.add_argument(
-                "--defenses", type=_lineup, metavar="A,B", help=f"what to put up, of {DEFENSES[6:]} (default: all)"
-            )
-            stage.add_argument(
-                "--training",
-                type=_ways,
-                default=(),
-                metavar="A,B",
-                help="ways to train a target that defend it, each trained anew: early-stopping=ACCURACY, "
-                "weight-decay=L2, label-smoothing=SHARE, dp=NOISE (default: none)",
-            )
+            add_comparison_arguments(stage)
         if name in ("train-defender", "train-shadow"):
             stage.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     fetch = commands.add_parser("download", help="fetch a public data set", description="fetch a public data set")
@@ -160,186 +102,6 @@ def build_parser() -> Parser:
     fetch.add_argument("--debug", action="store_true", help="show a traceback with an error")
     fetch.set_defaults(command=_download)
     return parser
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of everything that computes."""
-    parser.add_argument(
-        "--device_target",
-        choices=("auto", "CPU", "GPU", "Ascend"),
-        default="auto",
-        help="auto takes the first of Ascend, GPU, CPU that is there (default: auto)",
-    )
-    parser.add_argument("--device_id", type=_whole, default=0, metavar="N", help="which device of that kind")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
-
-
-def add_attacker_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say who attacks."""
-    group = parser.add_argument_group("attackers")
-    group.add_argument(
-        "--attacks",
-        type=_attacks,
-        metavar="A,B",
-        help="attackers (default: all but boundary-distance, the slowest)",
-    )
-    group.add_argument(
-        "--knowledge",
-        choices=("both", "auditor", "shadow"),
-        default="both",
-        help="auditor knows members of the target, shadow trains a model of its own (default: both)",
-    )
-    group.add_argument(
-        "--adversary",
-        choices=("both", "static", "adaptive"),
-        default="both",
-        help="adaptive attackers know of the defense, static ones do not (default: both)",
-    )
-    group.add_argument(
-        "--noise",
-        choices=("keyed", "fresh"),
-        default="keyed",
-        help="keyed answers the same query always alike; fresh shows what goes wrong otherwise (default: keyed)",
-    )
-    group.add_argument(
-        "--max_queries",
-        type=_positive,
-        default=1000,
-        metavar="N",
-        help="most questions about one sample that boundary-distance may ask (default: 1000)",
-    )
-
-
-def add_judgement_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that turn an evaluation into an exit code."""
-    group = parser.add_argument_group("judgement")
-    group.add_argument("--strict", action="store_true", help=f"exit code {EXIT_STRICT} if any check fails")
-    group.add_argument(
-        "--fail-above",
-        type=_gate,
-        action="append",
-        default=[],
-        metavar="METRIC=LIMIT",
-        help=f"exit code {EXIT_GATE} if the strongest attacker exceeds it: auc=0.6, accuracy=0.6, advantage=0.2, "
-        "epsilon=1 or tpr@0.01=0.05; may be given more than once",
-    )
-
-
-def add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say what a study is about."""
-    _add_input_arguments(parser)
-    parser.add_argument(
-        "--dataset",
-        choices=DATASETS,
-        help="which data set that is (default: location, or synthetic without --data_path)",
-    )
-    parser.add_argument("--split_config", metavar="FILE", help="DefenMI config.ini with the ranges of the rows")
-    parser.add_argument("--split_section", metavar="NAME", help="its section (default: the data set's name)")
-    _add_defense_arguments(parser, default="defenmi")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
-    add_common_arguments(parser)
-
-
-def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say who attacks and what to make of it."""
-    add_attacker_arguments(parser)
-    add_judgement_arguments(parser)
-
-
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say which target is trained and how."""
-    group = parser.add_argument_group("training of the target (defaults: as published)")
-    group.add_argument(
-        "--model", choices=MODELS, help="the target's kind (default: vgg16 for cifar100, mlp for all others)"
-    )
-    group.add_argument("--epochs", type=_positive, metavar="N", help="passes over the members")
-    group.add_argument("--learning_rate", type=_fraction, metavar="RATE", help="learning rate after warming up")
-    group.add_argument("--schedule", choices=SCHEDULES, help="how the learning rate falls")
-    group.add_argument("--warmup_epochs", type=_whole, metavar="N", help="epochs over which it rises at first")
-    group.add_argument(
-        "--until_accuracy", type=_fraction, metavar="SHARE", help="end after the first epoch with this accuracy"
-    )
-    group.add_argument("--weight_decay", type=_fraction, metavar="L2", help="L2 penalty of the weights")
-    group.add_argument(
-        "--label_smoothing", type=_fraction, metavar="SHARE", help="share of the labels to spread over all classes"
-    )
-    group.add_argument(
-        "--canaries",
-        type=_positive,
-        metavar="N",
-        help="give N of the members to judge by, and of the non-members, a wrong label, and report them apart",
-    )
-
-
-def add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of vgg16 alone."""
-    group = parser.add_argument_group("images (vgg16)")
-    _add_size_arguments(group)
-    group.add_argument(
-        "--members", type=_positive, metavar="N", help="train on the first N images of train.bin (default: on all)"
-    )
-    group.add_argument(
-        "--width_multiplier", type=_fraction, metavar="SHARE", help="share of the published widths (default: 1)"
-    )
-    group.add_argument("--augment", action="store_true", help="train on random crops and flips")
-
-
-def add_tutorial_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of MindArmour's tutorial on VGG16 and CIFAR-100, and those that go beyond it."""
-    _add_input_arguments(parser)
-    _add_size_arguments(parser)
-    _add_defense_arguments(parser, default="none")
-    add_evaluation_arguments(parser)
-    add_common_arguments(parser)
-
-
-def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data_path", metavar="PATH", help="folder or file of the data set (default: synthetic rows)")
-    parser.add_argument("--pre_trained", metavar="CKPT", help="take the target from this checkpoint, train none")
-
-
-def _add_size_arguments(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--image_size",
-        type=_positive,
-        metavar="PIXELS",
-        help="height and width of the network's input (default: as the checkpoint says, else 224)",
-    )
-    parser.add_argument(
-        "--num_samples",
-        type=_positive,
-        metavar="N",
-        help="members and non-members to judge by, of each as many (default: 5000, or as many as there are)",
-    )
-    parser.add_argument("--batch_size", type=_positive, default=64, metavar="N", help="images at a time (default: 64)")
-    parser.add_argument(
-        "--parity",
-        action="store_true",
-        help="crop and flip members alone at random, as the tutorial does, instead of treating both sides alike",
-    )
-
-
-def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> None:
-    parser.add_argument(
-        "--defense",
-        type=_defense,
-        default=default,
-        metavar="NAME",
-        help=f"what to defend with: {DEFENSES} (default: {default})",
-    )
-    parser.add_argument(
-        "--alignment",
-        choices=("corrected", "published"),
-        default="corrected",
-        help="published repeats the published program where it departs from its idea (default: corrected)",
-    )
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="decides all that is random (default: 0)")
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        help="folder for all files (default: runs/DATASET or runs/tutorial, with --smoke -smoke after it)",
-    )
-    parser.add_argument("--smoke", action="store_true", help="few rows and epochs: does it run? no figures to quote")
 
 
 def run_tutorial(args: argparse.Namespace) -> int:
@@ -553,97 +315,6 @@ def _download(args: argparse.Namespace) -> None:
         task = bars.add_task(args.name, total=None)
         path = download(args.name, args.to, progress=lambda done, total: bars.update(task, completed=done, total=total))
     print(f"wrote {path}")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Names with commas between them."""
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
-    return names
-
-
-def _attacks(text: str) -> tuple[str, ...]:
-    """Names of attackers."""
-    names = _names(text)
-    if unknown := [name for name in names if name not in ATTACKS]:
-        raise argparse.ArgumentTypeError(f"expected {', '.join(ATTACKS)}, got {unknown[0]!r}")
-    return names
-
-
-def _defense(text: str) -> str:
-    """The name of a defense, or none."""
-    from mindefense.evaluation.lineup import NONE, DefenseSpec
-
-    if text != NONE:
-        _checked(DefenseSpec.parse, text)
-    return text
-
-
-def _lineup(text: str) -> tuple[str, ...]:
-    """Names of defenses, each once."""
-    from mindefense.evaluation.lineup import parse_lineup
-
-    names = _names(text)
-    _checked(parse_lineup, names)
-    return names
-
-
-def _ways(text: str) -> tuple[str, ...]:
-    """Ways to train."""
-    from mindefense.evaluation.lineup import parse_ways
-
-    names = _names(text)
-    _checked(parse_ways, names)
-    return names
-
-
-def _gate(text: str):
-    """A limit on a figure."""
-    from mindefense.evaluation.gate import Gate
-
-    return _checked(Gate.parse, text)
-
-
-def _checked(parse: Callable, given):
-    """What `parse` makes of an argument; its objection as argparse's."""
-    try:
-        return parse(given)
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _whole(text: str) -> int:
-    """An integer of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    """An integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    """A number in (0, 1]."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, got {text!r}")
-    return number
-
-
-def _seed(text: str) -> int:
-    """An integer that NumPy's legacy generator, which MindArmour draws from, takes too."""
-    seed = _whole(text)
-    if seed >= 2**32:
-        raise argparse.ArgumentTypeError(f"expected a whole number below 2**32, got {text}")
-    return seed
 
 
 if __name__ == "__main__":

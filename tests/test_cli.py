@@ -17,7 +17,7 @@ import time
 import numpy as np
 import pytest
 
-from mindefense import cli
+from mindefense import arguments, cli
 from mindefense.data import LOADERS, SOURCES, Source
 from mindefense.errors import DataError, InputError, MindefenseError
 
@@ -106,7 +106,7 @@ ASKED = {"help": ["--help"], "version": ["--version"], **{name: [name, "--help"]
 
 PROBE = """
 import contextlib, io, json, sys, time
-from mindefense import cli
+from mindefense import arguments, cli
 
 answers = {}
 for name, argv in json.load(sys.stdin).items():
@@ -189,17 +189,17 @@ def test_choices_are_those_of_the_package():
     from mindefense.evaluation import config
     from mindefense.runtime import DEVICE_TARGETS
 
-    assert set(cli.MODELS) == set(config.MODELS)
-    assert set(cli.SCHEDULES) == set(training.SCHEDULES)
-    assert (len(cli.MODELS), len(cli.SCHEDULES)) == (len(config.MODELS), len(training.SCHEDULES))
-    assert set(cli.DATASETS) == set(config.DATASETS) == {*LOADERS, "synthetic"}
-    assert tuple(catalog.ATTACKS) == cli.ATTACKS
-    assert len(cli.DATASETS) == len(config.DATASETS)
+    assert set(arguments.MODELS) == set(config.MODELS)
+    assert set(arguments.SCHEDULES) == set(training.SCHEDULES)
+    assert (len(arguments.MODELS), len(arguments.SCHEDULES)) == (len(config.MODELS), len(training.SCHEDULES))
+    assert set(arguments.DATASETS) == set(config.DATASETS) == {*LOADERS, "synthetic"}
+    assert tuple(catalog.ATTACKS) == arguments.ATTACKS
+    assert len(arguments.DATASETS) == len(config.DATASETS)
     parser = argparse.ArgumentParser()
-    cli.add_study_arguments(parser)
-    cli.add_training_arguments(parser)
+    arguments.add_study_arguments(parser)
+    arguments.add_training_arguments(parser)
     choices = {action.dest: action.choices for action in parser._actions}
-    assert (choices["model"], choices["schedule"]) == (cli.MODELS, cli.SCHEDULES)
+    assert (choices["model"], choices["schedule"]) == (arguments.MODELS, arguments.SCHEDULES)
     assert set(choices["alignment"]) == set(ALIGNMENTS)
     assert set(choices["device_target"]) == set(DEVICE_TARGETS)
     assert set(cli.STAGES) == set(COMMANDS) - {"download"}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mindefense.arguments import EXIT_GATE, EXIT_STRICT
 from mindefense.attacks.catalog import ATTACKS
-from mindefense.cli import EXIT_GATE, EXIT_STRICT, build_parser
+from mindefense.cli import build_parser
 from mindefense.evaluation.gate import Gate
 from mindefense.evaluation.lineup import DefenseSpec, TrainingSpec
 

@@ -19,7 +19,7 @@ FLOORS = [
     ("private",),
     ("defenses", "attacks"),
     ("evaluation",),
-    ("reports",),
+    ("reports", "arguments"),
     ("cli",),
     ("__main__",),
 ]
@@ -39,6 +39,7 @@ WITHOUT_MINDSPORE = [
     "mindefense.defenses",
     "mindefense.defenses.search",
     "mindefense.defenses.reshaping",
+    "mindefense.arguments",
     "mindefense.cli",
 ]
 
