@@ -23,8 +23,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     """Attacks, defends if asked to, reports."""
-    args = parse_args()
-    return guarded(lambda: run_tutorial(args), debug=args.debug, prog="example_vgg_cifar.py")
+    return guarded(run_tutorial, parse_args(), prog="example_vgg_cifar.py")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     """Trains, defends, attacks, reports."""
-    args = parse_args()
-    return guarded(lambda: run_study(args), debug=args.debug, prog="location_defense.py")
+    return guarded(run_study, parse_args(), prog="location_defense.py")
 
 
 if __name__ == "__main__":

@@ -74,9 +74,11 @@ _HOMES = {
         "evaluate_outputs",
     ),
     "mindefense.images": ("ImageTransform",),
+    "mindefense.keyed": ("read_key", "write_key"),
     "mindefense.metrics": ("budget_table", "membership_metrics", "utility_metrics"),
     "mindefense.models": ("MLP", "NSH", "VGG16", "vgg16"),
     "mindefense.private": ("epsilon", "train_privately", "why_not_private"),
+    "mindefense.serving": ("GuardedModel", "export_guarded"),
     "mindefense.target": ("Network", "Target"),
     "mindefense.training": ("TrainConfig", "train_classifier"),
     "mindefense.types": ("LabelledData", "Samples"),
@@ -90,9 +92,11 @@ if TYPE_CHECKING:
     from mindefense.defenses import *  # noqa: F403
     from mindefense.evaluation import *  # noqa: F403
     from mindefense.images import *  # noqa: F403
+    from mindefense.keyed import *  # noqa: F403
     from mindefense.metrics import *  # noqa: F403
     from mindefense.models import *  # noqa: F403
     from mindefense.private import *  # noqa: F403
+    from mindefense.serving import *  # noqa: F403
     from mindefense.target import *  # noqa: F403
     from mindefense.training import *  # noqa: F403
     from mindefense.types import *  # noqa: F403

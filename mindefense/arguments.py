@@ -14,6 +14,7 @@ from mindefense.errors import InputError
 DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "cifar100", "synthetic")
 MODELS = ("mlp", "vgg16")
 SCHEDULES = ("step", "cosine")
+AMP_LEVELS = ("O0", "O2")
 TRAINING = (
     "epochs",
     "learning_rate",
@@ -75,9 +76,20 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "--device_target",
         choices=("auto", "CPU", "GPU", "Ascend"),
         default="auto",
-        help="auto takes the first of Ascend, GPU, CPU that is there (default: auto)",
+        help="auto takes the first of Ascend, GPU, CPU that is there and computes (default: auto)",
     )
-    parser.add_argument("--device_id", type=_whole, default=0, metavar="N", help="which device of that kind")
+    parser.add_argument("--device_id", type=_whole, metavar="N", help="which device of that kind (default: the first)")
+    parser.add_argument(
+        "--amp",
+        choices=AMP_LEVELS,
+        default="O0",
+        help="O2 asks target and shadow in float16, for Ascend and GPU (slower on a CPU), which changes answers a "
+        "little; all training is in float32 (default: O0)",
+    )
+    parser.add_argument(
+        "--distributed", action="store_true", help="share the work with the other processes that msrun started"
+    )
+    parser.set_defaults(crew=None)  # of whom rank 0 learns when it has joined
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
 
 
@@ -161,6 +173,56 @@ def add_recorded_arguments(parser: argparse.ArgumentParser) -> None:
         help="evaluate these recorded outputs of any framework (.npz or .csv) instead of a study",
     )
     parser.add_argument("--seed", type=_seed, metavar="N", help="divides the rows of --outputs (default: 0)")
+
+
+def add_bulk_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that put recorded confidence vectors of any number in the place of a study."""
+    parser.add_argument(
+        "--outputs",
+        metavar="FILE",
+        help="reshape these recorded confidence vectors (.npy or .npz, any number) instead of a study's "
+        "→ defended_outputs.npy",
+    )
+    parser.add_argument(
+        "--defense",
+        type=_fitted_defense,
+        metavar="FILE|NAME",
+        help="what reshapes --outputs: the .ckpt of a fitted defense, or rounding=DIGITS, top-k=K, temperature=T, "
+        "label-only, laplace=SCALE (default: defense.ckpt in --out)",
+    )
+    parser.add_argument("--key", metavar="FILE", help="key of what the defense draws for --outputs, if it draws")
+    parser.add_argument("--resume", action="store_true", help="go on with the part of --outputs that is done")
+
+
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say what is exported, and where to."""
+    parser.add_argument(
+        "--defense", type=_defense, metavar="NAME", help=f"what to put in front: {DEFENSES} (default: the study's own)"
+    )
+    parser.add_argument(
+        "--file_name",
+        default="guarded",
+        metavar="NAME",
+        help="name of the files without a suffix; a name alone lies in --out, a path where it says (default: guarded)",
+    )
+    parser.add_argument(
+        "--file_format",
+        type=_format,
+        default="MINDIR",
+        metavar="MINDIR",
+        help="MINDIR alone: a search is a loop, and loops do not export to ONNX",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=_batch,
+        default=64,
+        metavar="N",
+        help="rows that the graph takes at a time, best a multiple of 8, or dynamic for any number, which is several "
+        "times slower (default: 64)",
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="file of the secret key, made if it is not there (default: NAME.key)"
+    )
 
 
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
@@ -265,6 +327,13 @@ def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> 
         default="corrected",
         help="published repeats the published program where it departs from its idea (default: corrected)",
     )
+    parser.add_argument(
+        "--max_steps",
+        type=_steps,
+        metavar="N",
+        help="most steps that defenmi or memguard may search for one answer, which bounds its time; from 300 on none "
+        "goes without a search for it (default: as published, 1800 and 2100)",
+    )
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="decides all that is random (default: 0)")
     parser.add_argument(
         "--out",
@@ -296,6 +365,15 @@ def _defense(text: str) -> str:
 
     if text != NONE:
         _checked(DefenseSpec.parse, text)
+    return text
+
+
+def _fitted_defense(text: str) -> str:
+    """The file of a defense, or the name of one that needs no fitting."""
+    from mindefense.evaluation.lineup import DefenseSpec
+
+    if not text.endswith(".ckpt"):
+        _checked(DefenseSpec.parse_unfitted, text)
     return text
 
 
@@ -336,6 +414,25 @@ def _whole(text: str) -> int:
     """An integer of at least 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def _batch(text: str) -> int | None:
+    """An integer of at least 1; None for any."""
+    return None if text == "dynamic" else _positive(text)
+
+
+def _format(text: str) -> str:
+    """The one format."""
+    if text != "MINDIR":
+        raise argparse.ArgumentTypeError(f"expected MINDIR (loops do not export to others), got {text!r}")
+    return text
+
+
+def _steps(text: str) -> int:
+    """An integer of at least 2: the start alone is one step."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 2, got {text!r}")
     return int(text)
 
 

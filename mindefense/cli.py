@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from mindefense.arguments import (
     TRAINING,
     Parser,
     add_attacker_arguments,
+    add_bulk_arguments,
     add_common_arguments,
     add_comparison_arguments,
     add_evaluation_arguments,
+    add_export_arguments,
     add_image_arguments,
     add_recorded_arguments,
     add_study_arguments,
@@ -37,6 +40,7 @@ STAGES = {
     "defend": "the defense and the reshaped vectors → defense.ckpt, defended.npz",
     "evaluate": "every attacker before and after → results.json, attacks.csv, records.csv",
     "compare": "many defenses on one target → comparison.json, comparison.csv",
+    "export": "target and defense as one graph → guarded.mindir, guarded.json, guarded.key",
 }
 
 
@@ -47,24 +51,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     args = parser.parse_args(argv)
-    return guarded(lambda: args.command(args), debug=args.debug, prog=parser.prog)
+    return guarded(args.command, args, prog=parser.prog)
 
 
-def guarded(work: Callable[[], int | None], *, debug: bool = False, prog: str = "mindefense") -> int:
-    """Runs `work` and returns its exit code; an error the user can mend becomes one line and 2, unless `debug`."""
+def guarded(
+    work: Callable[[argparse.Namespace], int | None], args: argparse.Namespace, *, prog: str = "mindefense"
+) -> int:
+    """Runs `work` and returns its exit code; an error the user can mend becomes one line and 2, unless ``--debug``.
+
+    With ``--distributed`` only rank 0 runs it; the other ranks do what it asks of them.
+    """
     try:
-        return work() or 0
+        return (_distributed(work, args) if getattr(args, "distributed", False) else work(args)) or 0
     except MindefenseError as error:
-        if debug:
+        if args.debug:
             raise
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            f"{prog}: interrupted; trainings go on with --resume from the last checkpoint that was written, if one was",
-            file=sys.stderr,
-        )
+    except KeyboardInterrupt as stop:
+        kept = str(stop) or "trainings go on with --resume from the last checkpoint that was written, if one was"
+        print(f"{prog}: interrupted; {kept}", file=sys.stderr)
         return 130
+
+
+def _distributed(work: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> int | None:
+    """Runs `work` on rank 0 and does, on the others, what it asks."""
+    from mindefense.ranks import join_crew
+
+    crew = join_crew(lambda: _use_device(args))
+    if not crew.leads:
+        from mindefense.evaluation.shared import jobs_of
+
+        crew.follow(jobs_of(crew))
+        return 0
+    args.crew = crew
+    try:
+        code = work(args)
+    except MindefenseError:
+        crew.dismiss()
+        raise
+    except BaseException:
+        crew.abandon()
+        raise
+    crew.dismiss()
+    return code
+
+
+def _use_device(args: argparse.Namespace) -> str:
+    from mindefense.runtime import use_device
+
+    def tell(line: str) -> None:
+        print(f"mindefense: {line}", file=sys.stderr)
+
+    return use_device(args.device_target, device_id=args.device_id, tell=tell)
 
 
 def build_parser() -> Parser:
@@ -91,9 +130,13 @@ def build_parser() -> Parser:
             add_evaluation_arguments(stage)
         if name == "evaluate":
             add_recorded_arguments(stage)
+        if name == "defend":
+            add_bulk_arguments(stage)
         if name == "compare":
             add_attacker_arguments(stage)
             add_comparison_arguments(stage)
+        if name == "export":
+            add_export_arguments(stage)
         if name in ("train-defender", "train-shadow"):
             stage.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     fetch = commands.add_parser("download", help="fetch a public data set", description="fetch a public data set")
@@ -147,6 +190,11 @@ def _train(args: argparse.Namespace) -> None:
 def _stage(args: argparse.Namespace) -> int:
     if args.stage == "evaluate" and args.outputs is not None:
         return _evaluate_outputs(args)
+    if args.stage == "defend" and args.outputs is not None:
+        return _defend_outputs(args)
+    if args.stage == "defend" and (idle := [name for name in ("defense", "key", "resume") if getattr(args, name)]):
+        fix = "a study has its own defense and key"
+        raise InputError(f"--{idle[0]}", expected="--outputs beside it", got="none", fix=fix)
     if args.stage == "evaluate" and args.seed is not None:
         raise InputError(
             "--seed", expected="--outputs beside it", got="none", fix="a study keeps the seed it began with"
@@ -158,6 +206,9 @@ def _stage(args: argparse.Namespace) -> int:
         return _report(study.out, study.evaluate(_attackers(args)), args)
     if args.stage == "compare":
         _compare(study, args)
+        return 0
+    if args.stage == "export":
+        _export(study, args)
         return 0
     work, written = {
         "train-defender": (lambda: study.train_defender(resume=args.resume), "defender.ckpt"),
@@ -195,6 +246,56 @@ def _evaluate_outputs(args: argparse.Namespace) -> int:
     return _report(Path(args.out), evaluation, args)
 
 
+def _defend_outputs(args: argparse.Namespace) -> int:
+    """Recorded confidence vectors of any number behind a defense."""
+    from rich.console import Console
+
+    from mindefense.data.vectors import open_vectors
+    from mindefense.evaluation.lineup import DefenseSpec
+    from mindefense.keyed import read_key
+    from mindefense.reports.console import ConsoleProgress
+
+    vectors = open_vectors(args.outputs)
+    key = None if args.key is None else read_key(args.key)
+    named = args.defense or os.path.join(args.out, "defense.ckpt")
+    is_file = named.endswith(".ckpt")
+    if is_file and not Path(named).is_file():
+        fix = "give --defense FILE.ckpt, or one that needs no fitting, such as rounding=1"
+        raise InputError("--defense", expected="the file of a defense", got=f"no {named}", fix=fix)
+    from mindefense.defenses.bulk import OUTPUT, check_fit, defend_vectors
+    from mindefense.defenses.defended import load_defense
+
+    defense = load_defense(named) if is_file else DefenseSpec.parse_unfitted(named).build_unfitted(vectors.classes)
+    check_fit(vectors, defense, key)
+    progress, rows = ConsoleProgress(Console()), len(vectors)
+    with progress.stage("check", rows) as advance:
+        sha256 = vectors.check(noised=defense.noise_scale > 0, on_progress=lambda done: advance(done, ""))
+        advance(0, f"{rows:,} rows x {vectors.classes} classes")
+    began = time.perf_counter()
+    try:
+        with progress.stage("defend", rows) as advance:
+            tally = defend_vectors(
+                vectors,
+                defense,
+                args.out,
+                key=key,
+                resume=args.resume,
+                sha256=sha256,
+                on_progress=lambda done: advance(done, defense.name),
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"what is done is kept in {args.out}; the same command with --resume goes on") from None
+    new, seconds = tally.rows - tally.resumed, time.perf_counter() - began
+    earlier = f", {tally.resumed:,} by an earlier run" if tally.resumed else ""
+    print(f"rows: {rows:,}{earlier}" + (f"; {new / seconds:,.0f} rows/s" if new else ""))
+    search = "" if tally.fallbacks is None else f", {tally.fallbacks:,} rows on which the search found nothing"
+    print(f"labels changed: {tally.labels_changed:,}; mean L1 distance {tally.mean_l1:.4f}{search}")
+    if tally.rescaled:
+        print(f"{tally.rescaled:,} rows whose sum was off by rounding were divided by it first")
+    print(f"wrote {Path(args.out) / OUTPUT}")
+    return 0
+
+
 def _attackers(args: argparse.Namespace):
     """Who attacks, as the arguments say."""
     from mindefense.evaluation.audit import ADVERSARIES, KNOWLEDGE, EvaluationConfig
@@ -220,6 +321,39 @@ def _compare(study, args: argparse.Namespace) -> None:
     written = write_comparison(comparison, study.out)
     print_comparison(Console(), comparison)
     print("wrote " + " and ".join(str(path) for path in written))
+
+
+def _export(study, args: argparse.Namespace) -> None:
+    """Target and defense as one graph, with a key beside it if something is drawn."""
+    from mindefense.keyed import read_key, write_key
+    from mindefense.serving import export_guarded
+    from mindefense.serving.manifest import files_of
+
+    is_name = not os.path.dirname(args.file_name)
+    graph, manifest, key = files_of(study.out / args.file_name if is_name else args.file_name)
+    key = Path(args.key) if args.key is not None else key
+    if key.exists():
+        read_key(key)  # a bad one must show before the work
+    net, defense = study.guard(args.defense)
+    prepared = None if study.recipe.prepare is None else repr(study.recipe.prepare)
+    made = export_guarded(
+        net, defense, graph, input_shape=study.input_shape, batch_size=args.batch_size, prepared=prepared
+    )
+    print(f"exported {made.defense or 'the bare target, without a defense'}")
+    print(f"wrote {graph} and {manifest}")
+    if made.is_random and key.exists():
+        print(f"kept {key}: the same query keeps its answer")
+    elif made.is_random:
+        write_key(key)
+        print(f"wrote {key}")
+    if made.is_random:
+        print(f"keep {key.name} apart from the other two, and from everybody: who has it knows all that is drawn")
+    print("to load it:")
+    print("    from mindefense import GuardedModel")
+    secret = f', key="{key}"' if made.is_random else ""
+    print(f'    guarded = GuardedModel.load("{graph.with_suffix("")}"{secret})')
+    of = f" made by {prepared}" if prepared else ""
+    print(f"    log_probs = guarded.query(x)  # x: (N, {', '.join(map(str, made.input_shape))}) float32{of}")
 
 
 def _following(study, stage: str) -> str:
@@ -260,9 +394,8 @@ def _open_study(given, out, args):
     from mindefense.evaluation.provenance import settings_of
     from mindefense.evaluation.study import Study
     from mindefense.reports.console import ConsoleProgress, print_opening
-    from mindefense.runtime import use_device
 
-    device = use_device(args.device_target, device_id=args.device_id)
+    device = _use_device(args)
     console = Console()
     config = None
     if given is not None:
@@ -272,13 +405,13 @@ def _open_study(given, out, args):
         settings = {field.name for field in dataclasses.fields(StudyConfig)}
         chosen = {name: value for name, value in given.items() if name in settings and value is not None}
         config = StudyConfig(**smoke_sizes(chosen, pre_trained=bool(pre_trained)))
-    study = Study(config, out, progress=ConsoleProgress(console))
+    study = Study(config, out, progress=ConsoleProgress(console), amp=args.amp, crew=args.crew)
     print_opening(
         console,
         dataset=study.data.name,
         synthetic=study.data.synthetic,
         smoke=study.config.smoke,
-        device=device,
+        device=device if args.amp == "O0" else f"{device} in float16",
         seed=study.config.seed,
         parity=study.config.parity if study.config.model == "vgg16" else None,
     )

@@ -36,3 +36,7 @@ class DeviceError(MindefenseError, RuntimeError):
 
 class OutputError(MindefenseError, OSError):
     """A result that could not be written; nothing partial is left behind."""
+
+
+class RankError(MindefenseError, RuntimeError):
+    """Another rank of a distributed job that could not do its part."""

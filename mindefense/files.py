@@ -12,6 +12,9 @@ from typing import Any
 
 from mindefense.errors import OutputError
 
+_ROOMS: set[Path] = set()
+"""Folders of files that are being written."""
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike, *, fix: str = "choose a writable folder with free space") -> Iterator[Path]:
@@ -31,6 +34,7 @@ def replacing(path: str | os.PathLike, *, fix: str = "choose a writable folder w
         made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         try:
             room.mkdir(parents=True, exist_ok=True)
+            _ROOMS.add(room)
             yield room / path.name
             os.replace(room / path.name, path)
         except BaseException:
@@ -43,6 +47,14 @@ def replacing(path: str | os.PathLike, *, fix: str = "choose a writable folder w
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {path}: {reason}", fix=fix) from error
+    finally:
+        _ROOMS.discard(room)
+
+
+def drop_unfinished() -> None:
+    """Removes what is being written; for a process that is about to end without unwinding."""
+    for room in list(_ROOMS):
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -3,59 +3,185 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import logging
+import os
 import platform
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 
 import mindspore as ms
+import numpy as np
 
 from mindefense.errors import DeviceError, InputError
 
 DEVICE_TARGETS = ("auto", "CPU", "GPU", "Ascend")
+_TIMEOUT = 180.0
+"""Seconds that a device gets for its first computation, in which drivers start and kernels may be compiled."""
+_SAYS = "mindefense: "
+_TRIAL = f"""
+import sys
+sys.path[:] = sys.argv[3:]
+from mindefense.runtime import _set, _whats_wrong
+name, number = sys.argv[1:3]
+print("{_SAYS}" + (_whats_wrong(lambda: _set(name, int(number))) or ""), flush=True)
+"""
+"""What a child process computes: a device's name, its number and the parent's `sys.path` in, one line out."""
+_OF_A_CLUSTER = (
+    *("MS_ROLE", "MS_SCHED_", "MS_WORKER_NUM", "MS_SERVER_NUM", "MS_NODE_ID", "MS_TOPO_TIMEOUT", "MS_ENABLE_RECOVERY"),
+    *("RANK_", "LOCAL_RANK", "MINDSPORE_HCCL_CONFIG_PATH", "HELP_CLUSTER", "OMPI_", "PMI_", "PMIX_"),
+)
+"""How variables begin by which launchers tell a process that it is one of many."""
 
 
-def use_device(target: str = "auto", *, device_id: int = 0) -> str:
+def use_device(target: str = "auto", *, device_id: int | None = None, tell: Callable[[str], None] | None = None) -> str:
     """Makes MindSpore run on a device and returns which.
 
+    A device counts as there when MindSpore says so and it gets a small product and a sort right. Having computed on
+    one device, a process cannot go over to another: so ``"auto"`` tries Ascend and GPU in a child process first, and
+    under ``msrun``, where nothing may compute before the processes have found each other, any target does. Where there
+    is neither, ``"auto"`` starts and computes nothing.
+
     Args:
-        target: ``"CPU"``, ``"GPU"``, ``"Ascend"``, or ``"auto"`` for the first of Ascend, GPU, CPU that is there.
-        device_id: Which device of that kind.
+        target: ``"CPU"``, ``"GPU"``, ``"Ascend"``, or ``"auto"`` for the first of Ascend, GPU, CPU that computes.
+        device_id: Which device of that kind; None for the first, or under ``msrun`` for that of this process.
+        tell: Called with one line for each device that ``"auto"`` passes over because it does not compute.
 
     Returns:
         The device target now in use.
 
     Raises:
         InputError: If the name is none of these.
-        DeviceError: If this machine, or this build of MindSpore, has no such device.
+        DeviceError: If this machine, or this build of MindSpore, has no such device, or it does not compute.
     """
     if target not in DEVICE_TARGETS:
         raise InputError("device_target", expected=" or ".join(DEVICE_TARGETS), got=repr(target))
     available = [name for name in ("Ascend", "GPU", "CPU") if _is_available(name)]
-    if target == "auto":
-        target = available[0]
-    if target not in available:
+    chosen = _first_that_computes(available, device_id, tell) if target == "auto" else target
+    if chosen not in available:
         raise DeviceError(
-            f"device_target {target}",
+            f"device_target {chosen}",
             expected=f"a device that is here ({', '.join(available)})",
             got="none of that kind",
             fix="use --device_target auto, or install the driver and the MindSpore build for it",
         )
+    begin = functools.partial(_set, chosen, device_id)
+    if "MS_ROLE" in os.environ:
+        # A process of msrun gets its device when all have found each other; computing here would take it one before.
+        wrong = None if chosen == "CPU" else _tried(chosen, device_id)
+        wrong = wrong or begin()
+    else:
+        wrong = begin() if (target, chosen) == ("auto", "CPU") else _whats_wrong(begin)
+    if wrong:
+        raise DeviceError(
+            f"device_target {chosen}",
+            expected="a device that computes",
+            got=wrong,
+            fix="use --device_target auto or CPU, or look after driver and MindSpore build",
+        )
+    return chosen
+
+
+def device_in_use() -> str:
+    """The device target that MindSpore computes on."""
+    return ms.get_context("device_target")
+
+
+def _set(target: str, device_id: int | None) -> None:
+    """Tells MindSpore to run on a device, and how.
+
+    Raises:
+        DeviceError: If it computes on another one already.
+    """
     try:
         ms.set_device(target, device_id)
     except RuntimeError as error:
         # MindSpore refuses once it has computed anything, even for the device it computes on.
-        if ms.get_context("device_target") != target:
+        if not any(word in str(error) for word in ("has been initialized", "can not be modified")):
+            raise
+        if device_in_use() != target:
             raise DeviceError(
                 f"device_target {target}",
                 expected="to be chosen before MindSpore computes anything",
-                got=f"a process that computes on {ms.get_context('device_target')} already",
+                got=f"a process that computes on {device_in_use()} already",
                 fix="call use_device first",
             ) from error
+    if target != "CPU":  # a CPU is so anyway; the same query must get the same answer
+        with contextlib.suppress(RuntimeError):  # set already
+            ms.set_deterministic(True)
     # Hot loops are compiled wherever they run; the rest is a handful of large operations, for which compiling one
     # graph more takes longer on a CPU than it saves.
     ms.set_context(mode=ms.PYNATIVE_MODE if target == "CPU" else ms.GRAPH_MODE)
-    return target
+
+
+def _whats_wrong(begin: Callable[[], None]) -> str | None:
+    """What goes wrong with a product and a sort after `begin`, in one line; None if both come out right."""
+    # Numbers that float16 holds exactly, since some devices compute with no more: that is less, but not wrong.
+    numbers = np.random.default_rng(0).permutation(256).reshape(16, 16).astype(np.float32) / 16 - 8
+    product = numbers @ numbers.T
+    try:
+        begin()
+        found = ms.ops.matmul(ms.Tensor(numbers), ms.Tensor(np.ascontiguousarray(numbers.T))).asnumpy()
+        ordered, order = (tensor.asnumpy() for tensor in ms.ops.sort(ms.Tensor(numbers)))
+    except DeviceError:
+        raise
+    except Exception as error:  # drivers fail in every way there is
+        said = str(error).strip() or type(error).__name__
+        return said.splitlines()[0].split(". ")[0]  # MindSpore goes on for pages
+    if not np.allclose(found, product, rtol=0, atol=1e-2 * np.abs(product).max()):
+        return f"a wrong matrix product, off by up to {np.abs(found - product).max():g}"
+    if not ((ordered == np.sort(numbers)).all() and (order == np.argsort(numbers)).all()):
+        return "a wrong sort"
+    return None
+
+
+def _first_that_computes(available: list[str], device_id: int | None, tell: Callable[[str], None] | None) -> str:
+    wrong = {}
+    for name in available:
+        if name == "CPU" or (fault := _tried(name, device_id)) is None:
+            for other, why in wrong.items():
+                if tell is not None:
+                    tell(f"{other} is there but does not compute ({why}); using {name}")
+            return name
+        wrong[name] = fault
+    raise AssertionError("the CPU is always there")
+
+
+@functools.cache
+def _tried(name: str, device_id: int | None) -> str | None:
+    """What goes wrong when a process of its own computes on a device, in one line; None if nothing does."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(_OF_A_CLUSTER)}
+    number = "0" if device_id is None else str(device_id)
+    if device_id is None and "MS_ROLE" in os.environ:  # msrun gives each process of a host a device
+        number = os.environ.get("DEVICE_ID", number)
+    # A file and not a pipe: a driver's own children would hold a pipe open. A session, to end them all.
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            [sys.executable, "-c", _TRIAL, name, number, *sys.path],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            code = child.wait(_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return f"no answer within {_TIMEOUT:g} s"
+        finally:
+            if child.returncode is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        said.seek(0)
+        lines = said.read().decode(errors="replace").splitlines()
+    for line in lines:
+        if line.startswith(_SAYS):
+            return line.removeprefix(_SAYS) or None
+    return f"the process that tried ended with {f'signal {-code}' if code < 0 else f'code {code}'}"
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from mindspore import nn
 from mindefense.checks import check_logits
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError, MindefenseError
+from mindefense.keyed import KeyedNoise
 from mindefense.runtime import compiled
 
 BATCH_SIZE = 64
@@ -35,6 +36,28 @@ class Preparation(Protocol):
 
         `order` holds the positions of the samples wanted, None all; `augment_seed` asks for random variants.
         """
+        ...
+
+
+class Spread(Protocol):
+    """Asks a network, and a defense in front of it, on many ranks at once; the answers are the same bits as here."""
+
+    def forward(
+        self, samples: np.ndarray, *, noise: KeyedNoise | None, on_rows: Callable[[int], None] | None
+    ) -> np.ndarray:
+        """``(N, C)`` float32 logits of ``(N, ...)`` samples; see the function `forward`."""
+        ...
+
+    def reshape(
+        self,
+        defense: Any,
+        clean_probs: np.ndarray,
+        start_logits: np.ndarray,
+        *,
+        draws: np.ndarray | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> np.ndarray:
+        """``(N, C)`` float32 reshaped vectors; see `Defense.reshape`."""
         ...
 
 
@@ -63,9 +86,10 @@ def forward(
     *,
     batch_size: int = BATCH_SIZE,
     prepare: Preparation | None = None,
-    noise: Callable[[np.ndarray], np.ndarray] | None = None,
+    noise: KeyedNoise | None = None,
     on_rows: Callable[[int], None] | None = None,
     as_graph: bool = False,
+    spread: Spread | None = None,
 ) -> np.ndarray:
     """Logits of all rows, batch by batch.
 
@@ -75,10 +99,11 @@ def forward(
         batch_size: Rows a batch; the last batch is filled up, so that the network sees one shape and a row's logits
             do not depend on how many rows are asked about.
         prepare: Makes the network's inputs of the rows; None if they are the inputs.
-        noise: Gives what is added to a batch of inputs, of its shape; None for nothing.
+        noise: What is added to the inputs; None for nothing.
         on_rows: Called after each batch with its number of rows.
         as_graph: Compile the network first, whatever MindSpore's mode: the same bits, sooner if the network is large
             and the rows are many.
+        spread: Asks it on many ranks, this one among them; None to ask it here alone.
 
     Returns:
         ``(N, C)`` float32 logits.
@@ -89,6 +114,8 @@ def forward(
     n = len(samples)
     if not n:
         raise InputError("features", expected="at least one row", got="none")
+    if spread is not None:
+        return check_logits(spread.forward(samples, noise=noise, on_rows=on_rows), name="logits of the network")
     was_training = net.training
     net.set_train(False)
     logits = []
@@ -157,6 +184,7 @@ class Network:
         batch_size: Rows the Cell is given at a time.
         on_rows: Called with the number of rows that just came out of the Cell.
         as_graph: Whether to compile the Cell; for large ones.
+        spread: Asks the Cell on many ranks; None to ask it here alone.
 
     Attributes:
         cell: As given.
@@ -171,6 +199,7 @@ class Network:
         batch_size: int = BATCH_SIZE,
         on_rows: Callable[[int], None] | None = None,
         as_graph: bool = False,
+        spread: Spread | None = None,
     ):
         self.cell = cell
         self.feed: dict[str, Any] = {
@@ -178,6 +207,7 @@ class Network:
             "batch_size": batch_size,
             "on_rows": on_rows,
             "as_graph": as_graph,
+            "spread": spread,
         }
         self._logits = _Remembered(lambda samples: forward(cell, samples, **self.feed))
 

@@ -22,6 +22,7 @@ from mindspore import nn, ops
 
 from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.errors import CheckpointError, InputError
+from mindefense.ranks import Crew, part_of
 from mindefense.runtime import compiled
 from mindefense.target import AsTheyAre, Preparation, forward
 
@@ -172,6 +173,7 @@ def train_classifier(
     resume: bool = False,
     description: Mapping[str, Any] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    crew: Crew | None = None,
 ) -> tuple[Epoch, ...]:
     """Trains `net` in place.
 
@@ -187,6 +189,9 @@ def train_classifier(
             interruption, unless the network has dropout, whose draws are not kept.
         description: Joins the checkpoint's description: what was trained on what.
         on_epoch: Called after every epoch.
+        crew: The ranks of a job that train the network together, each on its part of every batch; all of them call
+            this. `checkpoint` and `resume` are rank 0's. With another number of ranks, sums are rounded elsewhere and
+            batch normalization sees other parts, so that the weights come out a little different. None to train here.
 
     Returns:
         The figures of all epochs, those before a resume included.
@@ -199,13 +204,17 @@ def train_classifier(
     check_rows(net, features, labels, config.loss, prepare=prepare)
     # As JSON gives it back, so that a resume compares like with like.
     described = json.loads(json.dumps({**(description or {}), "train": dataclasses.asdict(config)}))
-    stepwise = prepare is not None or config.momentum or config.augment
-    engine = (_Steps if stepwise else _EpochGraph)(net, features, labels, config, prepare)
+    if trains_in_steps(config, prepare):
+        engine: _Engine = _Steps(net, features, labels, config, prepare, crew)
+    else:
+        engine = _EpochGraph(net, features, labels, config)
     history: list[Epoch] = []
     if resume and checkpoint is not None and os.path.exists(checkpoint):
         history = _resume(net, checkpoint, described, config)
         if not config.ends(history):
             engine.restore(load_checkpoint(checkpoint))
+    if crew is not None:
+        history = _start_alike(net, engine, history, config, crew)
     while not config.ends(history):
         number = len(history)
         with compiled():
@@ -220,6 +229,30 @@ def train_classifier(
             on_epoch(history[-1])
     net.set_train(False)
     return tuple(history)
+
+
+def trains_in_steps(config: TrainConfig, prepare: Preparation | None) -> bool:
+    """Whether a training goes batch by batch, which many ranks can share, or an epoch at a time in one graph."""
+    return prepare is not None or bool(config.momentum) or config.augment
+
+
+def _start_alike(net: nn.Cell, engine: _Engine, history: list[Epoch], config: TrainConfig, crew: Crew) -> list[Epoch]:
+    """Gives every rank the weights, the optimizer's state and the history of rank 0."""
+    columns = _columns(history)
+    state = {**parameters_of(net), **engine.state(), **{f"history.{name}": np.array(columns[name]) for name in columns}}
+    held = crew.agree(state)
+    columns = {name: held.pop(f"history.{name}").tolist() for name in columns}
+    if not crew.leads:
+        for parameter in net.get_parameters():
+            parameter.set_data(ms.Tensor(held[parameter.name]))
+        engine.take(held)
+    return _rows(columns, config)
+
+
+def _rows(columns: Mapping[str, Sequence[float]], config: TrainConfig) -> list[Epoch]:
+    """Epochs of what `_columns` made of them."""
+    rows = zip(columns["loss"], columns["accuracy"], strict=True)
+    return [Epoch(number, config.epochs, loss, accuracy) for number, (loss, accuracy) in enumerate(rows, 1)]
 
 
 def check_rows(
@@ -282,16 +315,11 @@ def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any],
     if kept is None:
         raise CheckpointError(f"{path} cannot be resumed: it says nothing of its epochs", fix="start afresh")
     load_into(net, held)
-    rows = zip(kept["loss"], kept["accuracy"], strict=True)
-    return [Epoch(number, config.epochs, loss, accuracy) for number, (loss, accuracy) in enumerate(rows, 1)]
+    return _rows(kept, config)
 
 
 class _Engine(Protocol):
     """Trains a network epoch by epoch."""
-
-    def __init__(
-        self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, config: TrainConfig, prepare: Preparation | None
-    ): ...
 
     def run(self, number: int) -> tuple[float, float]:
         """Trains epoch `number`, counted from 0, and returns its mean loss and share of rows classified rightly.
@@ -305,39 +333,68 @@ class _Engine(Protocol):
         ...
 
     def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes over what `state` gave, from a file."""
+        ...
+
+    def take(self, state: Mapping[str, np.ndarray]) -> None:
         """Takes over what `state` gave."""
         ...
 
 
 class _Steps:
-    """Batches prepared on the way, each one step of MindSpore's `Momentum`."""
+    """Batches prepared on the way, each one step of MindSpore's `Momentum`; on many ranks, each has a part of each."""
 
     def __init__(
-        self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, config: TrainConfig, prepare: Preparation | None
+        self,
+        net: nn.Cell,
+        features: np.ndarray,
+        labels: np.ndarray,
+        config: TrainConfig,
+        prepare: Preparation | None,
+        crew: Crew | None,
     ):
+        self._net, self._crew = net, crew
         self._features, self._config = features, config
         self._prepare = prepare if prepare is not None else AsTheyAre()
         self._labels = labels.astype(np.float32 if config.loss == "sigmoid" else np.int32)
         self._batch = min(config.batch_size, len(labels))
         self._steps = len(labels) // self._batch
         rates = np.concatenate([config.rates(epoch, self._steps) for epoch in range(config.epochs)])
-        self._step = _Step(net, config, rates)
+        rank, size = (0, 1) if crew is None else (crew.rank, crew.size)
+        if size > self._batch:
+            raise InputError("--distributed", expected=f"at most {self._batch} ranks, one a row", got=str(size))
+        self._part = part_of(self._batch, rank=rank, size=size)
+        self._step = _Step(net, config, rates, whole_batch=self._batch, is_shared=size > 1)
 
     def run(self, number: int) -> tuple[float, float]:
         n = self._steps * self._batch
         order = np.random.default_rng((self._config.seed, number)).permutation(len(self._labels))[:n]
+        order = order.reshape(self._steps, self._batch)[:, self._part]
         seed = None
         if self._config.augment:
-            seed = int(np.random.default_rng((self._config.seed, number, 1)).integers(2**31))
-        batches = self._prepare.batches(self._features, self._batch, order=order, augment_seed=seed)
+            rank = 0 if self._crew is None else self._crew.rank
+            seed = int(np.random.default_rng((self._config.seed, number, 1 + rank)).integers(2**31))
+        batches = self._prepare.batches(
+            self._features, order.shape[1], order=np.ascontiguousarray(order).reshape(-1), augment_seed=seed
+        )
         total = right = 0.0
-        for rows, batch in zip(order.reshape(self._steps, -1), batches, strict=True):
+        for rows, batch in zip(order, batches, strict=True):
             loss, correct = self._step(ms.Tensor(batch), ms.Tensor(self._labels[rows]))
             total += float(loss.asnumpy())
             right += float(correct.asnumpy())
-            if not math.isfinite(total):
+            if self._crew is None and not math.isfinite(total):
                 break
+        if self._crew is not None:
+            total, right = self._crew.total(np.array([total, right]))
+            self._average_statistics(self._crew)
         return total / self._steps, right / n
+
+    def _average_statistics(self, crew: Crew) -> None:
+        """Gives every rank the mean of what batch normalization has gathered on each of them."""
+        for parameter in self._net.get_parameters():
+            if not parameter.requires_grad:
+                mean = crew.total(parameter.asnumpy()) / crew.size
+                parameter.set_data(ms.Tensor(mean.astype(np.float32)))
 
     def state(self) -> dict[str, np.ndarray]:
         return {_STATE + name: parameter.asnumpy() for name, parameter in self._step.optimizer_state().items()}
@@ -345,11 +402,16 @@ class _Steps:
     def restore(self, checkpoint: Checkpoint) -> None:
         for name, parameter in self._step.optimizer_state().items():
             held = checkpoint.state.get(_STATE + name)
-            if held is None or held.size != parameter.size:  # a scalar comes back as an array of one
+            if held is None or held.size != parameter.size:
                 raise CheckpointError(
                     f"{checkpoint.path} cannot be resumed: it lacks the optimizer's {name}", fix="start afresh"
                 )
-            parameter.set_data(ms.Tensor(held.reshape(parameter.shape)))
+        self.take(checkpoint.state)
+
+    def take(self, state: Mapping[str, np.ndarray]) -> None:
+        for name, parameter in self._step.optimizer_state().items():
+            # A scalar comes back from a file as an array of one.
+            parameter.set_data(ms.Tensor(state[_STATE + name].reshape(parameter.shape)))
 
 
 def _decays(parameter: ms.Parameter) -> bool:
@@ -368,10 +430,12 @@ def make_optimizer(net: nn.Cell, config: TrainConfig, rates: np.ndarray) -> nn.M
 
 
 class _Step(nn.Cell):
-    """One step down the gradient, in one graph."""
+    """One step down the gradient, in one graph; gradients of parts of a batch are added up over the ranks."""
 
-    def __init__(self, net: nn.Cell, config: TrainConfig, rates: np.ndarray):
+    def __init__(self, net: nn.Cell, config: TrainConfig, rates: np.ndarray, *, whole_batch: int, is_shared: bool):
         super().__init__(auto_prefix=False)
+        self.whole_batch, self.is_shared = whole_batch, is_shared
+        self.add_up: Any = ops.AllReduce() if is_shared else None
         self.net = net.set_train(True)
         self.optimizer = make_optimizer(net, config, rates)
         self.loss = _Loss(net, config)
@@ -384,8 +448,13 @@ class _Step(nn.Cell):
     @ms.jit
     def construct(self, features, labels):
         """The batch's mean loss and its number of rows classified rightly."""
-        weight = ops.ones_like(labels).astype(ms.float32) / labels.shape[0]
+        weight = ops.ones_like(labels).astype(ms.float32) / self.whole_batch
         (loss, logits), gradients = self.gradient(features, labels, weight)
+        if self.is_shared:
+            summed = ()
+            for gradient in gradients:
+                summed = (*summed, self.add_up(gradient))
+            gradients = summed
         self.optimizer(gradients)
         return loss, self.loss.is_right(logits, labels).sum()
 
@@ -393,9 +462,7 @@ class _Step(nn.Cell):
 class _EpochGraph(nn.Cell):
     """All steps of an epoch as one loop in one graph; the data are on the device from the start."""
 
-    def __init__(
-        self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, config: TrainConfig, prepare: Preparation | None
-    ):
+    def __init__(self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, config: TrainConfig):
         super().__init__(auto_prefix=False)
         self.config = config
         self.net = net.set_train(True)
@@ -413,6 +480,9 @@ class _EpochGraph(nn.Cell):
     def restore(self, checkpoint: Checkpoint) -> None:
         if checkpoint.state:  # left by the other engine, whose epochs are made of other batches
             raise CheckpointError(f"{checkpoint.path} cannot be resumed: it keeps an optimizer", fix="start afresh")
+
+    def take(self, state: Mapping[str, np.ndarray]) -> None:
+        """Nothing: `state` gives nothing."""
 
     def run(self, number: int) -> tuple[float, float]:
         config = self.config

@@ -1,4 +1,4 @@
-"""What all tests share: the folder of real data and the golden vectors in it."""
+"""What all tests share: the folder of real data, the golden vectors in it, and a study that is done."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mindefense  # noqa: F401  sets MindSpore's log level, which must happen before anybody imports mindspore
+from mindefense import cli
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,24 @@ def golden(data_root):
         return arrays
 
     return load
+
+
+@pytest.fixture(scope="session")
+def on_the_cpu():
+    """Lets the command line run in this process, in which other tests may have run something before."""
+    import mindspore as ms
+
+    with pytest.MonkeyPatch.context() as patch:
+        # After anything has run, MindSpore lets nobody choose a device.
+        patch.setattr(ms, "set_device", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def staged(tmp_path_factory, on_the_cpu):
+    """The folder of a smoke test on the synthetic data, done a command at a time."""
+    out = tmp_path_factory.mktemp("staged") / "out"
+    for command in ("train --smoke", "train-shadow", "train-defender", "defend", "evaluate"):
+        name, *options = command.split()
+        assert cli.main([name, "--out", str(out), *options]) == 0
+    return out

@@ -21,8 +21,8 @@ from mindefense import arguments, cli
 from mindefense.data import LOADERS, SOURCES, Source
 from mindefense.errors import DataError, InputError, MindefenseError
 
-COMMANDS = ("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "download")
-STAGES = ("train-defender", "train-shadow", "defend", "evaluate")
+COMMANDS = ("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "export", "download")
+STAGES = ("train-defender", "train-shadow", "defend", "evaluate", "export")
 
 
 def command(*arguments, **options):
@@ -51,6 +51,11 @@ MISTAKES = {
     "defense without its value": (["run", "--defense", "top-k"], ["--defense", "top-k=", "such as 3"]),
     "unknown attacker": (["evaluate", "--out", "x", "--attacks", "gab"], ["--attacks", "gap, confidence", "'gab'"]),
     "unknown gate": (["evaluate", "--out", "x", "--fail-above", "f1=1"], ["--fail-above", "METRIC=LIMIT", "tpr@0.01"]),
+    "missing vectors": (["defend", "--out", "x", "--outputs", "no.npy"], ["no.npy", "nothing of that name", "np.save"]),
+    "defense to be fitted": (["defend", "--out", "x", "--defense", "class-mean"], ["the .ckpt", "rounding"]),
+    "resume of no vectors": (["defend", "--out", "x", "--resume"], ["--resume", "expected --outputs beside it"]),
+    "unknown format": (["export", "--out", "x", "--file_format", "ONNX"], ["--file_format", "MINDIR", "loops"]),
+    "batch of nobody": (["export", "--out", "x", "--batch_size", "0"], ["--batch_size", "at least 1", "export --help"]),
     "one contender twice": (["compare", "--out", "x", "--defenses", "memguard,memguard"], ["--defenses", "each once"]),
     "unknown training": (["compare", "--out", "x", "--training", "dropout=1"], ["--training", "label-smoothing"]),
     "unknown alignment": (["run", "--alignment", "x"], ["--alignment", "corrected", "published"]),
@@ -163,9 +168,9 @@ def test_help_is_complete_and_quick(name, answers):
     }
     for word in expected.get(name, ["--out", "--device_target", "--debug"]):
         assert word in out
-    assert ("--resume" in out) == (name in ("run", "train", "train-defender", "train-shadow"))
+    assert ("--resume" in out) == (name in ("run", "train", "train-defender", "train-shadow", "defend"))
     for option in NEW_OPTIONS:
-        assert (f"{option} " in out) == (name in ("run", "train"))
+        assert (f"{option} " in out) == (name in ("run", "train") or (name, option) == ("export", "--batch_size"))
     assert slow == []
     assert seconds < 0.5
 
@@ -202,6 +207,7 @@ def test_choices_are_those_of_the_package():
     assert (choices["model"], choices["schedule"]) == (arguments.MODELS, arguments.SCHEDULES)
     assert set(choices["alignment"]) == set(ALIGNMENTS)
     assert set(choices["device_target"]) == set(DEVICE_TARGETS)
+    assert choices["amp"] == arguments.AMP_LEVELS == config.AMP_LEVELS
     assert set(cli.STAGES) == set(COMMANDS) - {"download"}
 
 
@@ -232,6 +238,10 @@ def study_config():
 # ------------------------------------------------------------------------------------------------------- guarded, debug
 
 
+def guarded(work, *, debug=False, prog="mindefense"):
+    return cli.guarded(lambda args: work(), argparse.Namespace(debug=debug), prog=prog)
+
+
 def raising(error):
     def work():
         raise error
@@ -240,28 +250,28 @@ def raising(error):
 
 
 def test_guarded_counts_0_for_done(capsys):
-    assert cli.guarded(lambda: None) == 0
+    assert guarded(lambda: None) == 0
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("error_class", [MindefenseError, InputError, DataError])
 def test_guarded_says_the_users_mistakes_in_one_line(error_class, capsys):
     error = error_class("x", expected="y", got="a\nb", fix="do z")
-    assert cli.guarded(raising(error), prog="script.py") == 2
+    assert guarded(raising(error), prog="script.py") == 2
     assert capsys.readouterr() == ("", "script.py: error: x: expected y, got a b; do z\n")
     with pytest.raises(error_class):
-        cli.guarded(raising(error), debug=True)
+        guarded(raising(error), debug=True)
 
 
 def test_guarded_lets_mistakes_of_the_package_through():
     for debug in (False, True):
         with pytest.raises(ZeroDivisionError):
-            cli.guarded(raising(ZeroDivisionError()), debug=debug)
+            guarded(raising(ZeroDivisionError()), debug=debug)
 
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_interruption(debug, capsys):
-    assert cli.guarded(raising(KeyboardInterrupt()), debug=debug) == 130
+    assert guarded(raising(KeyboardInterrupt()), debug=debug) == 130
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("mindefense: interrupted")
@@ -644,7 +654,7 @@ SMALL = {"image_size": 32, "width_multiplier": 0.125, "members": 300, "num_sampl
 def test_arguments_become_the_study(name, argv, expected, out, here, monkeypatch):
     asked = []
 
-    def record(config, folder, *, progress):
+    def record(config, folder, **_):
         asked.append((config, folder))
         raise InputError("enough")
 

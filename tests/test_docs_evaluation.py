@@ -1,11 +1,19 @@
 """What docs/evaluation.md says there is, is there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from mindefense.arguments import EXIT_GATE, EXIT_STRICT
+from mindefense.arguments import (
+    EXIT_GATE,
+    EXIT_STRICT,
+    Parser,
+    add_evaluation_arguments,
+    add_study_arguments,
+    add_tutorial_arguments,
+)
 from mindefense.attacks.catalog import ATTACKS
 from mindefense.cli import build_parser
 from mindefense.evaluation.gate import Gate
@@ -51,10 +59,26 @@ def test_gates_and_exit_codes():
     assert re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE) == ["0", "2", str(EXIT_STRICT), str(EXIT_GATE), "130"]
 
 
+def parser_of(program):
+    """The parser of a script that a page calls."""
+    if Path(program).name == "mindefense":
+        return build_parser()
+    parser = Parser()
+    (add_tutorial_arguments if "vgg" in program else add_study_arguments)(parser)
+    if "vgg" not in program:
+        add_evaluation_arguments(parser)
+    parser.set_defaults(command=program)
+    return parser
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_commands_on_the_pages_parse(page):
-    text = page.read_text(encoding="utf-8")
-    commands = re.findall(r"`(mindefense [a-z-]+ [^`]*?)`", text) + re.findall(r"^\$ (mindefense .*)$", text, re.M)
+    text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
+    commands = re.findall(r"`(mindefense [a-z-]+ [^`]*?)`", text)
+    commands += re.findall(
+        r"^\w*\$ (?:python |msrun .*?--log_dir=\w+ )?((?:\S*mindefense|examples/\S+\.py) .*)$", text, re.M
+    )
     for command in commands:
         if "[" not in command:  # an optional part is no command
-            assert build_parser().parse_args(command.split()[1:]).command is not None
+            program, *arguments = shlex.split(command, comments=True)
+            assert parser_of(program).parse_args(arguments).command is not None

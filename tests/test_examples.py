@@ -23,6 +23,9 @@ COMMON = {
         "--debug",
         "--device_target",
         "--device_id",
+        "--amp",
+        "--distributed",
+        "--max_steps",
         "--data_path",
         "--pre_trained",
         "--defense",
@@ -218,7 +221,7 @@ def test_arguments_of_the_tutorial_become_the_study(argv, expected, out, tmp_pat
 
     asked = []
 
-    def record(config, folder, *, progress):
+    def record(config, folder, **_):
         asked.append((config, folder))
         raise InputError("enough")
 

@@ -6,6 +6,7 @@ import abc
 from typing import ClassVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from mindefense.errors import InputError
 from mindefense.metrics import best_threshold
@@ -55,3 +56,12 @@ def check_fitted(attack: Attack, learned: str) -> None:
     """Raises InputError if `attack` has no attribute `learned` yet, which `fit` sets."""
     if not hasattr(attack, learned):
         raise InputError(f"attack {attack.name}", expected="a fitted attack", got="none", fix="call fit first")
+
+
+def one_thread() -> threadpool_limits:
+    """Keeps scikit-learn's matrix products to one thread: with another number, sums are rounded elsewhere.
+
+    So scores do not depend on the machine's cores, nor on a launcher that gives each of its processes one. For use
+    after scikit-learn has been imported.
+    """
+    return threadpool_limits(1, user_api="blas")

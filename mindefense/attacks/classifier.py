@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mindefense.attacks.base import Attack, check_fitted
+from mindefense.attacks.base import Attack, check_fitted, one_thread
 from mindefense.attacks.metric import ConfidenceAttack, EntropyAttack, ModifiedEntropyAttack, log_probs_and_rests
 from mindefense.errors import InputError
 from mindefense.target import Target
@@ -57,7 +57,7 @@ class ClassifierAttack(Attack):
         rows = np.concatenate((self._describe(target, members), self._describe(target, non_members)))
         is_member = np.arange(len(rows)) < len(members)
         classifier = _network(self.seed) if self.features == "top3" else _committee(self.seed)
-        with warnings.catch_warnings():
+        with one_thread(), warnings.catch_warnings():
             from sklearn.exceptions import ConvergenceWarning
 
             # A network that stops at its last epoch is meant to.
@@ -69,7 +69,9 @@ class ClassifierAttack(Attack):
     def score(self, target: Target, samples: Samples) -> np.ndarray:
         """The classifier's membership probability."""
         check_fitted(self, "classifier_")
-        return self.classifier_.predict_proba(self._describe(target, samples))[:, 1].astype(np.float64)
+        rows = self._describe(target, samples)
+        with one_thread():
+            return self.classifier_.predict_proba(rows)[:, 1].astype(np.float64)
 
     def _describe(self, target: Target, samples: Samples) -> np.ndarray:
         log_probs = target.query(samples.features)

@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindefense.attacks.base import Attack, check_fitted
+from mindefense.attacks.base import Attack, check_fitted, one_thread
 from mindefense.errors import InputError
 from mindefense.runtime import quiet_mindarmour
 from mindefense.target import Target
@@ -72,7 +72,7 @@ class MindArmourAttack(Attack):
                 raise InputError(name, expected=f"at least {_FOLDS}, for {_FOLDS}-fold search", got=str(len(samples)))
         inference = _new_inference(self.n_jobs)
         config = [{"method": self.method, "params": self.grid}]
-        with _seeded(self.seed), warnings.catch_warnings():
+        with _seeded(self.seed), one_thread(), warnings.catch_warnings():
             # What scikit-learn says of the arguments that MindArmour passes, and of fits that stop at 300 iterations.
             warnings.simplefilter("ignore")
             inference.train(_answers(target, members), _answers(target, non_members), config)
@@ -83,7 +83,8 @@ class MindArmourAttack(Attack):
         """The attacker's membership probability; MindArmour's own decision is whether it is above 0.5."""
         check_fitted(self, "inference_")
         features, _ = self.inference_._generate(_answers(target, samples), 1)
-        return self.inference_._attack_list[0].predict_proba(features)[:, 1].astype(np.float64)
+        with one_thread():
+            return self.inference_._attack_list[0].predict_proba(features)[:, 1].astype(np.float64)
 
 
 def hop_skip_jump(

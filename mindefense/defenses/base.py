@@ -16,7 +16,7 @@ from mindefense.checks import check_logits, check_probs, check_same_length
 from mindefense.confidence import LOWEST_PROB, log_probs
 from mindefense.defenses.classifier import DefenderClassifier, classifier_parameters
 from mindefense.defenses.graph import GraphSearch
-from mindefense.defenses.reshaping import Reshaped, Reshaper, put_on_top
+from mindefense.defenses.reshaping import Reshaped, Reshaper, halfway, put_on_top
 from mindefense.defenses.search import SearchConfig
 from mindefense.errors import InputError
 
@@ -246,6 +246,8 @@ class SearchDefense(Defense):
         self.starts_elsewhere = self.noise_scale > 0
         self.has_means = class_mean_probs is not None
         self.class_means = ms.Tensor(class_mean_probs if self.has_means else np.zeros((1, 1), np.float32))
+        self.may_be_cut = config.cuts_first_round
+        self.halfway = ms.Tensor(halfway(self.classes)[None])
 
     @property
     def class_mean_probs(self) -> np.ndarray | None:
@@ -299,7 +301,10 @@ class SearchDefense(Defense):
             reference = ops.gather(self.class_means, predicted, 0)
             if self.keeps_labels:
                 reference = self._with_last_on_top(ops.gather_elements(reference, 1, order))
-        kept, _ = self.search(start, reference)
+        kept, rounds = self.search(start, reference)
+        if self.may_be_cut:
+            instead = self._with_last_on_top(reference) if self.has_means else self.halfway
+            kept = ops.select(rounds == 0, instead, kept)
         probs = ops.gather_elements(kept, 1, rank)
         if self.keeps_labels:
             probs = self._put_on_top(probs, predicted)

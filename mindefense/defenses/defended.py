@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import itertools
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import mindspore as ms
@@ -30,7 +28,8 @@ from mindefense.defenses.defenmi import DefenMI
 from mindefense.defenses.memguard import MemGuard
 from mindefense.defenses.reshaping import put_on_top
 from mindefense.errors import CheckpointError, InputError
-from mindefense.target import BATCH_SIZE, AsTheyAre, Network, Preparation, Target, forward
+from mindefense.keyed import KeyedDraws, KeyedNoise
+from mindefense.target import BATCH_SIZE, AsTheyAre, Network, Preparation, Spread, Target, forward
 
 DEFENSES: dict[str, type[Defense]] = {
     kind.name: kind
@@ -58,50 +57,6 @@ def load_defense(path: str | os.PathLike) -> Defense:
         raise CheckpointError(f"{path} does not hold a whole defense ({error})", fix="fit and save it again") from error
 
 
-def keyed_laplace(features: np.ndarray, scale: float, key: bytes) -> np.ndarray:
-    """Laplace noise that is a function of a secret key and the row: the same query gets the same noise.
-
-    Fresh noise for every query could be averaged away by asking again. Each row seeds a counter-based generator
-    (Philox: Salmon et al., SC 2011) with the HMAC-SHA-256 of its bytes.
-
-    Args:
-        features: ``(N, ...)`` float32 rows.
-        scale: Scale b of the Laplace distribution.
-        key: The secret.
-
-    Returns:
-        ``(N, ...)`` float32 noise.
-    """
-    noise = np.empty(features.shape, np.float32)
-    for generator, out in zip(_generators(features, key), noise, strict=True):
-        out[...] = generator.laplace(0.0, scale, out.shape)
-    return noise
-
-
-def keyed_uniform(features: np.ndarray, count: int, key: bytes) -> np.ndarray:
-    """Uniform numbers that are a function of a secret key and the row, as `keyed_laplace` draws its noise.
-
-    Args:
-        features: ``(N, ...)`` float32 rows.
-        count: How many numbers for each.
-        key: The secret; another than that of `keyed_laplace`, which would take the same bits.
-
-    Returns:
-        ``(N, count)`` float32, odd multiples of 2⁻²⁴, so that neither 0 nor 1 is among them, nor 1 minus them.
-    """
-    numbers = np.empty((len(features), count), np.float32)
-    for generator, out in zip(_generators(features, key), numbers, strict=True):
-        out[...] = (2 * generator.integers(2**23, size=count) + 1) * 2.0**-24
-    return numbers
-
-
-def _generators(features: np.ndarray, key: bytes) -> Iterator[np.random.Generator]:
-    # Adding 0 makes -0 and 0 one query, which they are to every network.
-    for row in np.ascontiguousarray(features, np.float32) + np.float32(0):
-        digest = hmac.new(key, row.tobytes(), hashlib.sha256).digest()
-        yield np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
-
-
 class DefendedModel(nn.Cell):
     """A model behind a defense: samples in, log-probabilities out.
 
@@ -119,6 +74,7 @@ class DefendedModel(nn.Cell):
         batch_size: Rows that `respond` gives the network at a time.
         on_rows: Called with the number of rows that just came out of the network.
         as_graph: Whether `respond` compiles the network; for large ones.
+        spread: Has `respond` work on many ranks; None to work here alone.
 
     Inputs:
         - **x** (Tensor) - ``(N, ...)`` float32. Called from Python, the Cell draws what the defense needs and hands it
@@ -127,7 +83,9 @@ class DefendedModel(nn.Cell):
 
     Outputs:
         Tensor, ``(N, C)`` float32 log-probabilities. The same query gets the same answer always, unless `noise` is
-        ``"fresh"``; the same bytes from `respond`, in whatever company, and from the Cell in batches of one size.
+        ``"fresh"``; the same bytes from `respond`, in whatever company, and from the Cell in batches of one size that
+        is a multiple of 64: a CPU takes several logarithms at a time and the rest one by one, which shows in the last
+        digits.
 
     Raises:
         InputError: If `noise` is neither.
@@ -147,6 +105,7 @@ class DefendedModel(nn.Cell):
         batch_size: int = BATCH_SIZE,
         on_rows: Callable[[int], None] | None = None,
         as_graph: bool = False,
+        spread: Spread | None = None,
     ):
         super().__init__()
         if noise not in NOISES:
@@ -162,15 +121,16 @@ class DefendedModel(nn.Cell):
             "batch_size": batch_size,
             "on_rows": on_rows,
             "as_graph": as_graph,
+            "spread": spread,
         }
 
     def __call__(self, x):
         """Draws for `x`, which no graph can do with a secret key, and runs the graph on both."""
         again = next(self._calls)
         if self.is_noised:
-            second = self._noise(x.asnumpy(), again)
+            second = self._noise(again)(x.asnumpy())
         elif self.defense.draws:
-            second = self._draws(x.asnumpy(), again)
+            second = self._draws(again)(x.asnumpy())
         else:
             second = np.zeros((len(x), 1), np.float32)
         return super().__call__(x, ms.Tensor(second))
@@ -210,26 +170,24 @@ class DefendedModel(nn.Cell):
             clean_logits = forward(self.net, samples, **self._feed)
         start_logits, draws = clean_logits, None
         if self.is_noised:
-            start_logits = forward(self.net, samples, noise=lambda inputs: self._noise(inputs, again), **self._feed)
+            start_logits = forward(self.net, samples, noise=self._noise(again), **self._feed)
         if self.defense.draws:
             batches = (self._feed["prepare"] or AsTheyAre()).batches(samples, self._feed["batch_size"])
-            draws = np.concatenate([self._draws(inputs, again) for inputs in batches])
+            drawing = self._draws(again)
+            draws = np.concatenate([drawing(inputs) for inputs in batches])
         clean_probs = softmax(clean_logits)
         put_on_top(clean_probs, clean_logits.argmax(axis=1))  # what rounding has made equal
+        if (spread := self._feed["spread"]) is not None:
+            return log_probs(
+                spread.reshape(self.defense, clean_probs, start_logits, draws=draws, on_progress=on_progress)
+            )
         return log_probs(self.defense.reshape(clean_probs, start_logits, draws=draws, on_progress=on_progress))
 
-    def _noise(self, inputs: np.ndarray, again: int) -> np.ndarray:
-        return keyed_laplace(inputs, self.defense.noise_scale, self._key_of("noise", again))
+    def _noise(self, again: int) -> KeyedNoise:
+        return KeyedNoise.of(self._key, self.defense.noise_scale, again=again if self._is_fresh else 0)
 
-    def _draws(self, inputs: np.ndarray, again: int) -> np.ndarray:
-        return keyed_uniform(inputs, self.defense.draws, self._key_of("draws", again))
-
-    def _key_of(self, purpose: str, again: int) -> bytes:
-        """The key of one stream of numbers. By another hash than that of queries, so that no query can ask for it."""
-        again = again if self._is_fresh else 0
-        if (purpose, again) == ("noise", 0):
-            return self._key
-        return hmac.new(self._key, f"{purpose} {again}".encode(), hashlib.sha512).digest()
+    def _draws(self, again: int) -> KeyedDraws:
+        return KeyedDraws.of(self._key, self.defense.draws, again=again if self._is_fresh else 0)
 
 
 def defended_target(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
@@ -10,10 +12,11 @@ from mindefense.defenses.search import Layers, SearchConfig
 
 _STEPS_A_CHECK = 4
 """Steps between two looks at whether any row is still active; each look waits for the device."""
+_LOG_10 = math.log(10)
 
 
 class GraphSearch(nn.Cell):
-    """Searches all rows of a batch side by side until the slowest is done.
+    """Searches all rows of a batch side by side until the slowest is done, or its passes are used up.
 
     Args:
         layers: The defender's classifier, ``(W (in, out), b (out,))`` NumPy arrays a layer.
@@ -37,66 +40,83 @@ class GraphSearch(nn.Cell):
         self.last = _Affine(*layers[-1])
         self.depth = len(layers) - 1
         self.step_size = config.step_size
-        self.max_steps = float(config.max_iterations - 1)
-        self.c1, self.c2, self.c3_first = config.c1, config.c2, config.c3_first
-        self.last_round = float(config.rounds)
+        self.max_iterations = float(config.max_iterations)
+        self.c3_first = config.c3_first
+        self.c3_beyond = config.c3_first * 10 ** (config.rounds - 0.5)
         self.undecided_logit = config.undecided_logit
-        self.top = ms.Tensor(np.eye(len(layers[0][0]), dtype=np.float32)[-1:])
+        # All rows start together, so that one count of passes holds for each.
+        checks, self.rest = divmod(config.most_passes, _STEPS_A_CHECK)
+        self.checks = float(checks)
+        classes = len(layers[0][0])
+        self.slope = ms.Tensor(np.float32(config.c1) * np.float32(layers[-1][0]).reshape(1, -1))
+        self.push = ms.Tensor(np.full((1, classes), config.c2, np.float32))
+        self.pull = ms.Tensor(np.float32(-config.c2) * np.eye(classes, dtype=np.float32)[-1:])
+        self.none = ms.Tensor(0.0, ms.float32)
         self.softmax = ops.Softmax(-1)
         self.relu_grad = ops.auto_generate.ReluGrad()
 
     @ms.jit
     def construct(self, start, reference):
         """Confidence vectors that leave the classifier undecided, and the rounds each row passed."""
-        zero = start[:, :1] * 0
-        state = (start, reference, zero, zero, zero, zero + self.c3_first, zero + 1)
-        while ops.ReduceSum()(state[-1]) > 0:
+        logit, _ = self._classify(self.softmax(start))
+        is_undecided = ops.cast(ops.abs(logit) <= self.undecided_logit, ms.float32)
+        side = ops.sign(logit)
+        # What differs from row to row: where it stands, what it found, the steps of its round, the round's weight.
+        state = (start, reference, is_undecided * self.max_iterations, is_undecided * 0 + self.c3_first)
+        checks = self.none
+        while ops.logical_and(self._count_active(*state) > 0, checks < self.checks):
             for _ in range(_STEPS_A_CHECK):
-                state = self._step(start, reference, *state)
-        return state[1], state[4]
+                state = self._step(start, reference, side, *state)
+            checks = checks + 1
+        for _ in range(self.rest):
+            state = self._step(start, reference, side, *state)
+        rounds = ops.round(ops.log(state[3] / self.c3_first) / _LOG_10)
+        return state[1], rounds - is_undecided
 
-    def _step(self, start, reference, z, found, side, step, passed, c3, active):
-        """Judges where every row stands and moves it one step on; rows that are not active stay as they are."""
+    def _step(self, start, reference, side, z, found, step, c3):
+        """Judges where every row stands and moves it one step on; rows that are not active find nothing any more.
+
+        At 64 rows and fewer the number of operators decides on the time, so there is none that can be spared. That a
+        round has just begun needs no asking: there the classifier is on the side of the start.
+        """
         p = self.softmax(z)
+        logit, acts = self._classify(p)
+        rival = ops.ReduceMax(True)(z[:, :-1], 1)
+        own = z[:, -1:]
+        changed = ops.logical_and(logit * side <= 0, own > rival)
+        changed = ops.logical_and(changed, self._is_active(step, c3))
+
+        grad = self._gradient(p, acts, logit, reference, c3)
+        grad = ops.select(rival > own, grad + ops.select(z == rival, self.push, self.pull), grad)
+        norm = ops.maximum(ops.sqrt(ops.ReduceSum(True)(grad * grad, 1)), 1e-30)
+        z = ops.select(changed, start, z - grad * (self.step_size / norm))
+        found = ops.select(changed, p, found)
+        step = ops.select(changed, 0.0, step + 1)
+        c3 = ops.select(changed, c3 * 10, c3)
+        return z, found, step, c3
+
+    def _is_active(self, step, c3):
+        """Rows whose round has steps left and is not beyond the last."""
+        return ops.logical_and(step < self.max_iterations, c3 < self.c3_beyond)
+
+    def _count_active(self, z, found, step, c3):
+        return ops.ReduceSum()(ops.cast(self._is_active(step, c3), ms.float32))
+
+    def _classify(self, p):
+        """The membership logit, and what the gradient needs of the way to it."""
         acts = ()
         x = p
         for layer in self.hidden:
             x = ops.relu(layer(x))
             acts = (*acts, x)
-        logit = self.last(x)
-        rival = ops.ReduceMax(True)(z[:, :-1], 1)
-        own = z[:, -1:]
-
-        fresh = self._mark(side == 0)
-        side = side + fresh * ops.sign(logit)
-        undecided = active * fresh * self._mark(ops.abs(logit) <= self.undecided_logit)
-        changed = active * self._mark(logit * side <= 0) * self._mark(own > rival) * self._mark(step > 0)
-        failed = active * (1 - changed) * self._mark(step >= self.max_steps)
-        found = changed * p + (1 - changed) * found
-        passed = passed + changed - undecided
-        ended = changed * self._mark(passed >= self.last_round)
-
-        grad = self._gradient(p, acts, logit, reference, c3)
-        overtaken = self.c2 * self._mark(rival > own)
-        at_rival = self._mark(z == rival)
-        grad = grad + overtaken * (at_rival - self.top)
-        norm = ops.maximum(ops.sqrt(ops.ReduceSum(True)(grad * grad, 1)), 1e-30)
-        z = changed * start + (1 - changed) * (z - grad * (self.step_size / norm))
-        c3 = c3 * (1 + 9 * changed)
-        step = (step + 1) * (1 - changed)
-        active = active * (1 - ended) * (1 - failed) * (1 - undecided)
-        return z, found, side, step, passed, c3, active
-
-    def _mark(self, condition):
-        """1.0 where the condition holds, else 0.0; selecting by products keeps every shape static."""
-        return ops.cast(condition, ms.float32)
+        return self.last(x), acts
 
     def _gradient(self, p, acts, logit, reference, c3):
         """Gradient of the first and the third term of the loss in logit space."""
-        upstream = ops.tile(self.last.weight.reshape(1, -1), (p.shape[0], 1))
+        upstream = ops.sign(logit) * self.slope
         for level in range(self.depth - 1, -1, -1):
             upstream = self.hidden[level].backward(self.relu_grad(upstream, acts[level]))
-        upstream = self.c1 * ops.sign(logit) * upstream + c3 * ops.sign(p - reference)
+        upstream = upstream + c3 * ops.sign(p - reference)
         return p * (upstream - ops.ReduceSum(True)(p * upstream, 1))
 
 

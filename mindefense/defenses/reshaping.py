@@ -25,11 +25,13 @@ class Reshaped:
         probs: ``(N, C)`` float32, in class order.
         rounds: ``(N,)`` int32 rounds of the search that succeeded; 0 where the fallback stands, -1 where the start was
             undecided already and the reference stands.
+        passes: ``(N,)`` int32 passes through the classifier that each row took.
         steps: Gradient steps over all rows.
     """
 
     probs: np.ndarray
     rounds: np.ndarray
+    passes: np.ndarray
     steps: int
 
 
@@ -44,6 +46,11 @@ class Reshaper:
             for the clean vector itself (MemGuard).
         aligned: Whether the reference is compared class by class. False repeats the published program, which compares
             a vector in class order with a sorted one and can change labels where the search fails.
+
+    Where no round succeeds, the reference stands, as published. With a budget that may cut the first round short, there
+    may be many such rows, and MemGuard's reference is the clean vector: it would be told of just those that are hard to
+    move. So the same vector (`halfway`) stands for all of them there, and for DefenMI the reference with the predicted
+    class on top, whatever `aligned`.
     """
 
     layers: Layers
@@ -71,10 +78,10 @@ class Reshaper:
         workers = min(workers or cores(), math.ceil(n / _SMALL)) or 1
         rows = min(math.ceil(n / workers), max(1024, min(8192, 2**22 // classes))) or 1
         slices = [slice(first, first + rows) for first in range(0, n, rows)]
-        result = Reshaped(np.empty((n, classes), np.float32), np.empty(n, np.int32), 0)
+        result = Reshaped(np.empty((n, classes), np.float32), np.empty(n, np.int32), np.empty(n, np.int32), 0)
         steps = 0
         for part, done in zip(slices, self._blocks(clean_probs, start_logits, slices, workers), strict=True):
-            result.probs[part], result.rounds[part] = done.probs, done.rounds
+            result.probs[part], result.rounds[part], result.passes[part] = done.probs, done.rounds, done.passes
             steps += done.steps
             if on_progress is not None:
                 on_progress(len(done.rounds))
@@ -106,11 +113,26 @@ class Reshaper:
         start = np.sort(start_logits, axis=1)
         found = search(start, reference, self.layers, self.config, pool=512)
         kept = np.where((found.rounds > 0)[:, None], found.probs, reference)
+        if self.config.cuts_first_round:
+            kept[found.rounds == 0] = self._cut_short(reference[found.rounds == 0])
         probs = np.empty_like(kept)
         probs[rows, order] = kept
         if self.aligned:
             put_on_top(probs, predicted)
-        return Reshaped(probs, found.rounds, found.steps)
+        return Reshaped(probs, found.rounds, found.passes, found.steps)
+
+    def _cut_short(self, references: np.ndarray) -> np.ndarray:
+        """What stands for rows that a budget left without a vector: it keeps the label and tells of nothing else."""
+        if self.class_means is None:
+            return np.tile(halfway(references.shape[1]), (len(references), 1))
+        return _with_last_on_top(references)
+
+
+def halfway(classes: int) -> np.ndarray:
+    """The ``(C,)`` float32 vector halfway between all on the last class and the same on each."""
+    vector = np.full(classes, 0.5 / classes, np.float32)
+    vector[-1] += 0.5
+    return vector
 
 
 def _with_last_on_top(vectors: np.ndarray) -> np.ndarray:

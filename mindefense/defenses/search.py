@@ -41,6 +41,8 @@ class SearchConfig:
         c3_first: Weight of the L1 distance to the reference in the first round; each later round has ten times more.
         threshold: The largest weight tried.
         undecided: A row whose classifier output is this near to 0.5 at the start is not searched.
+        max_steps: The most passes through the classifier, forward and back, for one row over all its rounds, the look
+            at each start included; None for what the rounds allow. When they are used up, the last vector found stands.
     """
 
     step_size: float = 0.1
@@ -50,6 +52,7 @@ class SearchConfig:
     c3_first: float = 0.1
     threshold: float = 1e4
     undecided: float = 1e-5
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("step_size", "c1", "c2", "c3_first", "threshold", "undecided"):
@@ -61,11 +64,24 @@ class SearchConfig:
             raise InputError("threshold", expected=f"at least c3_first ({self.c3_first})", got=repr(self.threshold))
         if self.undecided >= 0.5:
             raise InputError("undecided", expected="below 0.5", got=repr(self.undecided))
+        if self.max_steps is not None and not (isinstance(self.max_steps, int) and self.max_steps >= 2):
+            raise InputError("max_steps", expected="a whole number of at least 2", got=repr(self.max_steps))
 
     @property
     def rounds(self) -> int:
         """Number of weights tried: c3_first, 10·c3_first, … up to the threshold."""
         return 1 + math.floor(math.log10(self.threshold / self.c3_first) + 1e-9)
+
+    @property
+    def most_passes(self) -> int:
+        """The most passes through the classifier that one row can take; without `max_steps`, what all rounds allow."""
+        allowed = self.rounds * self.max_iterations
+        return allowed if self.max_steps is None else min(allowed, self.max_steps)
+
+    @property
+    def cuts_first_round(self) -> bool:
+        """Whether `max_steps` may end a row's first round, so that more rows are left without a vector."""
+        return self.max_steps is not None and self.max_steps < self.max_iterations
 
     @property
     def undecided_logit(self) -> float:
@@ -80,11 +96,13 @@ class SearchResult:
     Attributes:
         probs: ``(N, C)`` float32, sorted like the start; rows with ``rounds < 1`` hold no result.
         rounds: ``(N,)`` int32 rounds that succeeded; ``-1`` where the start was undecided already.
+        passes: ``(N,)`` int32 passes through the classifier that each row took.
         steps: Gradient steps taken over all rows.
     """
 
     probs: np.ndarray
     rounds: np.ndarray
+    passes: np.ndarray
     steps: int
 
 
@@ -118,6 +136,8 @@ class _Pool:
         self._start, self._reference, self._config = start, reference, config
         self._found = np.zeros(start.shape, f32)
         self._passed = np.zeros(len(start), np.int32)
+        self._took = np.zeros(len(start), np.int32)
+        self._passes = 0  # of the pool, which are those of every slot since its row came in
         self._queued, self._live, self._size = 0, 0, size
         self._forward, self._backward = _with_bias_inputs(layers)
         self._last = np.ascontiguousarray(layers[-1][0], f32).reshape(-1, 1)
@@ -127,6 +147,7 @@ class _Pool:
         self._row = np.zeros(size, np.int64)
         self._round = np.zeros(size, np.int32)
         self._step = np.zeros(size, np.int32)
+        self._before = np.zeros(size, np.int32)
         self._side = np.zeros(size, f32)
         self._c3 = np.zeros(size, f32)
         self._z = np.zeros((classes, size), f32)
@@ -148,19 +169,21 @@ class _Pool:
         while True:
             self._admit()
             if not self._live:
-                return SearchResult(self._found, self._passed, steps)
+                return SearchResult(self._found, self._passed, self._took, steps)
             logit = self._classify()
-            succeeded, failed, undecided = self._judge(logit)
+            self._passes += 1
+            succeeded, given_up, undecided = self._judge(logit)
             # Slots that are done move too, which costs less than leaving them out; _next_round puts them back.
             self._move(logit)
-            steps += int(self._step[succeeded].sum()) + len(failed) * (self._config.max_iterations - 1)
+            steps += int(self._step[succeeded].sum() + self._step[given_up].sum())
             self._step[: self._live] += 1
             ended = self._next_round(succeeded)
-            if ended.size or failed.size or undecided.size:
-                self._passed[self._row[ended]] = self._round[ended]
-                self._passed[self._row[failed]] = self._round[failed]
+            if ended.size or given_up.size or undecided.size:
+                done = np.concatenate((ended, given_up, undecided))
+                self._passed[self._row[done]] = self._round[done]
                 self._passed[self._row[undecided]] = -1
-                self._drop(np.concatenate((ended, failed, undecided)))
+                self._took[self._row[done]] = self._passes - self._before[done]
+                self._drop(done)
 
     def _admit(self) -> None:
         """Fills free slots from the queue."""
@@ -175,6 +198,7 @@ class _Pool:
         self._round[new] = 0
         self._step[new] = 0
         self._side[new] = 0
+        self._before[new] = self._passes
         self._c3[new] = self._config.c3_first
         self._queued, self._live = last, new.stop
         self._has_fresh = True
@@ -226,7 +250,7 @@ class _Pool:
         return (self._last.T @ self._top_live)[0] + self._last_bias
 
     def _judge(self, logit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Slots whose round succeeded, whose round failed, and that need no search."""
+        """Slots whose round succeeded, whose search ends without that, and that need no search."""
         live = self._live
         side, step, logit = self._side[:live], self._step[:live], logit[:live]
         undecided = _NONE
@@ -239,7 +263,10 @@ class _Pool:
         changed &= self._z_live[-1, :live] > self._rival_live[:live]
         changed &= step > 0
         succeeded = changed.nonzero()[0]
-        last = (step == self._config.max_iterations - 1).nonzero()[0]
+        is_last = step == self._config.max_iterations - 1
+        if self._config.max_steps is not None:
+            is_last |= self._before[:live] == self._passes - self._config.max_steps
+        last = is_last.nonzero()[0]
         return succeeded, last[~changed[last]] if last.size else _NONE, undecided
 
     def _move(self, logit: np.ndarray) -> None:
@@ -273,7 +300,7 @@ class _Pool:
         z -= grad
 
     def _next_round(self, succeeded: np.ndarray) -> np.ndarray:
-        """Keeps what was found and starts the next round; returns the slots that had their last one."""
+        """Keeps what was found and starts the next round; returns the slots that have none left, or no passes."""
         if not succeeded.size:
             return _NONE
         self._found[self._row[succeeded]] = self._input[0][:-1, succeeded].T
@@ -281,7 +308,10 @@ class _Pool:
         self._c3[succeeded] *= 10
         self._step[succeeded] = 0
         self._z[:, succeeded] = self._z0[:, succeeded]
-        return succeeded[self._round[succeeded] == self._config.rounds]
+        ended = self._round[succeeded] == self._config.rounds
+        if self._config.max_steps is not None:
+            ended |= self._before[succeeded] == self._passes - self._config.max_steps
+        return succeeded[ended]
 
     def _drop(self, slots: np.ndarray) -> None:
         """Frees these slots; the last live ones move into the holes."""
@@ -290,7 +320,8 @@ class _Pool:
         self._live -= len(slots)
         holes = np.flatnonzero(~keep[: self._live])
         movers = self._live + np.flatnonzero(keep[self._live :])
-        for array in (self._row, self._round, self._step, self._side, self._c3, self._z, self._z0, self._ref):
+        by_slot = (self._row, self._round, self._step, self._before, self._side, self._c3)
+        for array in (*by_slot, self._z, self._z0, self._ref):
             array[..., holes] = array[..., movers]
 
 

@@ -103,7 +103,7 @@ def trained_otherwise(study: Study, way: TrainingSpec) -> Study:
     config = dataclasses.replace(study.config, defense=NONE, **way.settings)
     out = study.out / "compare" / str(way)
     begun = (out / "study.json").is_file() and read_config(out) == config
-    other = Study(config, out, progress=study.progress)
+    other = Study(config, out, progress=study.progress, amp=study.amp)
     with study.timed(f"train {way}"):
         if way.is_private:
             other.train_privately(way.value)

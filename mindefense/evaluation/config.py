@@ -14,6 +14,8 @@ SYNTHETIC = "synthetic"
 DATASETS = (SYNTHETIC, *LOADERS)
 MODELS = {"mlp": tuple(name for name in DATASETS if name != "cifar100"), "vgg16": ("cifar100", SYNTHETIC)}
 """Each target model with the data sets it is for; the synthetic one comes in the likeness of either."""
+AMP_LEVELS = ("O0", "O2")
+"""Levels of MindSpore's mixed precision that target and shadow can be asked at."""
 TUTORIAL_IMAGE_SIZE = 224
 _SMOKE = {"image_size": 32, "width_multiplier": 0.125, "members": 300, "num_samples": 150}
 
@@ -29,6 +31,7 @@ class StudyConfig:
         split_section: Its section.
         defense: ``"none"``, or ``NAME`` or ``NAME=VALUE`` as `DefenseSpec.parse` takes it.
         alignment: ``"corrected"`` or ``"published"``.
+        max_steps: The most steps of the defense's search for one row; None for what the published program allows.
         seed: Decides everything that is random.
         smoke: Few rows and epochs: shows that everything runs; the figures mean nothing.
         model: ``"mlp"`` for tables, ``"vgg16"`` for images.
@@ -58,6 +61,7 @@ class StudyConfig:
     split_section: str | None = None
     defense: str = "defenmi"
     alignment: str = "corrected"
+    max_steps: int | None = None
     seed: int = 0
     smoke: bool = False
     model: str = "mlp"
@@ -87,7 +91,7 @@ class StudyConfig:
             if getattr(self, name) not in allowed:
                 raise InputError(name, expected=" or ".join(allowed), got=repr(getattr(self, name)))
         if self.defense != NONE:
-            DefenseSpec.parse(self.defense, alignment=self.alignment)
+            DefenseSpec.parse(self.defense, alignment=self.alignment, max_steps=self.max_steps)
         if self.dataset not in MODELS[self.model]:
             fitting = " or ".join(model for model, datasets in MODELS.items() if self.dataset in datasets)
             raise InputError(f"model for {self.dataset}", expected=fitting, got=repr(self.model))

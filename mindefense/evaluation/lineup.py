@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from mindefense.defenses.search import SearchConfig
 from mindefense.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _VALUES: dict[str, str | None] = {
     "class-mean": None,
     "laplace": "the scale of the noise, such as 0.1",
 }
+_SEARCHING = ("defenmi", "memguard")
 _REQUIRED = ("rounding", "top-k", "temperature", "laplace")
 _WHOLE = {"rounding": (0, 7), "top-k": (1, 10**9)}
 """Whole values, with the least and the largest."""
@@ -55,35 +57,43 @@ LINEUP = (
 
 @dataclasses.dataclass(frozen=True)
 class DefenseSpec:
-    """A defense and its one setting.
+    """A defense and its settings.
 
     Attributes:
         name: What defends.
         value: Its setting, or None.
         alignment: ``"corrected"``, or ``"published"`` for DefenMI and MemGuard.
+        max_steps: DefenMI and MemGuard: the budget of the search for one row, see `SearchConfig`.
     """
 
     name: str
     value: float | None = None
     alignment: str = "corrected"
+    max_steps: int | None = None
 
     @classmethod
-    def parse(cls, text: str, *, alignment: str = "corrected") -> DefenseSpec:
+    def parse(cls, text: str, *, alignment: str = "corrected", max_steps: int | None = None) -> DefenseSpec:
         """The defense that ``NAME`` or ``NAME=VALUE`` stands for.
 
         Args:
-            text: As the command line has it; ``-published`` after the name of DefenMI or MemGuard stands for that
-                alignment.
+            text: As the command line has it; for DefenMI and MemGuard ``-published`` after the name stands for that
+                alignment, and ``@300`` at the end for a search of at most so many steps.
             alignment: Unless the name says so.
+            max_steps: Unless the text says so.
 
         Raises:
             InputError: If there is no such defense, or its value is missing, out of place or no number.
         """
-        name, equals, value = text.partition("=")
-        if name.endswith(PUBLISHED) and name.removesuffix(PUBLISHED) in ("defenmi", "memguard"):
+        named, at, steps = text.partition("@")
+        name, equals, value = named.partition("=")
+        if name.endswith(PUBLISHED) and name.removesuffix(PUBLISHED) in _SEARCHING:
             name, alignment = name.removesuffix(PUBLISHED), "published"
         if name not in _VALUES:
             raise InputError("defense", expected=" or ".join(_VALUES), got=repr(text))
+        if at and not (name in _SEARCHING and steps.isdecimal()):
+            fix = f"{' or '.join(_SEARCHING)}, such as {_SEARCHING[0]}@300"
+            raise InputError(f"defense {name}", expected=f"@STEPS, a whole number, with {fix}", got=repr(text))
+        max_steps = SearchConfig(max_steps=int(steps) if at else max_steps).max_steps  # refuses what is no budget
         wanted = _VALUES[name]
         if equals and wanted is None:
             raise InputError(f"defense {name}", expected="no value", got=repr(text))
@@ -98,16 +108,40 @@ class DefenseSpec:
             if not fits and not (name == "memguard" and number == 0):
                 kind = f"a whole number from {least}" if name in _WHOLE else "a number above 0"
                 raise InputError(f"defense {name}", expected=f"{wanted}: {kind}", got=repr(value))
-        return cls(name, number, alignment)
+        return cls(name, number, alignment, max_steps)
+
+    @classmethod
+    def parse_unfitted(cls, text: str) -> DefenseSpec:
+        """The same, for a defense that stands before a model that nobody has here.
+
+        Raises:
+            InputError: See `parse`, and if it has to be fitted to a model.
+        """
+        spec = cls.parse(text)
+        if spec.needs_fitting:
+            names = ", ".join(name for name in _VALUES if not cls(name).needs_fitting)
+            fix = "fit it first: `mindefense defend` on a study writes defense.ckpt, in Python Defense.save does"
+            raise InputError(f"defense {spec}", expected=f"the .ckpt of one, or {names}", got="a name alone", fix=fix)
+        return spec
 
     @property
     def searches(self) -> bool:
         """Whether it needs the defender's classifier."""
-        return self.name in ("defenmi", "memguard")
+        return self.name in _SEARCHING
+
+    @property
+    def needs_fitting(self) -> bool:
+        """Whether it needs to know the model that it stands before."""
+        return self.searches or self.name == "class-mean"
 
     def __str__(self) -> str:
         published = PUBLISHED if self.alignment == "published" and self.searches else ""
-        return f"{self.name}{published}" + ("" if self.value is None else f"={self.value:g}")
+        budget = "" if self.max_steps is None or not self.searches else f"@{self.max_steps}"
+        return f"{self.name}{published}" + ("" if self.value is None else f"={self.value:g}") + budget
+
+    def build_unfitted(self, classes: int) -> Defense:
+        """The defense itself, if it needs no fitting, for C `classes`."""
+        return self.build(_unasked, _unasked, classes)
 
     def build(
         self, classifier: Callable[[], DefenderClassifier], class_means: Callable[[], np.ndarray], classes: int
@@ -127,9 +161,10 @@ class DefenseSpec:
         from mindefense.defenses.memguard import MemGuard, MemGuardConfig
 
         if self.name == "defenmi":
-            return DefenMI(classifier(), class_means(), DefenMIConfig(alignment=self.alignment))
+            config = DefenMIConfig(alignment=self.alignment, max_steps=self.max_steps)
+            return DefenMI(classifier(), class_means(), config)
         if self.name == "memguard":
-            memguard = MemGuard(classifier(), MemGuardConfig(alignment=self.alignment))
+            memguard = MemGuard(classifier(), MemGuardConfig(alignment=self.alignment, max_steps=self.max_steps))
             return memguard if self.value is None else baselines.MemGuardBudget(memguard, self.value)
         if self.name == "class-mean":
             return baselines.ClassMean(class_means())
@@ -143,6 +178,10 @@ class DefenseSpec:
         if self.name == "temperature":
             return baselines.Temperature(self.value)
         return baselines.LaplaceOutput(self.value, classes)
+
+
+def _unasked() -> NoReturn:
+    raise AssertionError("a defense that needs no fitting asks for nothing")
 
 
 def _number(text: str) -> float | None:

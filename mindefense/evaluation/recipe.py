@@ -69,15 +69,20 @@ class Recipe:
     query_batch: int
 
 
-def recipe_for(config: StudyConfig, data: LabelledData) -> Recipe:
-    """The recipe of the study's model for these data.
+def recipe_for(config: StudyConfig, *, columns: int, classes: int) -> Recipe:
+    """The recipe of the study's model.
+
+    Args:
+        config: The study.
+        columns: Features of a row, for a table.
+        classes: Number of classes C.
 
     Raises:
         InputError: If a setting is out of its range.
     """
     if config.model == "vgg16":
         sizes = {
-            "num_classes": data.num_classes,
+            "num_classes": classes,
             "image_size": config.pixels,
             "batch_norm": True,
             "width_multiplier": config.width_multiplier,
@@ -92,7 +97,7 @@ def recipe_for(config: StudyConfig, data: LabelledData) -> Recipe:
             has_shadow=False,
             query_batch=config.batch_size,
         )
-    widths = (data.features.shape[1], *TARGET_WIDTHS, data.num_classes)
+    widths = (columns, *TARGET_WIDTHS, classes)
     return Recipe(
         build=lambda seed: MLP(widths, seed=seed),
         architecture={"name": "mlp", "widths": list(widths)},

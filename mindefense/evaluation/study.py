@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from mindspore import nn
+from mindspore.amp import auto_mixed_precision
 
 from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.confidence import softmax
@@ -37,19 +38,21 @@ from mindefense.evaluation.audit import (
     report,
 )
 from mindefense.evaluation.canaries import plant
-from mindefense.evaluation.config import StudyConfig
+from mindefense.evaluation.config import AMP_LEVELS, StudyConfig
 from mindefense.evaluation.doubts import Training
 from mindefense.evaluation.lineup import NONE, DefenseSpec
 from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.protocol import Rows
 from mindefense.evaluation.provenance import check_finished, read_config, sha256_of
 from mindefense.evaluation.recipe import SMOKE_EPOCHS, Recipe, load_data, recipe_for, split_data
+from mindefense.evaluation.shared import SharedWork
 from mindefense.files import check_writable, replacing, write_json
 from mindefense.images import augmented
 from mindefense.private import train_privately
-from mindefense.runtime import versions
-from mindefense.target import Network
-from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier
+from mindefense.ranks import Crew
+from mindefense.runtime import device_in_use, versions
+from mindefense.target import AsTheyAre, Network
+from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier, trains_in_steps
 from mindefense.types import Answers, Check, Evaluation, LabelledData, Samples, Trial
 
 _COMMANDS = {"target": "train", "shadow": "train-shadow", "defender": "train-defender", "defense": "defend"}
@@ -71,14 +74,29 @@ class Study:
         config: What to do; None to go on with the study that `out` holds.
         out: The folder.
         progress: Told what happens.
+        amp: Precision that target and shadow are asked at: ``"O0"`` float32, ``"O2"`` float16 but for batch
+            normalization, with float32 logits. They are trained in float32 either way.
+        crew: The ranks of a job that share the heavy work: this is rank 0, and the others follow with `jobs_of`. None
+            to do all of it in this process.
 
     Raises:
-        InputError: If `config` is None and `out` holds no study, or the data have too few rows for the split.
+        InputError: If `config` is None and `out` holds no study, the data have too few rows for the split, or `amp` is
+            neither.
         DataError: If the data set is missing or damaged.
     """
 
-    def __init__(self, config: StudyConfig | None, out: str | os.PathLike, *, progress: Progress | None = None):
-        self.out = Path(out)
+    def __init__(
+        self,
+        config: StudyConfig | None,
+        out: str | os.PathLike,
+        *,
+        progress: Progress | None = None,
+        amp: str = "O0",
+        crew: Crew | None = None,
+    ):
+        if amp not in AMP_LEVELS:
+            raise InputError("amp", expected=" or ".join(AMP_LEVELS), got=repr(amp))
+        self.out, self.amp = Path(out), amp
         self.progress = progress or Quiet()
         self.timings: dict[str, float] = {}
         self._networks: dict[str, Network] = {}
@@ -88,6 +106,10 @@ class Study:
         self.config = config if config is not None else read_config(self.out)
         self._loaded  # noqa: B018  a wrong path must show before anything is done
         self.recipe  # noqa: B018
+        self._shared = None
+        if crew is not None and crew.size > 1:
+            self._shared = SharedWork(crew, self.recipe, self.data.num_classes, amp=amp)
+            self._shared.open(self.config, columns=self.data.features.shape[1])
 
     # ------------------------------------------------------------------ data
 
@@ -114,7 +136,7 @@ class Study:
     @functools.cached_property
     def recipe(self) -> Recipe:
         """How target and shadow are built, fed and trained."""
-        return recipe_for(self.config, self.data)
+        return recipe_for(self.config, columns=self.data.features.shape[1], classes=self.data.num_classes)
 
     @functools.lru_cache(maxsize=4)  # noqa: B019  a study lives as long as the process
     def rows(self, role: str) -> Rows:
@@ -282,12 +304,14 @@ class Study:
         config = self._trainings[role]
         self._forget(role)
         with self._training(f"train {role}", config.epochs) as on_epoch:
-            train_classifier(
+            train = functools.partial(train_classifier, prepare=self.recipe.prepare)
+            if self._shared is not None and trains_in_steps(config, self.recipe.prepare):
+                train = self._shared.train
+            train(
                 net,
                 samples.features,
                 samples.labels,
                 config,
-                prepare=self.recipe.prepare,
                 checkpoint=self.out / f"{role}.ckpt",
                 checkpoint_every=self.recipe.checkpoint_every,
                 resume=resume,
@@ -312,11 +336,12 @@ class Study:
             net = self.recipe.build(0)
             load_into(net, self.checkpoint(role))
             self._networks[role] = Network(
-                net,
+                auto_mixed_precision(net, self.amp),
                 prepare=self.recipe.prepare,
                 batch_size=self.recipe.query_batch,
                 on_rows=lambda count: self._on_rows and self._on_rows(count),
                 as_graph=True,
+                spread=None if self._shared is None else self._shared.network(role, net),
             )
         return self._networks[role]
 
@@ -420,7 +445,7 @@ class Study:
     @functools.cached_property
     def _spec(self) -> DefenseSpec:
         """The study's defense."""
-        return DefenseSpec.parse(self.config.defense, alignment=self.config.alignment)
+        return DefenseSpec.parse(self.config.defense, alignment=self.config.alignment, max_steps=self.config.max_steps)
 
     @property
     def needs_defender(self) -> bool:
@@ -448,6 +473,26 @@ class Study:
                 fix=f"run `mindefense defend --out {self.out}` again",
             )
         return load_defense(self.out / "defense.ckpt")
+
+    def guard(self, name: str | None = None) -> tuple[nn.Cell, Defense | None]:
+        """The target, and what to put in front of it.
+
+        Args:
+            name: A defense as ``--defense`` names it, built from what the study has trained; None for the study's own,
+                from its file.
+        """
+        net = self._network("target").cell
+        if name is None:
+            return net, self._defense()
+        if name == NONE:
+            return net, None
+        spec = DefenseSpec.parse(name, alignment=self.config.alignment, max_steps=self.config.max_steps)
+        return net, self.build(spec)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input of the target, after preparation."""
+        return next((self.recipe.prepare or AsTheyAre()).batches(self.data.features[:1], 1)).shape[1:]
 
     def forget_defenses(self) -> None:
         """Drops what is remembered of defended answers."""
@@ -573,6 +618,7 @@ class Study:
     def settings(self, config: EvaluationConfig) -> dict[str, object]:
         """What was chosen, with names in place of paths: results are read on other machines, by other people."""
         chosen = {**dataclasses.asdict(self.config), **dataclasses.asdict(config)}
+        chosen |= {"device": device_in_use(), "amp": self.amp}
         for name in ("data_path", "split_config"):
             chosen[name] = chosen[name] and Path(chosen[name]).name
         trained = self.checkpoint("target").description.get("train")

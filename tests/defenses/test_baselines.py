@@ -21,8 +21,9 @@ from mindefense.defenses import (
     TopK,
     load_defense,
 )
-from mindefense.defenses.defended import DEFENSES, keyed_uniform
+from mindefense.defenses.defended import DEFENSES
 from mindefense.errors import CheckpointError, InputError
+from mindefense.keyed import keyed_uniform
 from mindefense.metrics import budget_table
 from mindefense.runtime import compiled
 

@@ -5,7 +5,6 @@ import json
 import mindspore as ms
 import numpy as np
 import pytest
-import scipy.stats
 from mindspore import nn, ops
 from toy_defenses import KINDS, l1, plain_logits, softmax, starts, toy_defense, toy_layers, toy_means
 
@@ -24,9 +23,9 @@ from mindefense.defenses import (
     defended_target,
     load_defense,
 )
-from mindefense.defenses.defended import keyed_laplace, keyed_uniform
 from mindefense.errors import CheckpointError, InputError, OutputError
 from mindefense.images import ImageTransform
+from mindefense.keyed import keyed_laplace, keyed_uniform
 from mindefense.models import MLP
 from mindefense.target import Network, forward
 
@@ -74,11 +73,6 @@ def test_responses_do_not_depend_on_the_company(defended):
     alone = np.concatenate([defended.respond(row[None]) for row in FEATURES])
     np.testing.assert_array_equal(alone, together)
     np.testing.assert_array_equal(defended.respond(FEATURES[::-1]), together[::-1])
-
-
-def test_minus_zero_is_the_same_query():
-    rows = np.zeros((1, 6), np.float32)
-    np.testing.assert_array_equal(keyed_laplace(-rows, 1.0, KEY), keyed_laplace(rows, 1.0, KEY))
 
 
 def test_both_ways_agree(defended, answered):
@@ -246,55 +240,6 @@ def test_noise_is_drawn_batch_by_batch(classifies_images):
 
 def test_respond_takes_float64_like_float32(defended):
     np.testing.assert_array_equal(defended.respond(np.float64(FEATURES)), defended.respond(FEATURES))
-
-
-@pytest.mark.parametrize("scale", [1 / 3, 1.0, 20.0])
-def test_noise_is_laplace(scale):
-    rows = np.float32(np.random.default_rng(1).normal(size=(400, 50)))
-    noise = keyed_laplace(rows, scale, KEY)
-    assert (noise.shape, noise.dtype) == (rows.shape, np.float32)
-    assert scipy.stats.kstest(noise.ravel(), "laplace", args=(0, scale)).pvalue > 1e-3
-    assert scipy.stats.kstest(noise.ravel(), "laplace", args=(0, scale * 1.1)).pvalue < 1e-6
-    assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 0.03
-    assert abs(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]) < 0.03
-
-
-def test_noise_is_a_function_of_key_and_row():
-    rows = np.float32(np.random.default_rng(1).normal(size=(5, 40)))
-    noise = keyed_laplace(rows, 1.0, KEY)
-    np.testing.assert_array_equal(keyed_laplace(rows[::-1], 1.0, KEY), noise[::-1])
-    np.testing.assert_array_equal(keyed_laplace(np.float64(rows[2:3]), 1.0, KEY), noise[2:3])
-    np.testing.assert_array_equal(keyed_laplace(rows[[1, 1]], 1.0, KEY), noise[[1, 1]])
-    changed = rows.copy()
-    changed.view(np.int32)[:, 7] ^= 1  # the last bit of one feature
-    for other in (keyed_laplace(changed, 1.0, KEY), keyed_laplace(rows, 1.0, KEY[:-1])):
-        assert (other != noise).all()
-    np.testing.assert_allclose(keyed_laplace(rows, 2.0, KEY), 2 * noise, rtol=1e-6)
-
-
-def test_noise_keeps_the_shape_of_a_row():
-    images = np.zeros((2, 3, 4, 4), np.float32)
-    images[1] += 1
-    noise = keyed_laplace(images, 1.0, KEY)
-    assert noise.shape == images.shape
-    np.testing.assert_array_equal(noise.reshape(2, 48), keyed_laplace(images.reshape(2, 48), 1.0, KEY))
-
-
-def test_draws_are_uniform():
-    rows = np.float32(np.random.default_rng(1).normal(size=(400, 5)))
-    numbers = keyed_uniform(rows, 50, KEY)
-    assert (numbers.shape, numbers.dtype) == ((400, 50), np.float32)
-    assert scipy.stats.kstest(numbers.ravel(), "uniform").pvalue > 1e-3
-    assert abs(np.corrcoef(numbers[:-1].ravel(), numbers[1:].ravel())[0, 1]) < 0.03
-    np.testing.assert_array_equal(np.float64(numbers) * 2**24 % 2, 1)  # so 1 - u is a number of the same kind
-
-
-def test_draws_are_a_function_of_key_and_row():
-    rows = np.float32(np.random.default_rng(1).normal(size=(5, 40)))
-    numbers = keyed_uniform(rows, 3, KEY)
-    np.testing.assert_array_equal(keyed_uniform(rows[::-1], 3, KEY), numbers[::-1])
-    np.testing.assert_array_equal(keyed_uniform(-0.0 * rows[:2], 3, KEY), keyed_uniform(0 * rows[:2], 3, KEY))
-    assert (keyed_uniform(rows, 3, KEY[:-1]) != numbers).all()
 
 
 # ---------------------------------------------------------------------- what a defense needs, and no more

@@ -18,12 +18,17 @@ from toy_defenses import (
     toy_means,
 )
 
-from mindefense.defenses import DefenMI, DefenMIConfig, MemGuardConfig, class_mean_probs
+from mindefense.defenses import DefenMI, DefenMIConfig, MemGuard, MemGuardConfig, class_mean_probs, load_defense
 from mindefense.defenses.base import DefenseConfig
 from mindefense.errors import InputError
+from mindefense.evaluation import DefenseSpec, StudyConfig
 
 CLASSES = [2, 3, 10, 30]
-SEARCHES = {"long": {"max_iterations": 120}, "cut short": {"max_iterations": 2}}
+SEARCHES = {
+    "long": {"max_iterations": 120},
+    "cut short": {"max_iterations": 2},
+    "budget": {"max_iterations": 120, "max_steps": 7},
+}
 CASES = [(*kind, classes, search) for kind in KINDS for classes in CLASSES for search in SEARCHES]
 each_case = pytest.mark.parametrize(("name", "alignment", "classes", "search"), CASES)
 
@@ -61,6 +66,8 @@ def test_predicted_class_is_kept(name, alignment, classes, search):
     searched = done.rounds > 0
     if alignment == "corrected":
         assert kept.all()
+    elif search == "budget":
+        assert kept[done.rounds >= 0].mean() >= 0.9  # all but ties at the top, which "corrected" takes apart
     elif name == "memguard":  # what stands in for a failed search is the clean vector itself
         assert kept[~searched].all()
     else:  # the published fallback permutes a vector that is not sorted
@@ -173,6 +180,69 @@ def test_fallback(name, alignment, classes, outcome):
     assert done.rounds.tolist() == [outcome] * 30
     assert done.steps == (30 * 2 if outcome == 0 else 0)
     np.testing.assert_array_equal(done.probs, fallback(name, alignment, classes, clean))
+
+
+@pytest.mark.parametrize("alignment", ["corrected", "published"])
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize("name", ["defenmi", "memguard"])
+@pytest.mark.parametrize("outcome", [0, -1])
+def test_what_a_budget_leaves_without_a_vector(name, alignment, classes, outcome):
+    logits = plain_logits(30, classes)
+    clean, start = np.float32(softmax(logits)), starts(name, logits)
+    layers = toy_layers(classes)
+    layers[-1] = (layers[-1][0] * 0, np.float32([9.0 if outcome == 0 else 0.0]))
+    settings = {"layers": layers, "max_iterations": 20}
+    cut = toy_defense(name, alignment, classes, **settings, max_steps=6).reshape_in_detail(clean, start)
+    assert cut.rounds.tolist() == [outcome] * 30
+    assert cut.passes.tolist() == [6 if outcome == 0 else 1] * 30
+    if outcome < 0:  # not searched, so not cut short
+        np.testing.assert_array_equal(cut.probs, fallback(name, alignment, classes, clean))
+        return
+    np.testing.assert_array_equal(cut.probs.argmax(axis=1), clean.argmax(axis=1))
+    if name == "memguard":  # says nothing but the class
+        own = np.eye(classes)[clean.argmax(axis=1)]
+        np.testing.assert_allclose(cut.probs, (own + 1 / classes) / 2, atol=1e-6)
+    elif alignment == "corrected":
+        np.testing.assert_array_equal(cut.probs, fallback(name, "corrected", classes, clean))
+    else:  # the reference still, in the mixed-up order but for the label
+        np.testing.assert_array_equal(np.sort(cut.probs), np.sort(fallback(name, "corrected", classes, clean)))
+    # A budget that no first round can exceed changes nothing.
+    whole = toy_defense(name, alignment, classes, **settings, max_steps=20).reshape_in_detail(clean, start)
+    np.testing.assert_array_equal(whole.probs, fallback(name, alignment, classes, clean))
+
+
+def test_budget_goes_with_the_defense_into_its_file(tmp_path):
+    classifier = toy_defense("memguard", "corrected", 3).classifier()
+    for text, steps in (("defenmi", 44), ("memguard@55", 55), ("memguard-published=0.3", 44), ("defenmi@7", 7)):
+        spec = DefenseSpec.parse(text, max_steps=44)
+        spec.build(lambda: classifier, lambda: toy_means(3), 3).save(tmp_path / "defense.ckpt")
+        held = load_defense(tmp_path / "defense.ckpt")
+        assert getattr(held, "memguard", held).config.max_steps == steps
+        assert str(spec).endswith(f"@{steps}")
+        assert DefenseSpec.parse(str(spec)) == spec
+    assert str(DefenseSpec.parse("top-k=3", max_steps=44)) == "top-k=3"  # has no search to bound
+
+
+@pytest.mark.parametrize("text", ["defenmi@", "defenmi@x", "defenmi@1", "memguard@-5", "top-k=3@300", "memguard@9=0.3"])
+def test_bad_budgets_by_name(text):
+    with pytest.raises(InputError, match=r"STEPS|max_steps") as caught:
+        DefenseSpec.parse(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [DefenMI, MemGuard])
+def test_files_from_before_there_were_budgets(kind):
+    defense = toy_defense(kind.name, "published", 3)
+    settings = defense.settings()
+    assert settings.pop("max_steps") is None
+    assert kind.restore(settings, defense.arrays()).config == defense.config
+
+
+def test_budget_of_a_study():
+    assert StudyConfig(max_steps=300).max_steps == 300
+    assert StudyConfig().max_steps is None
+    with pytest.raises(InputError, match=r"^max_steps: expected a whole number of at least 2, got 1$"):
+        StudyConfig(max_steps=1)
 
 
 def test_alignment_makes_no_difference_to_memguard():

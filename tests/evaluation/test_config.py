@@ -23,6 +23,10 @@ IMAGES = make_cifar_like(1, train=12, test=6)
 SMALL = {"image_size": 32, "width_multiplier": 0.125, "members": 300, "num_samples": 150}
 
 
+def recipe_of(config, data):
+    return recipe_for(config, columns=data.features.shape[1], classes=data.num_classes)
+
+
 def config(**settings):
     """A study of the smallest VGG16."""
     return StudyConfig(**{"model": "vgg16", "image_size": 32, "width_multiplier": 0.0625, **settings})
@@ -133,7 +137,7 @@ def test_published_training_of_vgg16_is_the_tutorials():
 
 
 def test_recipe_of_vgg16():
-    recipe = recipe_for(config(image_size=64), IMAGES)
+    recipe = recipe_of(config(image_size=64), IMAGES)
     net = recipe.build(3)
     assert isinstance(net, VGG16)
     sizes = {"num_classes": 100, "image_size": 64, "batch_norm": True, "width_multiplier": 0.0625}
@@ -149,7 +153,7 @@ def test_recipe_of_vgg16():
 
 def test_recipe_of_an_mlp_is_the_published_one():
     data = LabelledData("d", np.zeros((4, 7), np.float32), np.zeros(4, np.int32), 5)
-    recipe = recipe_for(StudyConfig(), data)
+    recipe = recipe_of(StudyConfig(), data)
     net = recipe.build(3)
     assert isinstance(net, MLP)
     assert net.widths == (7, 1024, 512, 256, 128, 5)
@@ -175,17 +179,17 @@ def test_settings_replace_those_of_the_published_training_one_by_one(model, smok
     if smoke:
         published = dataclasses.replace(published, epochs=8)
     for some in [{}, chosen, *({name: value} for name, value in chosen.items())]:
-        train = recipe_for(StudyConfig(model=model, smoke=smoke, **some), data).train
+        train = recipe_of(StudyConfig(model=model, smoke=smoke, **some), data).train
         assert train == dataclasses.replace(published, **some)
 
 
 def test_no_warm_up_can_be_asked_for():
-    assert recipe_for(config(warmup_epochs=0), IMAGES).train.warmup_epochs == 0
+    assert recipe_of(config(warmup_epochs=0), IMAGES).train.warmup_epochs == 0
 
 
 def test_crops_and_flips_in_training_are_to_be_asked_for():
-    assert recipe_for(config(augment=True), IMAGES).train == dataclasses.replace(PUBLISHED_VGG16, augment=True)
-    assert not recipe_for(config(parity=True), IMAGES).train.augment
+    assert recipe_of(config(augment=True), IMAGES).train == dataclasses.replace(PUBLISHED_VGG16, augment=True)
+    assert not recipe_of(config(parity=True), IMAGES).train.augment
 
 
 @pytest.mark.parametrize(
@@ -193,7 +197,7 @@ def test_crops_and_flips_in_training_are_to_be_asked_for():
 )
 def test_bad_training_shows_before_anything_is_built(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        recipe_for(config(**wrong), IMAGES)
+        recipe_of(config(**wrong), IMAGES)
 
 
 def test_synthetic_data_are_in_the_likeness_of_what_the_model_takes():

@@ -1,0 +1,373 @@
+"""Recorded confidence vectors of any number, read some rows at a time from ``.npy`` and ``.npz`` files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from mindefense.checks import SUM_TOLERANCE, check_logits, check_probs
+from mindefense.confidence import LOWEST_PROB, softmax
+from mindefense.data.files import starts_with
+from mindefense.data.outputs import LARGEST, NPY_MAGIC, ROUNDED_SUM, ZIP_MAGICS
+from mindefense.errors import DataError, InputError
+
+FORMS = ("probs", "log_probs", "logits")
+"""What the answers may be held as; the first that a file has is taken, and logits beside it start the search."""
+NAMES = {**{form: (form, f"clean_{form}") for form in FORMS}, "noised_logits": ("noised_logits", "start_logits")}
+"""What is read → the names it may have in an npz file."""
+REMEDY = 'save with np.savez("big.npz", logits=…) or np.save("big.npy", probs)'
+_ELEMENTS, _MOST_ROWS = 2**22, 2**16
+_LOCAL_HEADER, _LENGTHS_AT = 30, 26
+
+
+class Block(NamedTuple):
+    """Some rows of recorded answers, checked.
+
+    Attributes:
+        first: Number of the first row in the file.
+        probs: ``(n, C)`` float32 confidence vectors.
+        predicted: ``(n,)`` predicted classes, told before probabilities were rounded to float32.
+        start_logits: ``(n, C)`` float32 logits that a search starts from, or None for the logarithm of `probs`.
+        rescaled: Rows whose sum was too far from 1, as that of rounded numbers is, and which were divided by it.
+    """
+
+    first: int
+    probs: np.ndarray
+    predicted: np.ndarray
+    start_logits: np.ndarray | None
+    rescaled: int
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredMatrix:
+    """An ``(N, C)`` floating array in a file, none of which is in memory.
+
+    Plain reading, not a memory map: pages of a map count as this process's memory for as long as it is open.
+
+    Attributes:
+        file: The file.
+        name: What the array is called.
+        member: The part of a zip file that has to be unpacked to be read; None if the bytes lie there as they are.
+        offset: Where the first element is, in the file or the unpacked part.
+        shape: ``(N, C)``.
+        dtype: What it is stored as.
+        by_column: Whether whole columns follow each other (Fortran order).
+    """
+
+    file: Path
+    name: str
+    member: str | None
+    offset: int
+    shape: tuple[int, int]
+    dtype: np.dtype
+    by_column: bool
+
+    def blocks(self, first: int, rows: int) -> Iterator[np.ndarray]:
+        """The rows from `first` on, at most `rows` at a time, as they are stored.
+
+        Raises:
+            DataError: If the file has become another one, or is damaged.
+        """
+        n, classes = self.shape
+        with _reading(self.file), contextlib.ExitStack() as open_files:
+            stream = None
+            if self.member is not None:
+                archive = open_files.enter_context(zipfile.ZipFile(self.file))
+                stream = open_files.enter_context(archive.open(self.member))
+                stream.seek(self.offset + first * classes * self.dtype.itemsize)  # unpacks what it skips
+            for start in range(first, n, rows):
+                count = min(rows, n - start)
+                if stream is not None:
+                    yield self._values(_exactly(stream, count * classes * self.dtype.itemsize), (count, classes))
+                elif self.by_column:
+                    yield self._columns(start, count)
+                else:
+                    with self.file.open("rb") as plain:
+                        plain.seek(self.offset + start * classes * self.dtype.itemsize)
+                        held = _exactly(plain, count * classes * self.dtype.itemsize)
+                    yield self._values(held, (count, classes))
+
+    def _columns(self, start: int, count: int) -> np.ndarray:
+        n, classes = self.shape
+        values = np.empty((count, classes), self.dtype)
+        with self.file.open("rb") as plain:
+            for column in range(classes):
+                plain.seek(self.offset + (column * n + start) * self.dtype.itemsize)
+                values[:, column] = self._values(_exactly(plain, count * self.dtype.itemsize), (count,))
+        return values
+
+    def _values(self, held: bytes, shape: tuple[int, ...]) -> np.ndarray:
+        return np.frombuffer(held, self.dtype).reshape(shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedVectors:
+    """What a model answered, in a file that may be larger than the memory.
+
+    Attributes:
+        file: The file.
+        form: What the answers are held as, one of `FORMS`.
+        answers: The answers.
+        logits: Logits beside probabilities of the same answers, or None.
+        noised_logits: Logits of the noised inputs, or None.
+        state: What would change if the file were written to or replaced.
+    """
+
+    file: Path
+    form: str
+    answers: StoredMatrix
+    logits: StoredMatrix | None
+    noised_logits: StoredMatrix | None
+    state: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return self.answers.shape[0]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes C."""
+        return self.answers.shape[1]
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether float32 probabilities may be level where the file tells classes apart."""
+        return self.form != "probs" or self.answers.dtype.itemsize > 4
+
+    def expect_noised(self) -> StoredMatrix:
+        """The logits of the noised inputs.
+
+        Raises:
+            DataError: If the file has none.
+        """
+        if self.noised_logits is None:
+            raise DataError(
+                str(self.file),
+                expected="an array noised_logits (N, C)",
+                got="none",
+                fix="this defense starts from the model's logits of the noised input, which answers to the input "
+                "itself do not tell: record them beside the answers (docs/large_inputs.md)",
+            )
+        return self.noised_logits
+
+    def blocks(self, first: int = 0, *, noised: bool = False, rows: int | None = None) -> Iterator[Block]:
+        """The rows from `first` on, checked, some at a time.
+
+        Args:
+            first: Number of the first row.
+            noised: Whether a search is to start from `noised_logits`.
+            rows: How many at a time; None for `chunk_rows`. What is yielded of a row does not depend on it.
+
+        Raises:
+            DataError: If a row is no confidence vector or not finite, named by its number in the file; if the
+                `noised_logits` that are asked for are not there; or the file has changed since it was opened.
+        """
+        second = self.expect_noised() if noised else self.logits
+        rows = rows or chunk_rows(self.classes)
+        seconds = iter(()) if second is None else second.blocks(first, rows)
+        for values in self.answers.blocks(first, rows):
+            if _state_of(self.file) != self.state:
+                raise DataError(str(self.file), expected="one and the same file", got="a change while it was read")
+            try:
+                probs, logits, rescaled = _as_probs(values, self.form, self.answers.name)
+                predicted = values.argmax(axis=1)
+                if second is not None:
+                    logits = _as_logits(next(seconds), second.name)
+            except InputError as error:
+                said = re.sub(r" row (\d+)", lambda at, start=first: f" row {start + int(at[1])}", str(error), count=1)
+                raise DataError(f"{self.file}: {said}") from error
+            yield Block(first, probs, predicted, logits, rescaled)
+            first += len(probs)
+
+    def check(self, *, noised: bool = False, on_progress: Callable[[int], None] | None = None) -> str:
+        """Reads and checks everything once, so that a bad row shows before the work and not in its middle.
+
+        Args:
+            noised: See `blocks`.
+            on_progress: Called with the number of rows just read.
+
+        Returns:
+            The SHA-256 of all rows that `blocks` yields: of the numbers, whatever file they are in.
+
+        Raises:
+            DataError: See `blocks`.
+        """
+        answers, starts = hashlib.sha256(b"narrowed" if self.is_narrowed else b""), hashlib.sha256()
+        for block in self.blocks(noised=noised):
+            answers.update(block.probs.tobytes() + block.predicted.tobytes())
+            if block.start_logits is not None:
+                starts.update(block.start_logits.tobytes())
+            if on_progress is not None:
+                on_progress(len(block.probs))
+        return hashlib.sha256(answers.digest() + starts.digest()).hexdigest()
+
+
+def chunk_rows(classes: int) -> int:
+    """Rows of C classes at a time that take 16 MiB as float32: a power of two, so that processes share them evenly."""
+    fitting = max(1, _ELEMENTS // classes)
+    return min(_MOST_ROWS, 1 << (fitting.bit_length() - 1))
+
+
+def open_vectors(path: str | os.PathLike[str]) -> RecordedVectors:
+    """Finds recorded answers in a file without reading them.
+
+    An ``.npy`` file holds probabilities ``(N, C)``. An ``.npz`` file, compressed or not, holds ``probs``,
+    ``log_probs`` or ``logits`` ``(N, C)``, or ``probs`` and the ``logits`` of the same answers, and perhaps
+    ``noised_logits`` ``(N, C)``, the logits of the noised inputs; ``clean_`` may come before the former, and
+    ``start_logits`` is another name of the latter. Other arrays are passed over. Any floating type and byte order, N ≥
+    1, C ≥ 2.
+
+    Args:
+        path: The file; what it is, its content tells.
+
+    Raises:
+        DataError: The file is missing, damaged or cut, lacks the answers, or an array is of another kind or shape.
+    """
+    file = Path(path)
+    if not file.is_file():
+        got = "a folder" if file.is_dir() else "nothing of that name"
+        raise DataError(f"outputs {file}", expected="an npy or npz file", got=got, fix=REMEDY)
+    with _reading(file):
+        state = _state_of(file)
+        if starts_with(file, NPY_MAGIC):
+            with file.open("rb") as stream:
+                found = {"probs": _matrix(file, "array", None, stream, 0, state[0])}
+        elif any(starts_with(file, magic) for magic in ZIP_MAGICS):
+            found = dict(_members(file))
+        else:
+            raise DataError(f"outputs {file}", expected="an npy or npz file", got="something else", fix=REMEDY)
+    given = [form for form in FORMS if form in found]
+    if not given:
+        raise DataError(f"outputs {file}", expected=f"one of {', '.join(FORMS)}", got="none of them", fix=REMEDY)
+    if len(given) > 1 and given != ["probs", "logits"]:
+        raise DataError(f"outputs {file}", expected=f"one of {', '.join(given)}", got=f"{len(given)} of them")
+    answers = found[given[0]]
+    for other in found.values():
+        if other.shape != answers.shape:
+            raise DataError(
+                f"{file}: {other.name}", expected=f"the shape of {answers.name} {answers.shape}", got=str(other.shape)
+            )
+    beside = found["logits"] if len(given) > 1 else None
+    return RecordedVectors(file, given[0], answers, beside, found.get("noised_logits"), state)
+
+
+def _members(file: Path) -> Iterator[tuple[str, StoredMatrix]]:
+    """What is read → where it is, of the arrays in an npz file."""
+    with zipfile.ZipFile(file) as archive, file.open("rb") as plain:
+        held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        for what, names in NAMES.items():
+            present = [name for name in names if name in held]
+            if len(present) > 1:
+                raise DataError(f"outputs {file}", expected=f"one of {' and '.join(names)}", got="both")
+            for name in present:
+                info = held[name]
+                if info.compress_type != zipfile.ZIP_STORED:
+                    with archive.open(info) as stream:
+                        yield what, _matrix(file, name, info.filename, stream, 0, info.file_size)
+                    continue
+                plain.seek(info.header_offset + _LENGTHS_AT)
+                at = info.header_offset + _LOCAL_HEADER + sum(struct.unpack("<HH", _exactly(plain, 4)))
+                plain.seek(at)
+                yield what, _matrix(file, name, None, plain, at, info.file_size)
+
+
+def _matrix(file: Path, name: str, member: str | None, stream: IO[bytes], began: int, size: int) -> StoredMatrix:
+    """The array whose header comes next in `stream`, which is at `began` and has `size` bytes for it."""
+    where = f"{file}: {name}"
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise DataError(where, expected="an array of numbers", got=f"npy version {version}", fix=REMEDY)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_column, dtype = read(stream)
+    if dtype.kind != "f":
+        got = "Python objects" if dtype.hasobject else str(dtype)
+        raise DataError(where, expected="floating-point numbers", got=got, fix="apply .astype(np.float32)")
+    if len(shape) != 2 or shape[1] < 2 or not shape[0]:
+        fix = "of one sigmoid p save probs=np.stack([1 - p, p], axis=1)" if shape[1:] in ((), (1,)) else None
+        raise DataError(where, expected="shape (N, C) with N ≥ 1 and C ≥ 2", got=str(shape), fix=fix)
+    header = stream.tell() - (began if member is None else 0)
+    wanted = header + shape[0] * shape[1] * dtype.itemsize
+    if size < wanted:
+        raise DataError(where, expected=f"{wanted:,} bytes", got=f"{size:,}", fix="save or copy it again: it is cut")
+    if by_column and member is not None:
+        fix = f"save np.ascontiguousarray({name}), or with np.savez"
+        raise DataError(where, expected="rows that follow each other", got="compressed columns", fix=fix)
+    return StoredMatrix(file, name, member, stream.tell(), (shape[0], shape[1]), dtype, by_column)
+
+
+def _as_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Answers of one form → float32 probabilities, logits unless the file has probabilities, and rows rescaled."""
+    if form == "logits":
+        logits = _as_logits(values, name)
+        if (logits >= 0).all() and (np.abs(logits.sum(axis=1) - 1) <= ROUNDED_SUM).all() and len(logits) > 1:
+            fix = f"save them as {name.removesuffix('logits')}probs"
+            raise InputError(name, expected="values from before softmax", got="rows ≥ 0 that sum to 1", fix=fix)
+        return softmax(logits), logits, 0
+    logits = None
+    if form == "log_probs":
+        # Logarithms of zero are raised to what `confidence.log_probs` makes of zero.
+        lowest = np.log(LOWEST_PROB)
+        held = np.maximum(values.astype(np.float64), lowest)  # NaN stays NaN
+        logits = _as_logits(held, name)
+        with np.errstate(over="ignore"):
+            values = np.where(held > lowest, np.exp(held), 0)
+        name = f"exp({name})"
+    values = values.astype(np.result_type(values.dtype.newbyteorder("="), np.float32), copy=False)
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = values.sum(axis=1, dtype=np.float64)
+        away = np.abs(sums - 1)
+        is_off = (away > SUM_TOLERANCE) & (away <= ROUNDED_SUM)
+    if is_off.any():
+        values = values.astype(np.float64)
+        values[is_off] /= sums[is_off, None]
+        if logits is not None:
+            logits[is_off] -= np.log(sums[is_off, None]).astype(np.float32)
+    check_probs(values, name=name)
+    return np.ascontiguousarray(values, np.float32), logits, int(is_off.sum())
+
+
+def _as_logits(values: np.ndarray, name: str) -> np.ndarray:
+    """Finite float32 logits."""
+    check_logits(values, name=name)
+    is_large = (np.abs(values) > LARGEST).any(axis=1)
+    if is_large.any():
+        fix = "look for an overflow in the model"
+        raise InputError(f"{name} row {is_large.argmax()}", expected=f"sizes up to {LARGEST:g}", got="more", fix=fix)
+    return np.ascontiguousarray(values, np.float32)
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    held = stream.read(size)
+    if len(held) != size:
+        raise EOFError(f"it ends {size - len(held):,} bytes too early")
+    return held
+
+
+def _state_of(file: Path) -> tuple[int, int, int]:
+    """What changes when a file is written to or replaced."""
+    about = file.stat()
+    return about.st_size, about.st_mtime_ns, about.st_ino
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Says in one line what goes wrong when a file is read."""
+    try:
+        yield
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"outputs {file}", expected="a readable file", got=error.strerror or str(error)) from error
+    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError) as error:
+        got = f"a damaged or cut one ({str(error)[:80] or type(error).__name__})"
+        raise DataError(f"outputs {file}", expected="a readable file", got=got, fix="save or copy it again") from error

@@ -1,0 +1,246 @@
+"""The heavy work of a study on all ranks of a job: asking networks, reshaping, and training on images.
+
+Rank 0 runs the study; the others hold copies of its networks and defenses and do their part of what it asks. Rows are
+cut where one process would cut them into batches, so that the answers are the same bits with any number of ranks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+from mindspore.amp import auto_mixed_precision
+
+from mindefense.checkpoint import parameters_of
+from mindefense.defenses.base import Defense, SearchDefense
+from mindefense.defenses.baselines import MemGuardBudget
+from mindefense.defenses.defended import DEFENSES
+from mindefense.defenses.reshaping import cores
+from mindefense.evaluation.config import StudyConfig
+from mindefense.evaluation.recipe import Recipe, recipe_for
+from mindefense.keyed import KeyedNoise
+from mindefense.ranks import Crew, Job, part_of
+from mindefense.target import forward
+from mindefense.training import Epoch, TrainConfig, train_classifier
+
+_OPEN = "open_study"
+_MOST_BYTES = 1 << 25
+"""Samples that travel at a time; more would only take memory."""
+_MOST_ROWS = 1 << 15
+"""Vectors that are reshaped at a time."""
+FEW = 256
+"""Vectors that are reshaped by one rank: fewer are not worth the way."""
+
+
+def jobs_of(crew: Crew) -> dict[str, Job]:
+    """What studies on rank 0 ask of the other ranks, for `Crew.follow`; these need no data and no files."""
+    jobs: dict[str, Job] = {}
+
+    def open_study(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        config = StudyConfig(**settings["config"])
+        recipe = recipe_for(config, columns=settings["columns"], classes=settings["classes"])
+        jobs.update(SharedWork(crew, recipe, settings["classes"], amp=settings["amp"]).jobs)
+
+    jobs[_OPEN] = open_study
+    return jobs
+
+
+class SharedWork:
+    """What every rank does of a study.
+
+    Args:
+        crew: The ranks.
+        recipe: How the study's networks are built and fed.
+        classes: Number of classes C.
+        amp: Precision that networks are asked at; see `Study`.
+    """
+
+    def __init__(self, crew: Crew, recipe: Recipe, classes: int, *, amp: str):
+        self.crew, self._recipe, self._classes, self._amp = crew, recipe, classes, amp
+        self.query_batch = recipe.query_batch
+        self._networks: dict[str, nn.Cell] = {}
+        self._defense: Defense | None = None
+        self._given: Defense | None = None
+        self._feed: dict[str, Any] = {
+            "prepare": recipe.prepare,
+            "batch_size": recipe.query_batch,
+            "as_graph": True,
+        }
+
+    # ---------------------------------------------------------------- rank 0
+
+    def open(self, config: StudyConfig, columns: int) -> None:
+        """Tells the other ranks what the study is about."""
+        settings = {
+            "config": dataclasses.asdict(config),
+            "columns": columns,
+            "classes": self._classes,
+            "amp": self._amp,
+        }
+        self.crew.lead(_OPEN, settings, here=lambda settings, arrays: None)
+
+    def network(self, role: str, cell: nn.Cell) -> SharedNetwork:
+        """Gives every rank a copy of a network."""
+        self.crew.lead("take_network", {"role": role}, parameters_of(cell), here=self.take_network)
+        return SharedNetwork(self, role)
+
+    def train(
+        self,
+        net: nn.Cell,
+        features: np.ndarray,
+        labels: np.ndarray,
+        config: TrainConfig,
+        *,
+        checkpoint: Any,
+        checkpoint_every: int,
+        resume: bool,
+        description: Mapping[str, Any],
+        on_epoch: Callable[[Epoch], None],
+    ) -> None:
+        """Trains a network on all ranks, each on its part of every batch; arguments as of `train_classifier`."""
+        with self.crew.in_step(
+            "train", {"config": dataclasses.asdict(config)}, {"features": features, "labels": labels}
+        ):
+            train_classifier(
+                net,
+                features,
+                labels,
+                config,
+                prepare=self._recipe.prepare,
+                checkpoint=checkpoint,
+                checkpoint_every=checkpoint_every,
+                resume=resume,
+                description=description,
+                on_epoch=on_epoch,
+                crew=self.crew,
+            )
+
+    def lead_forward(self, role: str, samples: np.ndarray, noise: KeyedNoise | None) -> np.ndarray:
+        """Logits of samples, a part from each rank."""
+        settings: dict[str, Any] = {"role": role, "noise": None}
+        if noise is not None:
+            settings["noise"] = {"key": noise.key.hex(), "scale": noise.scale}
+        found = self.crew.lead("forward", settings, {"samples": samples}, here=self.forward)
+        assert found is not None
+        return found
+
+    def lead_reshape(self, defense: Defense, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """Reshaped vectors, a part from each rank."""
+        if self._given is not defense:
+            settings = {"name": type(defense).name, "settings": defense.settings()}
+            self.crew.lead("take_defense", settings, defense.arrays(), here=self.take_defense)
+            self._given = defense
+        found = self.crew.lead("reshape", {}, arrays, here=self.reshape)
+        assert found is not None
+        return found
+
+    # ---------------------------------------------------------------- the other ranks
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """What the others can be asked to do, by name."""
+        return {
+            "take_network": self.take_network,
+            "forward": self.forward,
+            "take_defense": self.take_defense,
+            "reshape": self.reshape,
+            "train": self.train_along,
+        }
+
+    def take_network(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Builds a network of the recipe with these parameters."""
+        net = self._recipe.build(0)
+        for parameter in net.get_parameters():
+            parameter.set_data(ms.Tensor(arrays[parameter.name]))
+        self._networks[settings["role"]] = auto_mixed_precision(net, self._amp)
+
+    def take_defense(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Builds a defense, in the place of the one before."""
+        self._defense = DEFENSES[settings["name"]].restore(settings["settings"], arrays)
+
+    def train_along(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Trains with rank 0, which keeps the result."""
+        config = TrainConfig(**settings["config"])
+        net = self._recipe.build(0)
+        prepare = self._recipe.prepare
+        train_classifier(net, arrays["features"], arrays["labels"], config, prepare=prepare, crew=self.crew)
+
+    # ---------------------------------------------------------------- every rank
+
+    def forward(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """This rank's part of the logits: whole batches, but for the last."""
+        samples = arrays["samples"]
+        part = part_of(len(samples), rank=self.crew.rank, size=self.crew.size, block=self._recipe.query_batch)
+        if part.start == part.stop:
+            return np.empty((0, self._classes), np.float32)
+        noise = settings["noise"]
+        if noise is not None:
+            noise = KeyedNoise(bytes.fromhex(noise["key"]), noise["scale"])
+        return forward(self._networks[settings["role"]], samples[part], noise=noise, **self._feed)
+
+    def reshape(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """This rank's part of the reshaped vectors."""
+        part = part_of(len(arrays["clean_probs"]), rank=self.crew.rank, size=self.crew.size, block=FEW)
+        assert self._defense is not None
+        return self._defense.reshape(
+            arrays["clean_probs"][part],
+            arrays["start_logits"][part],
+            draws=arrays["draws"][part] if "draws" in arrays else None,
+            workers=max(1, cores() // self.crew.on_this_host),
+        )
+
+
+class SharedNetwork:
+    """A network of which every rank holds a copy; a `Spread`.
+
+    Args:
+        work: The ranks' work.
+        role: The network's name there.
+    """
+
+    def __init__(self, work: SharedWork, role: str):
+        self._work, self._role = work, role
+
+    def forward(
+        self, samples: np.ndarray, *, noise: KeyedNoise | None, on_rows: Callable[[int], None] | None
+    ) -> np.ndarray:
+        """See `Spread.forward`."""
+        size, batch = self._work.crew.size, self._work.query_batch
+        # Whole batches, since that is where one process would cut the rows.
+        rows = batch * max(size, _MOST_BYTES // max(1, samples[0].nbytes) // batch)
+        found = []
+        for first in range(0, len(samples), rows):
+            chunk = samples[first : first + rows]
+            found.append(self._work.lead_forward(self._role, chunk, noise))
+            if on_rows is not None:
+                on_rows(len(chunk))
+        return np.concatenate(found)
+
+    def reshape(
+        self,
+        defense: Defense,
+        clean_probs: np.ndarray,
+        start_logits: np.ndarray,
+        *,
+        draws: np.ndarray | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> np.ndarray:
+        """See `Spread.reshape`; what is quickly done, or not known to the other ranks, is done here."""
+        is_known = DEFENSES.get(type(defense).name) is type(defense)
+        searches = isinstance(defense, SearchDefense | MemGuardBudget)
+        if not (is_known and searches) or len(clean_probs) <= FEW:
+            return defense.reshape(clean_probs, start_logits, draws=draws, on_progress=on_progress)
+        given = {"clean_probs": clean_probs, "start_logits": start_logits}
+        if draws is not None:
+            given["draws"] = draws
+        found = []
+        for first in range(0, len(clean_probs), _MOST_ROWS):
+            chunk = {name: array[first : first + _MOST_ROWS] for name, array in given.items()}
+            found.append(self._work.lead_reshape(defense, chunk))
+            if on_progress is not None:
+                on_progress(len(found[-1]))
+        return np.concatenate(found)

@@ -1,0 +1,285 @@
+"""Many processes as one: rank 0 leads, every rank does its part of what it asks, and the parts come back in order.
+
+A job is started by MindSpore's launcher ``msrun``, on one host or several, and talks through MindSpore's own collective
+operators: on Ascend by HCCL, on GPUs by NCCL, on CPUs by MindSpore itself. What travels is a name, JSON and arrays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+import psutil
+from mindspore import ops
+
+from mindefense.errors import InputError, MindefenseError, RankError
+from mindefense.files import drop_unfinished
+
+Job = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], "np.ndarray | None"]
+"""What a rank can be asked to do: settings and arrays → its part of the result."""
+_END = "end"
+_IN_STEP = "in step: "
+_PIECE = 1 << 26
+"""Bytes that travel at a time."""
+_LOOK_EVERY = 0.2
+"""Seconds between two looks at whether the other ranks of this host are alive; msrun looks every second."""
+
+
+def part_of(n: int, *, rank: int, size: int, block: int = 1) -> slice:
+    """The rows that a rank takes of `n`: whole blocks in the order of the ranks, as evenly as that goes.
+
+    Args:
+        n: Number of rows.
+        rank: Whose part.
+        size: Number of ranks.
+        block: Rows that must stay together; the last block may be smaller.
+    """
+    blocks = -(-n // block)
+    first, last = blocks * rank // size * block, blocks * (rank + 1) // size * block
+    return slice(min(first, n), min(last, n))
+
+
+class Crew:
+    """The ranks of a job, seen from one of them.
+
+    Attributes:
+        rank: This process's number; rank 0 leads.
+        size: Number of ranks.
+        on_this_host: How many of them share this host.
+    """
+
+    def __init__(self, rank: int, size: int):
+        self.rank, self.size = rank, size
+        self._broadcast, self._all_gather = ops.Broadcast(0), ops.AllGather()
+        host = np.frombuffer(zlib.crc32(socket.gethostname().encode()).to_bytes(4, "little"), np.int32)[0]
+        members = self._gather(np.array([host, os.getpid()], np.int32))
+        here = {k: int(pid) for k, (its_host, pid) in enumerate(members) if its_host == host}
+        self.on_this_host = len(here)
+        self._watch = _Watch({k: pid for k, pid in here.items() if k != rank})
+        self._is_over = False
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def lead(
+        self,
+        job: str,
+        settings: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
+        *,
+        here: Job,
+    ) -> np.ndarray | None:
+        """Has every rank do its part of a job; for rank 0.
+
+        Args:
+            job: Its name among those that the others `follow` with.
+            settings: What JSON can hold.
+            arrays: Name → array; every rank gets them whole.
+            here: What this rank does itself.
+
+        Returns:
+            The parts, joined along the first axis in the order of the ranks; None if they have none.
+
+        Raises:
+            RankError: If another rank could not do its part; names it.
+            MindefenseError: If this one could not.
+        """
+        settings, arrays = dict(settings or {}), dict(arrays or {})
+        self._tell(_pack(job, settings, arrays))
+        return self._do(here, settings, arrays)
+
+    @contextlib.contextmanager
+    def in_step(self, job: str, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[None]:
+        """Starts a job in which all ranks then call the methods below together, such as a training; for rank 0.
+
+        If this rank fails in it, the others, which wait for it, can be told nothing more: the job is over.
+        """
+        self._tell(_pack(_IN_STEP + job, dict(settings), dict(arrays)))
+        try:
+            yield
+        except BaseException:
+            self.abandon()
+            raise
+
+    def follow(self, jobs: Mapping[str, Job]) -> None:
+        """Does what rank 0 asks until it says that all is done; for the other ranks.
+
+        Args:
+            jobs: What can be asked for; a job may add others.
+        """
+        while True:
+            job, settings, arrays = _unpack(self._tell(None))
+            if job == _END:
+                self._watch.stop()
+                return
+            if job.startswith(_IN_STEP):
+                jobs[job.removeprefix(_IN_STEP)](settings, arrays)
+            else:
+                self._do(jobs[job], settings, arrays)
+
+    def dismiss(self) -> None:
+        """Tells the other ranks that all is done; for rank 0. Does nothing the second time."""
+        if self._is_over:
+            return
+        self.abandon()
+        self._tell(_pack(_END, {}, {}))
+
+    def abandon(self) -> None:
+        """Leaves the others to find out, each by its watch, that this process has ended."""
+        self._is_over = True
+        self._watch.stop()
+
+    # ---------------------------------------------------------------- called by all ranks together
+
+    def agree(self, arrays: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        """Rank 0's arrays by name, on every rank; what the others give does not matter."""
+        return _unpack(self._tell(_pack("", {}, arrays or {}) if self.leads else None))[2]
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Float64 sum of all ranks' arrays of one shape, added in the order of the ranks: the same bits everywhere."""
+        values = np.ascontiguousarray(values, np.float64)
+        parts = self._gather(values.reshape(-1).view(np.int32))
+        return parts.reshape(self.size, -1).view(np.float64).sum(axis=0).reshape(values.shape)
+
+    # ---------------------------------------------------------------- transport
+
+    def _do(self, job: Job, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray | None:
+        # Errors of our own are told to rank 0. Any other ends this process, and so the job.
+        part, failure = None, None
+        try:
+            part = job(settings, arrays)
+        except MindefenseError as error:
+            failure = error
+        said = {"failed": None if failure is None else str(failure)}
+        outcomes = [_unpack(told) for told in self._collect(_pack("", said, {} if part is None else {"part": part}))]
+        if failure is not None and self.leads:
+            raise failure
+        failed = {k: said["failed"] for k, (_, said, _) in enumerate(outcomes) if said["failed"] is not None}
+        if failed and self.leads:
+            rank, reason = next(iter(failed.items()))
+            raise RankError(f"rank {rank} of {self.size} could not do its part ({reason})")
+        parts = [arrays["part"] for _, _, arrays in outcomes if "part" in arrays]
+        return np.concatenate(parts) if parts and self.leads else None
+
+    def _tell(self, message: bytes | None) -> bytes:
+        """Rank 0's bytes, on every rank."""
+        length = int(self._from_first(None if message is None else np.array([len(message)], np.int32), 1)[0])
+        pieces = []
+        for first in range(0, length, _PIECE):
+            words = -(-min(_PIECE, length - first) // 4)
+            piece = None if message is None else _words(message[first : first + _PIECE])
+            pieces.append(self._from_first(piece, words).tobytes())
+        return message if message is not None else b"".join(pieces)[:length]
+
+    def _from_first(self, words: np.ndarray | None, count: int) -> np.ndarray:
+        sent = np.zeros(count, np.int32) if words is None else words
+        return self._broadcast((ms.Tensor(sent),))[0].asnumpy()
+
+    def _collect(self, message: bytes) -> list[bytes]:
+        """Every rank's bytes, on every rank."""
+        lengths = self._gather(np.array([len(message)], np.int32))[:, 0]
+        words = np.zeros(-(-int(lengths.max()) // 4), np.int32)
+        own = _words(message)
+        words[: len(own)] = own
+        return [row.tobytes()[:length] for row, length in zip(self._gather(words), lengths, strict=True)]
+
+    def _gather(self, words: np.ndarray) -> np.ndarray:
+        """``(size, n)`` int32: every rank's ``(n,)``. Whole numbers, since those travel as the bits they are."""
+        return self._all_gather(ms.Tensor(words)).asnumpy().reshape(self.size, -1)
+
+
+def join_crew(choose_device: Callable[[], object]) -> Crew:
+    """Joins the job that ``msrun`` has started.
+
+    In the launcher's own process, which runs the same script to bring the ranks together, it does not return.
+
+    Args:
+        choose_device: Sets MindSpore's device, which must happen first, and not in the launcher's own process.
+
+    Raises:
+        InputError: If this process was not started by ``msrun``.
+    """
+    role = os.environ.get("MS_ROLE")
+    if role is None:
+        raise InputError(
+            "--distributed",
+            expected="processes that msrun started",
+            got="a single one",
+            fix="start it with `msrun --worker_num=W --local_worker_num=W --join=True SCRIPT … --distributed`",
+        )
+    from mindspore.communication import get_group_size, get_rank, init
+
+    if role == "MS_SCHED":
+        ms.set_device("CPU")
+        init()
+        sys.exit(0)
+    choose_device()
+    init()
+    return Crew(get_rank(), get_group_size())
+
+
+class _Watch:
+    """Ends this process when another rank of this host is gone, which collective operators would wait for."""
+
+    def __init__(self, others: Mapping[int, int]):
+        self._others = dict(others)
+        self._is_over = threading.Event()
+        threading.Thread(target=self._look, daemon=True, name="watch of the ranks").start()
+
+    def stop(self) -> None:
+        """From now on the others may end."""
+        self._is_over.set()
+
+    def _look(self) -> None:
+        while not self._is_over.wait(_LOOK_EVERY):
+            gone = [rank for rank, pid in self._others.items() if not _is_alive(pid)]
+            # It may have ended because all was done, which is known here a moment later.
+            if gone and not self._is_over.wait(_LOOK_EVERY):
+                print(
+                    f"mindefense: error: rank {gone[0]} (process {self._others[gone[0]]}) has ended and the job cannot "
+                    f"go on; files written so far are whole, the reason is in the log of rank {gone[0]}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                drop_unfinished()
+                os._exit(1)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _pack(name: str, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    held = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    listed = [[key, array.dtype.str, array.shape] for key, array in held.items()]
+    head = json.dumps([name, settings, listed]).encode()
+    return b"".join([len(head).to_bytes(8, "little"), head, *(array.tobytes() for array in held.values())])
+
+
+def _unpack(message: bytes) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+    at = 8 + int.from_bytes(message[:8], "little")
+    name, settings, listed = json.loads(message[8:at])
+    arrays = {}
+    for key, kind, shape in listed:
+        count = int(np.prod(shape, dtype=np.int64))
+        arrays[key] = np.frombuffer(message, kind, count, at).reshape(shape).copy()  # aligned, and one may write to it
+        at += arrays[key].nbytes
+    return name, settings, arrays
+
+
+def _words(message: bytes) -> np.ndarray:
+    return np.frombuffer(message + b"\0" * (-len(message) % 4), np.int32)

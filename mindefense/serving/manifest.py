@@ -1,0 +1,127 @@
+"""What lies beside an exported graph: what goes in, what comes out, and what the graph was made of. No MindSpore."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mindefense.errors import CheckpointError
+
+SCHEMA_VERSION = 1
+SUFFIXES = (".mindir", ".json", ".key")
+"""Graph, manifest and key of one name."""
+
+
+def files_of(path: str | os.PathLike) -> tuple[Path, Path, Path]:
+    """Graph, manifest and key that belong to a name; the name of any of the three will do."""
+    path = Path(path)
+    name = path.name.removesuffix(path.suffix) if path.suffix in SUFFIXES else path.name
+    graph, manifest, key = (path.with_name(name + suffix) for suffix in SUFFIXES)
+    return graph, manifest, key
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What an exported graph is.
+
+    Attributes:
+        sha256: Of the graph's file, hex.
+        classes: Number of classes C that it answers for.
+        input_shape: Shape of one input.
+        batch_size: Rows that it takes at a time; None for any number.
+        prepared: What made the inputs of samples; None if samples are the inputs.
+        noise_scale: Scale of the Laplace noise that goes in beside `x`; 0 for none.
+        draws: How many uniform numbers go in beside `x` for each row; 0 for none.
+        keeps_labels: Whether the predicted class is that of the bare model.
+        defense: Name of the defense; None for the bare model.
+        config: Settings of the defense.
+        versions: Versions of everything that took part.
+    """
+
+    sha256: str
+    classes: int
+    input_shape: tuple[int, ...]
+    batch_size: int | None
+    prepared: str | None
+    noise_scale: float
+    draws: int
+    keeps_labels: bool
+    defense: str | None
+    config: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the graph takes, in order."""
+        return ("x", "noise") if self.noise_scale else ("x", "draws") if self.draws else ("x",)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether answers depend on a secret key."""
+        return len(self.inputs) > 1
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest as its file holds it."""
+        fields = {**dataclasses.asdict(self), "input_shape": list(self.input_shape)}
+        return {"schema_version": SCHEMA_VERSION, "kind": "guarded", "inputs": list(self.inputs), **fields}
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Manifest:
+        """The manifest in a file.
+
+        Raises:
+            CheckpointError: If it is missing, damaged, of another program or of another version.
+        """
+        fix = "name what `mindefense export` wrote, or export it again"
+        try:
+            held = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CheckpointError(f"no manifest at {path} ({error.strerror})", fix=fix) from error
+        except ValueError as error:
+            raise CheckpointError(str(path), expected="the manifest of a graph", got="no JSON", fix=fix) from error
+        if not isinstance(held, dict) or held.pop("kind", None) != "guarded":
+            raise CheckpointError(str(path), expected="the manifest of a graph", got="something else", fix=fix)
+        if (version := held.pop("schema_version", None)) != SCHEMA_VERSION:
+            raise CheckpointError(str(path), expected=f"schema version {SCHEMA_VERSION}", got=str(version), fix=fix)
+        inputs = held.pop("inputs", None)
+        wanted = {field.name for field in dataclasses.fields(cls)}
+        damaged = sorted(wanted.symmetric_difference(held)) or [name for name in held if not _CHECKS[name](held[name])]
+        if not damaged:
+            manifest = cls(**{**held, "input_shape": tuple(held["input_shape"])})
+            if inputs == list(manifest.inputs):
+                return manifest
+            damaged = ["inputs"]
+        raise CheckpointError(f"{path} is damaged: {', '.join(damaged)} is not what was written", fix=fix)
+
+
+def _is_count(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+_CHECKS = {
+    "sha256": lambda value: isinstance(value, str),
+    "classes": _is_count,
+    "input_shape": lambda value: isinstance(value, list) and all(map(_is_count, value)),
+    "batch_size": lambda value: value is None or _is_count(value),
+    "prepared": lambda value: value is None or isinstance(value, str),
+    "noise_scale": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0,
+    "draws": lambda value: _is_count(value, 0),
+    "keeps_labels": lambda value: isinstance(value, bool),
+    "defense": lambda value: value is None or isinstance(value, str),
+    "config": lambda value: isinstance(value, dict),
+    "versions": lambda value: isinstance(value, dict),
+}

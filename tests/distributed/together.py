@@ -1,0 +1,155 @@
+"""What `Crew` and `SharedWork` promise, tried by all ranks of a job; rank 0 writes what came out to the file named."""
+
+import json
+import sys
+
+import numpy as np
+
+from mindefense.data import make_cifar_like, make_location_like
+from mindefense.defenses import DefendedModel, DefenMI, MemGuard
+from mindefense.defenses.baselines import MemGuardBudget
+from mindefense.defenses.classifier import DefenderClassifier
+from mindefense.defenses.defenmi import class_mean_probs
+from mindefense.errors import InputError, RankError
+from mindefense.evaluation import shared
+from mindefense.evaluation.config import StudyConfig
+from mindefense.evaluation.recipe import recipe_for
+from mindefense.models import MLP
+from mindefense.ranks import join_crew
+from mindefense.runtime import use_device
+from mindefense.target import Network
+from mindefense.training import TrainConfig, train_classifier
+
+
+def parts(crew):
+    """What each rank makes of the same arrays, of every type, with parts of different lengths and none."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "floats": rng.standard_normal((7, 3)).astype(np.float32),
+        "bytes": rng.integers(256, size=(5, 2), dtype=np.uint8),
+        "special": np.array([[np.nan, -0.0, np.inf, 1e-45]], np.float32),
+        "wide": rng.standard_normal((4, 1)),
+        "empty": np.empty((0, 3), np.int32),
+    }
+    found = {}
+    for name, array in arrays.items():
+        back = crew.lead("echo", {"name": name}, {name: array}, here=job(crew, "echo"))
+        wanted = np.concatenate([array[: max(0, len(array) - rank)] for rank in range(crew.size)])
+        found[name] = back.dtype == array.dtype and back.tobytes() == wanted.tobytes()
+    found["nothing"] = crew.lead("nothing", here=job(crew, "nothing")) is None
+    return found
+
+
+def failures(crew):
+    """What rank 0 hears of a rank that cannot do its part; the crew goes on after it."""
+    found = {}
+    for rank in (0, crew.size - 1):
+        try:
+            crew.lead("fail", {"rank": rank}, here=job(crew, "fail"))
+        except (InputError, RankError) as error:
+            found[f"rank {rank}"] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def job(crew, name):
+    def echo(settings, arrays):
+        array = arrays[settings["name"]]
+        return array[: max(0, len(array) - crew.rank)]
+
+    def nothing(settings, arrays):
+        return None
+
+    def fail(settings, arrays):
+        if crew.rank == settings["rank"]:
+            raise InputError("it", expected="luck", got="none")
+        return np.zeros(1)
+
+    def sum_up(settings, arrays):
+        crew.total(np.array([0.1 * (crew.rank + 1), 1e300 * (-1) ** crew.rank]))
+
+    def fit(settings, arrays):
+        fitted(arrays, crew)
+
+    return {"echo": echo, "nothing": nothing, "fail": fail, "sum_up": sum_up, "fit": fit}[name]
+
+
+def fitted(arrays, crew, **settings):
+    """Weights of a small network after two epochs of batches that do not divide by the ranks."""
+    config = TrainConfig(epochs=2, batch_size=32, momentum=0.9, learning_rate=0.05)
+    net = MLP((arrays["features"].shape[1], 16, 5), seed=crew.rank if crew is not None else 0)
+    history = train_classifier(net, arrays["features"], arrays["labels"], config, crew=crew, **settings)
+    weights = np.concatenate([parameter.asnumpy().ravel() for parameter in net.get_parameters()])
+    return weights, [[epoch.loss, epoch.accuracy] for epoch in history]
+
+
+def trainings(crew, checkpoint):
+    rng = np.random.default_rng(3)
+    rows = {"features": rng.standard_normal((100, 6)).astype(np.float32), "labels": rng.integers(5, size=100)}
+    with crew.in_step("fit", {}, rows):
+        together, history = fitted(rows, crew, checkpoint=checkpoint, checkpoint_every=1)
+    with crew.in_step("fit", {}, rows):  # finished already: all ranks must find that out
+        again, _ = fitted(rows, crew, checkpoint=checkpoint, resume=True)
+    alone, history_alone = fitted(rows, None)
+    return {
+        "apart": float(np.abs(together - alone).max()),
+        "moved": float(np.abs(alone).max()),
+        "history apart": float(np.abs(np.array(history) - history_alone).max()),
+        "resumed": bool((together == again).all()),
+    }
+
+
+def studies(crew):
+    """Whether networks and defenses answer with the same bits on all ranks as on this one alone."""
+    found = {}
+    small = {"image_size": 32, "width_multiplier": 0.03125, "batch_size": 16}
+    for model, data, settings in (
+        ("mlp", make_location_like(0), {}),
+        ("vgg16", make_cifar_like(0, train=120, test=30), small),
+    ):
+        config = StudyConfig(model=model, smoke=True, **settings)
+        recipe = recipe_for(config, columns=data.features.shape[1], classes=data.num_classes)
+        work = shared.SharedWork(crew, recipe, data.num_classes, amp="O0")
+        work.open(config, columns=data.features.shape[1])
+        net = recipe.build(5)
+        feed = {"prepare": recipe.prepare, "batch_size": recipe.query_batch, "as_graph": True}
+        spread = work.network("target", net)
+        samples = data.features[: 1700 if model == "mlp" else 75]
+        alone, together = Network(net, **feed), Network(net, spread=spread, **feed)
+        logits = alone.logits(samples)
+        rows = []
+        found[f"{model} logits"] = bool((together.logits(samples) == logits).all())
+        found[f"{model} few"] = bool((together.logits(data.features[-3:]) == alone.logits(data.features[-3:])).all())
+        classifier = DefenderClassifier(data.num_classes, seed=1)
+        memguard = MemGuard(classifier)
+        for defense in (DefenMI(classifier, class_mean_probs(logits)), memguard, MemGuardBudget(memguard, 0.5)):
+            few = samples[:60]
+            answers = [
+                DefendedModel(net, defense, key=b"k" * 32, spread=way, **feed).respond(few, on_progress=told)
+                for way, told in ((None, None), (spread, rows.append))
+            ]
+            found[f"{model} {defense.name}"] = answers[0].tobytes() == answers[1].tobytes() and sum(rows) == 60
+            rows.clear()
+    return found
+
+
+def main(out):
+    shared.FEW = 10  # on every rank, as they cut alike
+    crew = join_crew(lambda: use_device("CPU"))
+    if not crew.leads:
+        jobs = shared.jobs_of(crew)
+        jobs.update({name: job(crew, name) for name in ("echo", "nothing", "fail", "sum_up", "fit")})
+        crew.follow(jobs)
+        return
+    found = {"size": crew.size, "here": crew.on_this_host, "parts": parts(crew), "failures": failures(crew)}
+    with crew.in_step("sum_up", {}, {}):
+        found["total"] = crew.total(np.array([0.1, 1e300])).tolist()
+    found["training"] = trainings(crew, out + ".ckpt")
+    found["studies"] = studies(crew)
+    crew.dismiss()
+    crew.dismiss()
+    with open(out, "w", encoding="utf-8") as file:
+        json.dump(found, file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
