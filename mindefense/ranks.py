@@ -2,6 +2,8 @@
 
 A job is started by MindSpore's launcher ``msrun``, on one host or several, and talks through MindSpore's own collective
 operators: on Ascend by HCCL, on GPUs by NCCL, on CPUs by MindSpore itself. What travels is a name, JSON and arrays.
+Those operators give up after a while (on CPUs after 30 s), and rank 0 may be busy for longer; so ranks wait for each
+other on sockets, before each collective operator, and by the same way notice that one of them has ended.
 """
 
 from __future__ import annotations
@@ -9,16 +11,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
+import select
 import socket
 import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import mindspore as ms
 import numpy as np
-import psutil
 from mindspore import ops
 
 from mindefense.errors import InputError, MindefenseError, RankError
@@ -30,8 +33,8 @@ _END = "end"
 _IN_STEP = "in step: "
 _PIECE = 1 << 26
 """Bytes that travel at a time."""
-_LOOK_EVERY = 0.2
-"""Seconds between two looks at whether the other ranks of this host are alive; msrun looks every second."""
+_JOIN_WITHIN = 120.0
+"""Seconds that the others get to come to rank 0."""
 
 
 def part_of(n: int, *, rank: int, size: int, block: int = 1) -> slice:
@@ -60,11 +63,9 @@ class Crew:
     def __init__(self, rank: int, size: int):
         self.rank, self.size = rank, size
         self._broadcast, self._all_gather = ops.Broadcast(0), ops.AllGather()
-        host = np.frombuffer(zlib.crc32(socket.gethostname().encode()).to_bytes(4, "little"), np.int32)[0]
-        members = self._gather(np.array([host, os.getpid()], np.int32))
-        here = {k: int(pid) for k, (its_host, pid) in enumerate(members) if its_host == host}
-        self.on_this_host = len(here)
-        self._watch = _Watch({k: pid for k, pid in here.items() if k != rank})
+        host = np.frombuffer(zlib.crc32(socket.gethostname().encode()).to_bytes(4, "little"), np.int32)
+        self.on_this_host = int((self._gather(host) == host).sum())
+        self._lines = self._call_in()
         self._is_over = False
 
     @property
@@ -121,7 +122,7 @@ class Crew:
         while True:
             job, settings, arrays = _unpack(self._tell(None))
             if job == _END:
-                self._watch.stop()
+                self._lines.hang_up()
                 return
             if job.startswith(_IN_STEP):
                 jobs[job.removeprefix(_IN_STEP)](settings, arrays)
@@ -132,13 +133,13 @@ class Crew:
         """Tells the other ranks that all is done; for rank 0. Does nothing the second time."""
         if self._is_over:
             return
-        self.abandon()
+        self._is_over = True
         self._tell(_pack(_END, {}, {}))
+        self._lines.hang_up()
 
     def abandon(self) -> None:
-        """Leaves the others to find out, each by its watch, that this process has ended."""
+        """Leaves the others to find out that this process ends; for rank 0, when it cannot tell them anything more."""
         self._is_over = True
-        self._watch.stop()
 
     # ---------------------------------------------------------------- called by all ranks together
 
@@ -149,10 +150,25 @@ class Crew:
     def total(self, values: np.ndarray) -> np.ndarray:
         """Float64 sum of all ranks' arrays of one shape, added in the order of the ranks: the same bits everywhere."""
         values = np.ascontiguousarray(values, np.float64)
+        self._lines.meet()
         parts = self._gather(values.reshape(-1).view(np.int32))
         return parts.reshape(self.size, -1).view(np.float64).sum(axis=0).reshape(values.shape)
 
     # ---------------------------------------------------------------- transport
+
+    def _call_in(self) -> _Lines:
+        """Connects every rank with rank 0, which tells them where it listens."""
+        told = np.zeros(64, np.int32)
+        if not self.leads:
+            where = json.loads(self._from_first(None, len(told)).tobytes().rstrip(b"\0"))
+            return _Lines.to_first(self.rank, where)
+        with socket.create_server((_own_address(), 0)) as listener:
+            address, port = listener.getsockname()[:2]
+            where = {"address": address, "port": port, "token": secrets.token_hex(16)}
+            said = _words(json.dumps(where).encode())
+            told[: len(said)] = said
+            self._from_first(told, len(told))
+            return _Lines.from_others(self.size - 1, listener, where["token"])
 
     def _do(self, job: Job, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray | None:
         # Errors of our own are told to rank 0. Any other ends this process, and so the job.
@@ -174,6 +190,7 @@ class Crew:
 
     def _tell(self, message: bytes | None) -> bytes:
         """Rank 0's bytes, on every rank."""
+        self._lines.meet()
         length = int(self._from_first(None if message is None else np.array([len(message)], np.int32), 1)[0])
         pieces = []
         for first in range(0, length, _PIECE):
@@ -188,6 +205,7 @@ class Crew:
 
     def _collect(self, message: bytes) -> list[bytes]:
         """Every rank's bytes, on every rank."""
+        self._lines.meet()
         lengths = self._gather(np.array([len(message)], np.int32))[:, 0]
         words = np.zeros(-(-int(lengths.max()) // 4), np.int32)
         own = _words(message)
@@ -229,38 +247,109 @@ def join_crew(choose_device: Callable[[], object]) -> Crew:
     return Crew(get_rank(), get_group_size())
 
 
-class _Watch:
-    """Ends this process when another rank of this host is gone, which collective operators would wait for."""
+def _own_address() -> str:
+    """The address by which other ranks reach this host: that by which it reaches the scheduler, whom all reach."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((os.environ["MS_SCHED_HOST"], int(os.environ["MS_SCHED_PORT"])))  # sends nothing
+        return probe.getsockname()[0]
 
-    def __init__(self, others: Mapping[int, int]):
-        self._others = dict(others)
+
+class _Lines:
+    """Connections of rank 0 with each other rank: one to meet on, one that tells when its other end is gone.
+
+    Args:
+        meeting: Rank → connection: of all others on rank 0, of rank 0 on the others.
+        living: The same of the second connections.
+    """
+
+    def __init__(self, meeting: dict[int, socket.socket], living: dict[int, socket.socket]):
+        self._meeting, self._living = meeting, living
+        self._first_to_tell = threading.Lock()
         self._is_over = threading.Event()
-        threading.Thread(target=self._look, daemon=True, name="watch of the ranks").start()
+        threading.Thread(target=self._watch, daemon=True, name="watch of the ranks").start()
 
-    def stop(self) -> None:
-        """From now on the others may end."""
+    @classmethod
+    def to_first(cls, rank: int, where: Mapping[str, Any]) -> _Lines:
+        """The lines of another rank."""
+        lines = []
+        for kind in ("m", "l"):
+            line = socket.create_connection((where["address"], where["port"]), timeout=_JOIN_WITHIN)
+            line.settimeout(None)
+            line.sendall(f"{where['token']}{kind}{rank:08d}".encode())
+            lines.append({0: line})
+        return cls(*lines)
+
+    @classmethod
+    def from_others(cls, count: int, listener: socket.socket, token: str) -> _Lines:
+        """The lines of rank 0; who does not know the token is sent away."""
+        listener.settimeout(_JOIN_WITHIN)
+        lines: dict[str, dict[int, socket.socket]] = {"m": {}, "l": {}}
+        while any(len(held) < count for held in lines.values()):
+            line, _ = listener.accept()
+            line.settimeout(_JOIN_WITHIN)
+            said = line.recv(len(token) + 9, socket.MSG_WAITALL).decode("ascii", "replace")
+            if not secrets.compare_digest(said[: len(token)].encode(), token.encode()):
+                line.close()
+                continue
+            line.settimeout(None)
+            lines[said[len(token)]][int(said[-8:])] = line
+        return cls(lines["m"], lines["l"])
+
+    def meet(self) -> None:
+        """Returns when all ranks have come here, however long that takes."""
+        leads = 0 not in self._meeting
+        for rank, line in self._meeting.items():
+            if not leads:
+                self._send(rank, line)
+            self._receive(rank, line)
+        if leads:
+            for rank, line in self._meeting.items():
+                self._send(rank, line)
+
+    def hang_up(self) -> None:
+        """From now on the others may end, and they are told that this rank may."""
         self._is_over.set()
+        for line in self._living.values():
+            with contextlib.suppress(OSError):
+                line.sendall(b"e")
 
-    def _look(self) -> None:
-        while not self._is_over.wait(_LOOK_EVERY):
-            gone = [rank for rank, pid in self._others.items() if not _is_alive(pid)]
-            # It may have ended because all was done, which is known here a moment later.
-            if gone and not self._is_over.wait(_LOOK_EVERY):
-                print(
-                    f"mindefense: error: rank {gone[0]} (process {self._others[gone[0]]}) has ended and the job cannot "
-                    f"go on; files written so far are whole, the reason is in the log of rank {gone[0]}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                drop_unfinished()
-                os._exit(1)
+    def _send(self, rank: int, line: socket.socket) -> None:
+        try:
+            line.sendall(b"m")
+        except OSError:
+            self._is_gone(rank)
 
+    def _receive(self, rank: int, line: socket.socket) -> None:
+        try:
+            said = line.recv(1)
+        except OSError:
+            said = b""
+        if not said:
+            self._is_gone(rank)
 
-def _is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    def _watch(self) -> None:
+        watched = {line: rank for rank, line in self._living.items()}
+        while watched and not self._is_over.is_set():
+            for line in select.select(list(watched), [], [])[0]:
+                try:
+                    said = line.recv(1)
+                except OSError:
+                    said = b""
+                rank = watched.pop(line)
+                if not said and not self._is_over.is_set():
+                    self._is_gone(rank)
+
+    def _is_gone(self, rank: int) -> NoReturn:
+        """Ends this process, which could only wait for the other."""
+        self._first_to_tell.acquire()
+        print(
+            f"mindefense: error: rank {rank} has ended and the job cannot go on; files written so far are whole, the "
+            f"reason is in the log of rank {rank}",
+            file=sys.stderr,
+            flush=True,
+        )
+        drop_unfinished()
+        os._exit(1)
 
 
 def _pack(name: str, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -1,12 +1,13 @@
 """What the README shows runs as it stands there."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mindefense.cli import build_parser
+from mindefense.cli import build_parser, main
 from mindefense.data import make_location_like
 from mindefense.models import MLP
 from mindefense.training import TrainConfig, train_classifier
@@ -14,8 +15,12 @@ from mindefense.training import TrainConfig, train_classifier
 README = Path(__file__).parent.parent / "README.md"
 
 
+def blocks():
+    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
 def test_the_code_for_ones_own_model_runs(tmp_path, monkeypatch, capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    block, _ = blocks()
     # 400 epochs at a small rate take half a minute; the few at a large one do as well for a test.
     shorter = "TrainConfig(epochs=40, learning_rate=0.05, decay_every=None, loss='sigmoid')"
     block, replaced = re.subn(
@@ -47,6 +52,18 @@ def test_the_code_for_ones_own_model_runs(tmp_path, monkeypatch, capsys):
     )
     assert any(line.startswith("passed labels-changed") for line in printed)
     assert (tmp_path / "defenmi.ckpt").is_file()
+
+
+def test_the_code_that_serves_runs(staged, tmp_path, monkeypatch, capsys):
+    _, block = blocks()
+    (exporting,) = (command for command in _commands() if command.startswith("mindefense export"))
+    shutil.copytree(staged, tmp_path / "runs" / "location")
+    monkeypatch.chdir(tmp_path)
+    assert main(exporting.split()[1:]) == 0
+    held = {"x": make_location_like(1).features[:3]}
+    exec(block, held)
+    assert held["log_probs"].shape == (3, 30)
+    assert (held["guarded"].query(held["x"]) == held["log_probs"]).all()
 
 
 def _commands() -> list[str]:
