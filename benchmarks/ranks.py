@@ -3,7 +3,7 @@
 Evaluates a trained study in one process, with a watch on everything that ranks would share, and prints the seconds of
 each part and what they come to on 1 … 64 ranks. The latter is derived, not measured: each question to a network goes by
 its number of batches, of which a rank takes whole ones, each reshaping by its rows; nothing is added for what travels,
-and ranks are taken to be as fast as this process, each on a device of its own.
+and ranks are taken to be as fast as this process, each with a device and CPU cores of its own.
 
 python benchmarks/ranks.py --study runs/location
 """

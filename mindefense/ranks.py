@@ -18,6 +18,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import mindspore as ms
@@ -35,6 +36,8 @@ _PIECE = 1 << 26
 """Bytes that travel at a time."""
 _JOIN_WITHIN = 120.0
 """Seconds that the others get to come to rank 0."""
+_SPEAK_WITHIN = 5.0
+"""Seconds that whoever connects gets to say who it is."""
 
 
 def part_of(n: int, *, rank: int, size: int, block: int = 1) -> slice:
@@ -63,7 +66,7 @@ class Crew:
     def __init__(self, rank: int, size: int):
         self.rank, self.size = rank, size
         self._broadcast, self._all_gather = ops.Broadcast(0), ops.AllGather()
-        host = np.frombuffer(zlib.crc32(socket.gethostname().encode()).to_bytes(4, "little"), np.int32)
+        host = np.frombuffer(zlib.crc32(_this_host().encode()).to_bytes(4, "little"), np.int32)
         self.on_this_host = int((self._gather(host) == host).sum())
         self._lines = self._call_in()
         self._is_over = False
@@ -147,6 +150,10 @@ class Crew:
         """Rank 0's arrays by name, on every rank; what the others give does not matter."""
         return _unpack(self._tell(_pack("", {}, arrays or {}) if self.leads else None))[2]
 
+    def meet(self) -> None:
+        """Returns when all ranks have come here, however long that takes; for before a run of collective operators."""
+        self._lines.meet()
+
     def total(self, values: np.ndarray) -> np.ndarray:
         """Float64 sum of all ranks' arrays of one shape, added in the order of the ranks: the same bits everywhere."""
         values = np.ascontiguousarray(values, np.float64)
@@ -191,7 +198,8 @@ class Crew:
     def _tell(self, message: bytes | None) -> bytes:
         """Rank 0's bytes, on every rank."""
         self._lines.meet()
-        length = int(self._from_first(None if message is None else np.array([len(message)], np.int32), 1)[0])
+        size = None if message is None else np.array([len(message)], np.int64).view(np.int32)
+        length = int(self._from_first(size, 2).view(np.int64)[0])
         pieces = []
         for first in range(0, length, _PIECE):
             words = -(-min(_PIECE, length - first) // 4)
@@ -206,11 +214,15 @@ class Crew:
     def _collect(self, message: bytes) -> list[bytes]:
         """Every rank's bytes, on every rank."""
         self._lines.meet()
-        lengths = self._gather(np.array([len(message)], np.int32))[:, 0]
-        words = np.zeros(-(-int(lengths.max()) // 4), np.int32)
-        own = _words(message)
-        words[: len(own)] = own
-        return [row.tobytes()[:length] for row, length in zip(self._gather(words), lengths, strict=True)]
+        lengths = self._gather(np.array([len(message)], np.int64).view(np.int32)).view(np.int64)[:, 0]
+        collected: list[list[bytes]] = [[] for _ in range(self.size)]
+        for first in range(0, int(lengths.max()), _PIECE):
+            words = np.zeros(-(-min(_PIECE, int(lengths.max()) - first) // 4), np.int32)
+            own = _words(message[first : first + _PIECE])
+            words[: len(own)] = own
+            for pieces, row in zip(collected, self._gather(words), strict=True):
+                pieces.append(row.tobytes())
+        return [b"".join(pieces)[:length] for pieces, length in zip(collected, lengths, strict=True)]
 
     def _gather(self, words: np.ndarray) -> np.ndarray:
         """``(size, n)`` int32: every rank's ``(n,)``. Whole numbers, since those travel as the bits they are."""
@@ -227,6 +239,7 @@ def join_crew(choose_device: Callable[[], object]) -> Crew:
 
     Raises:
         InputError: If this process was not started by ``msrun``.
+        RankError: If the ranks do not come together.
     """
     role = os.environ.get("MS_ROLE")
     if role is None:
@@ -243,8 +256,21 @@ def join_crew(choose_device: Callable[[], object]) -> Crew:
         init()
         sys.exit(0)
     choose_device()
-    init()
-    return Crew(get_rank(), get_group_size())
+    try:
+        init()
+        return Crew(get_rank(), get_group_size())
+    except (RuntimeError, OSError, KeyError) as error:  # KeyError: variables of the launcher that are not set
+        raise RankError(
+            "the ranks did not come together",
+            got=next(iter(str(error).strip().splitlines()), type(error).__name__),
+            fix="look whether the port is free (--master_port), all hosts reach --master_addr, and msrun started this",
+        ) from error
+
+
+def _this_host() -> str:
+    """What no other host calls itself: many have one name, in containers and where nobody gave them one."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return socket.gethostname() + (boot.read_text() if boot.is_file() else "")
 
 
 def _own_address() -> str:
@@ -286,8 +312,11 @@ class _Lines:
         lines: dict[str, dict[int, socket.socket]] = {"m": {}, "l": {}}
         while any(len(held) < count for held in lines.values()):
             line, _ = listener.accept()
-            line.settimeout(_JOIN_WITHIN)
-            said = line.recv(len(token) + 9, socket.MSG_WAITALL).decode("ascii", "replace")
+            line.settimeout(_SPEAK_WITHIN)
+            try:
+                said = line.recv(len(token) + 9, socket.MSG_WAITALL).decode("ascii", "replace")
+            except OSError:
+                said = ""
             if not secrets.compare_digest(said[: len(token)].encode(), token.encode()):
                 line.close()
                 continue

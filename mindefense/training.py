@@ -28,6 +28,8 @@ from mindefense.target import AsTheyAre, Preparation, forward
 
 LOSSES = ("softmax", "sigmoid")
 SCHEDULES = ("step", "cosine")
+_FEWEST_ROWS = 8
+"""Rows of a batch that a rank must have at least."""
 _STATE = "optimizer."
 """Begins the names of the optimizer's parameters in the checkpoint of an unfinished training."""
 
@@ -361,8 +363,13 @@ class _Steps:
         self._steps = len(labels) // self._batch
         rates = np.concatenate([config.rates(epoch, self._steps) for epoch in range(config.epochs)])
         rank, size = (0, 1) if crew is None else (crew.rank, crew.size)
-        if size > self._batch:
-            raise InputError("--distributed", expected=f"at most {self._batch} ranks, one a row", got=str(size))
+        if self._batch < _FEWEST_ROWS * size:
+            raise InputError(
+                "batch_size",
+                expected=f"at least {_FEWEST_ROWS} rows a rank, for batch normalization, so {_FEWEST_ROWS * size}",
+                got=str(self._batch),
+                fix="train on fewer ranks or with a larger --batch_size",
+            )
         self._part = part_of(self._batch, rank=rank, size=size)
         self._step = _Step(net, config, rates, whole_batch=self._batch, is_shared=size > 1)
 
@@ -378,6 +385,8 @@ class _Steps:
             self._features, order.shape[1], order=np.ascontiguousarray(order).reshape(-1), augment_seed=seed
         )
         total = right = 0.0
+        if self._crew is not None:
+            self._crew.meet()  # rank 0 may have been writing; from here on they keep pace
         for rows, batch in zip(order, batches, strict=True):
             loss, correct = self._step(ms.Tensor(batch), ms.Tensor(self._labels[rows]))
             total += float(loss.asnumpy())

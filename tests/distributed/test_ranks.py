@@ -45,6 +45,14 @@ def test_training_together_is_training(found):
     assert training["history apart"] < 1e-5
 
 
+def test_training_on_images_keeps_ranks_alike_and_their_crops_apart(found):
+    seeds, rows, weights_apart, statistics_apart = zip(*found["training"]["images"], strict=True)
+    assert len(set(seeds)) == 3
+    assert rows == (10, 11, 11)
+    assert max(weights_apart) < 1e-6
+    assert max(statistics_apart) < 1e-6
+
+
 def test_networks_and_defenses_answer_with_the_same_bits(found):
     names = ("logits", "few", "defenmi", "memguard", "memguard-budget-0.5")
     assert found["studies"] == {f"{model} {name}": True for model in ("mlp", "vgg16") for name in names}
