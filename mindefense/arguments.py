@@ -70,8 +70,8 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of everything that computes."""
+def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool = True) -> None:
+    """Arguments of everything that computes; `shares` says whether ranks could do it together."""
     parser.add_argument(
         "--device_target",
         choices=("auto", "CPU", "GPU", "Ascend"),
@@ -86,9 +86,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help="O2 asks target and shadow in float16, for Ascend and GPU (slower on a CPU), which changes answers a "
         "little; all training is in float32 (default: O0)",
     )
-    parser.add_argument(
-        "--distributed", action="store_true", help="share the work with the other processes that msrun started"
-    )
+    if shares:
+        parser.add_argument(
+            "--distributed", action="store_true", help="share the work with the other processes that msrun started"
+        )
     parser.set_defaults(crew=None)  # of whom rank 0 learns when it has joined
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
 

@@ -62,7 +62,11 @@ def guarded(
     With ``--distributed`` only rank 0 runs it; the other ranks do what it asks of them.
     """
     try:
-        return (_distributed(work, args) if getattr(args, "distributed", False) else work(args)) or 0
+        if getattr(args, "distributed", False):
+            return _distributed(work, args) or 0
+        if "MS_ROLE" in os.environ:  # each of its processes would do the whole work, into one folder
+            raise InputError("msrun", expected="--distributed among the arguments", got="none", fix="add it")
+        return work(args) or 0
     except MindefenseError as error:
         if args.debug:
             raise
@@ -78,6 +82,9 @@ def _distributed(work: Callable[[argparse.Namespace], int | None], args: argpars
     """Runs `work` on rank 0 and does, on the others, what it asks."""
     from mindefense.ranks import join_crew
 
+    if args.device_id is not None:
+        fix = "msrun gives each rank its own"
+        raise InputError("--device_id", expected="none with --distributed", got=str(args.device_id), fix=fix)
     crew = join_crew(lambda: _use_device(args))
     if not crew.leads:
         from mindefense.evaluation.shared import jobs_of
@@ -123,7 +130,7 @@ def build_parser() -> Parser:
             add_image_arguments(stage)
             stage.set_defaults(command=run_study if name == "run" else _train)
         else:
-            add_common_arguments(stage)
+            add_common_arguments(stage, shares=name in ("defend", "evaluate", "compare"))
             stage.add_argument("--out", required=True, metavar="DIR", help="folder of the study (see mindefense train)")
             stage.set_defaults(command=_stage, stage=name)
         if name in ("run", "evaluate"):

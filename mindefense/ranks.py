@@ -247,7 +247,7 @@ def join_crew(choose_device: Callable[[], object]) -> Crew:
             "--distributed",
             expected="processes that msrun started",
             got="a single one",
-            fix="start it with `msrun --worker_num=W --local_worker_num=W --join=True SCRIPT … --distributed`",
+            fix=f"start it with `msrun --worker_num=W --local_worker_num=W --join=True {sys.argv[0]} … --distributed`",
         )
     from mindspore.communication import get_group_size, get_rank, init
 

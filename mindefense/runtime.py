@@ -67,7 +67,7 @@ def use_device(target: str = "auto", *, device_id: int | None = None, tell: Call
             f"device_target {chosen}",
             expected=f"a device that is here ({', '.join(available)})",
             got="none of that kind",
-            fix="use --device_target auto, or install the driver and the MindSpore build for it",
+            fix="use --device_target auto, or install what MindSpore needs for it (docs/devices.md)",
         )
     begin = functools.partial(_set, chosen, device_id)
     if "MS_ROLE" in os.environ:

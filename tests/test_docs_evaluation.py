@@ -73,7 +73,7 @@ def parser_of(program):
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_commands_on_the_pages_parse(page):
-    text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
+    text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8")).replace("$(which mindefense)", "mindefense")
     commands = re.findall(r"`(mindefense [a-z-]+ [^`]*?)`", text)
     commands += re.findall(
         r"^\w*\$ (?:python |msrun .*?--log_dir=\w+ )?((?:\S*mindefense|examples/\S+\.py) .*)$", text, re.M

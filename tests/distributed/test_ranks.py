@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mindefense.cli import main
 from mindefense.errors import InputError
 from mindefense.ranks import join_crew, part_of
 
@@ -75,3 +76,22 @@ def test_a_single_process_is_told_how_to_start(monkeypatch):
     with pytest.raises(InputError, match=r"^--distributed: expected processes that msrun started.*msrun"):
         join_crew(lambda: chosen.append(1))
     assert chosen == []
+
+
+def test_processes_of_msrun_that_were_not_told_to_share_do_nothing(monkeypatch, capsys):
+    monkeypatch.setenv("MS_ROLE", "MS_WORKER")
+    assert main(["evaluate", "--out", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("mindefense: error: msrun: expected --distributed among the arguments")
+
+
+@pytest.mark.parametrize("name", ["train-shadow", "train-defender", "export"])
+def test_stages_with_nothing_to_share_have_no_such_option(name, capsys):
+    with pytest.raises(SystemExit):
+        main([name, "--out", "x", "--distributed"])
+    assert "--distributed" in capsys.readouterr().err
+
+
+def test_ranks_have_devices_of_their_own(monkeypatch, capsys):
+    monkeypatch.setenv("MS_ROLE", "MS_WORKER")
+    assert main(["evaluate", "--out", "x", "--distributed", "--device_id", "1"]) == 2
+    assert capsys.readouterr().err.startswith("mindefense: error: --device_id: expected none with --distributed, got 1")
