@@ -15,6 +15,7 @@ from mindefense.checks import check_probs
 from mindefense.confidence import softmax
 from mindefense.defenses.base import Defense
 from mindefense.defenses.memguard import MemGuard
+from mindefense.defenses.search import check_first_round
 from mindefense.errors import InputError
 
 _MOST_DIGITS = 7
@@ -306,7 +307,7 @@ class MemGuardBudget(Defense):
         ``alignment="corrected"`` they keep the predicted class.
 
     Raises:
-        InputError: If `budget` is no finite number ≥ 0.
+        InputError: If `budget` is no finite number ≥ 0, or the first phase may be cut short in its first round.
 
     Supported Platforms:
         ``CPU``
@@ -317,6 +318,7 @@ class MemGuardBudget(Defense):
 
     def __init__(self, memguard: MemGuard, budget: float):
         super().__init__()
+        check_first_round(memguard.config)
         self.memguard = memguard
         self.budget = _number("budget", budget, lambda value: value >= 0, "≥ 0")
         self.name = f"{MemGuardBudget.name}-{budget:g}"

@@ -89,6 +89,23 @@ class SearchConfig:
         return math.log((0.5 + self.undecided) / (0.5 - self.undecided))
 
 
+def check_first_round(config: SearchConfig) -> None:
+    """Refuses a budget that may cut a row's first round short.
+
+    For MemGuard within an L1 budget: where its vector is no use it answers with the clean one, which would then tell in
+    the clear just those rows that are hard to move.
+
+    Raises:
+        InputError: If `max_steps` is so small.
+    """
+    if config.cuts_first_round:
+        raise InputError(
+            "max_steps with an L1 budget of memguard",
+            expected=f"at least max_iterations ({config.max_iterations}), lest a first round is cut short",
+            got=str(config.max_steps),
+        )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class SearchResult:
     """What a search found, row by row.

@@ -32,7 +32,7 @@ def compare(
 
     Args:
         study: With its target trained, its shadow if it has one, and the defender's classifier if a defense needs it.
-        defenses: Names as `DefenseSpec.parse` takes them.
+        defenses: Names as `DefenseSpec.parse` takes them; the study's budget of steps holds unless they say another.
         training: Ways to train the target that defend it, as `TrainingSpec.parse` takes them; each trains a
             target, and a shadow in the same way, in a folder of its own below ``compare``.
         config: Which attackers, and what they know; None for all.
@@ -42,7 +42,7 @@ def compare(
         CheckpointError: If the study lacks a stage that a defense needs.
     """
     config = config or EvaluationConfig()
-    specs, ways = parse_lineup(defenses), parse_ways(training)
+    specs, ways = parse_lineup(defenses, max_steps=study.config.max_steps), parse_ways(training)
     if ways and "origin" in study.checkpoint("target").description:
         raise InputError(
             "training", expected="a target that this study trained", got="one from --pre_trained, of which it is "

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from mindefense.defenses.search import SearchConfig
+from mindefense.defenses.search import SearchConfig, check_first_round
 from mindefense.errors import InputError
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class DefenseSpec:
             if not fits and not (name == "memguard" and number == 0):
                 kind = f"a whole number from {least}" if name in _WHOLE else "a number above 0"
                 raise InputError(f"defense {name}", expected=f"{wanted}: {kind}", got=repr(value))
+        if name == "memguard" and number is not None:
+            check_first_round(SearchConfig(max_steps=max_steps))
         return cls(name, number, alignment, max_steps)
 
     @classmethod
@@ -202,13 +204,17 @@ def parse_ways(names: Sequence[str]) -> tuple[TrainingSpec, ...]:
     return _each_once("training", tuple(TrainingSpec.parse(name) for name in names))
 
 
-def parse_lineup(names: Sequence[str]) -> tuple[DefenseSpec, ...]:
+def parse_lineup(names: Sequence[str], *, max_steps: int | None = None) -> tuple[DefenseSpec, ...]:
     """The defenses of a comparison, each once.
+
+    Args:
+        names: As `DefenseSpec.parse` takes them.
+        max_steps: Budget of those that search, unless their names say another.
 
     Raises:
         InputError: If one is unknown or named twice.
     """
-    return _each_once("defenses", tuple(DefenseSpec.parse(name) for name in names))
+    return _each_once("defenses", tuple(DefenseSpec.parse(name, max_steps=max_steps) for name in names))
 
 
 def _each_once(what: str, specs: tuple) -> tuple:

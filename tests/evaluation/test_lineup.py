@@ -15,7 +15,7 @@ from mindefense.defenses.baselines import (
 )
 from mindefense.defenses.classifier import DefenderClassifier
 from mindefense.defenses.defenmi import DefenMI
-from mindefense.defenses.memguard import MemGuard
+from mindefense.defenses.memguard import MemGuard, MemGuardConfig
 from mindefense.errors import InputError
 from mindefense.evaluation.lineup import LINEUP, TRAINING_LINEUP, DefenseSpec, TrainingSpec, parse_lineup
 
@@ -138,6 +138,20 @@ def test_value_arrives(text, settings):
 
 def test_budget_of_memguard_arrives():
     assert built("memguard=0.3")[0].budget == 0.3
+
+
+@pytest.mark.parametrize("text", ["memguard=0.5@299", "memguard=2@20"])
+def test_an_l1_budget_would_tell_rows_cut_short_in_the_clear(text):
+    with pytest.raises(InputError, match="^max_steps with an L1 budget of memguard: expected at least"):
+        DefenseSpec.parse(text)
+    with pytest.raises(InputError, match="^max_steps with an L1 budget of memguard: expected at least"):
+        MemGuardBudget(MemGuard(DefenderClassifier(3), MemGuardConfig(max_steps=20)), 0.5)
+    assert DefenseSpec.parse("memguard=0.5@300").max_steps == 300
+
+
+def test_a_comparison_keeps_to_the_budget_of_its_study():
+    specs = parse_lineup(["defenmi", "defenmi@150", "rounding=1"], max_steps=300)
+    assert [str(spec) for spec in specs] == ["defenmi@300", "defenmi@150", "rounding=1"]
 
 
 @pytest.mark.parametrize(
