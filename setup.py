@@ -28,6 +28,7 @@ setup(
         "scipy>=1.11",
         "joblib>=1.3",
         "threadpoolctl>=3.1",
+        "psutil>=5.9",
         "rich>=13",
     ],
     extras_require={"test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "pyright>=1.1.380"]},

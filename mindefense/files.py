@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
+import platform
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from mindefense.errors import OutputError
 
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _ROOMS: set[Path] = set()
 """Folders of files that are being written."""
 
@@ -29,12 +35,13 @@ def replacing(path: str | os.PathLike, *, fix: str = "choose a writable folder w
     """
     path = Path(path)
     # A folder of its own, since writers may leave temporary files of their own behind when the disk is full.
-    room = path.with_name(f".{path.name}.{os.getpid()}.part")
+    room = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
     try:
         made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         try:
             room.mkdir(parents=True, exist_ok=True)
             _ROOMS.add(room)
+            _sweep(room, path.name)
             yield room / path.name
             os.replace(room / path.name, path)
         except BaseException:
@@ -49,6 +56,14 @@ def replacing(path: str | os.PathLike, *, fix: str = "choose a writable folder w
         raise OutputError(f"cannot write {path}: {reason}", fix=fix) from error
     finally:
         _ROOMS.discard(room)
+
+
+def _sweep(room: Path, name: str) -> None:
+    """Removes what processes of this host that are no more have left of the same file."""
+    for other in room.parent.glob(f".{glob.escape(name)}.{_HOST}.*.part"):
+        pid = other.name.removesuffix(".part").rpartition(".")[2]
+        if other != room and pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def drop_unfinished() -> None:

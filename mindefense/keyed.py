@@ -180,7 +180,7 @@ def read_key(path: str | os.PathLike) -> bytes:
     Raises:
         InputError: If the file is missing, holds something else, or others than its owner may read it.
     """
-    fix = "name the file that write_key or mindefense export made"
+    fix = f"name the one in use, or make one: python -c \"from mindefense import write_key; write_key('{path}')\""
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode

@@ -143,6 +143,7 @@ class Crew:
     def abandon(self) -> None:
         """Leaves the others to find out that this process ends; for rank 0, when it cannot tell them anything more."""
         self._is_over = True
+        self._lines.stop_watching()
 
     # ---------------------------------------------------------------- called by all ranks together
 
@@ -253,7 +254,10 @@ def join_crew(choose_device: Callable[[], object]) -> Crew:
 
     if role == "MS_SCHED":
         ms.set_device("CPU")
-        init()
+        try:
+            init()
+        except RuntimeError as error:
+            sys.exit(f"mindefense: the launcher's own process: {_first_line(error)}")
         sys.exit(0)
     choose_device()
     try:
@@ -262,9 +266,13 @@ def join_crew(choose_device: Callable[[], object]) -> Crew:
     except (RuntimeError, OSError, KeyError) as error:  # KeyError: variables of the launcher that are not set
         raise RankError(
             "the ranks did not come together",
-            got=next(iter(str(error).strip().splitlines()), type(error).__name__),
+            got=_first_line(error),
             fix="look whether the port is free (--master_port), all hosts reach --master_addr, and msrun started this",
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _this_host() -> str:
@@ -337,10 +345,14 @@ class _Lines:
 
     def hang_up(self) -> None:
         """From now on the others may end, and they are told that this rank may."""
-        self._is_over.set()
+        self.stop_watching()
         for line in self._living.values():
             with contextlib.suppress(OSError):
                 line.sendall(b"e")
+
+    def stop_watching(self) -> None:
+        """From now on the others may end."""
+        self._is_over.set()
 
     def _send(self, rank: int, line: socket.socket) -> None:
         try:

@@ -363,7 +363,7 @@ class _Steps:
         self._steps = len(labels) // self._batch
         rates = np.concatenate([config.rates(epoch, self._steps) for epoch in range(config.epochs)])
         rank, size = (0, 1) if crew is None else (crew.rank, crew.size)
-        if self._batch < _FEWEST_ROWS * size:
+        if size > 1 and self._batch < _FEWEST_ROWS * size:
             raise InputError(
                 "batch_size",
                 expected=f"at least {_FEWEST_ROWS} rows a rank, for batch normalization, so {_FEWEST_ROWS * size}",

@@ -10,12 +10,12 @@ import pytest
 
 from mindefense.confidence import log_probs, softmax
 from mindefense.data import outputs, vectors
-from mindefense.defenses import Rounding
+from mindefense.defenses import DefenderClassifier, DefenMI, Rounding, load_defense
 from mindefense.evaluation.lineup import DefenseSpec
 from mindefense.keyed import keyed_laplace, read_key
 
 TEXT = (Path(__file__).parent.parent / "docs" / "large_inputs.md").read_text(encoding="utf-8")
-TORCH, KERAS, MINDSPORE, SAVE, LOAD, IN_PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+MEMGUARD, TORCH, KERAS, MINDSPORE, SAVE, LOAD, IN_PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(600, 4))
 WEIGHTS = RNG.normal(size=(4, 3)).astype(np.float32)
@@ -56,6 +56,14 @@ def mindspore_net(monkeypatch):
     from mindspore import nn
 
     return {"net": nn.Dense(4, 3, weight_init=ms.Tensor(WEIGHTS.T.copy()), bias_init="zeros")}
+
+
+def test_memguard_of_a_study_with_defenmi(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    classifier = DefenderClassifier(3)
+    DefenMI(classifier, np.eye(3)).save("runs/location/defense.ckpt")
+    exec(MEMGUARD, {})
+    assert load_defense("memguard.ckpt").name == "memguard"
 
 
 @pytest.mark.parametrize(

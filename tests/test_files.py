@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -118,3 +120,19 @@ def test_check_writable_says_no(blocked):
     with pytest.raises(OutputError, match="cannot write"):
         check_writable(blocked.parent)
     assert names(blocked.parent.parent) == ["file"]
+
+
+def test_what_a_killed_process_left_is_swept_by_the_next_writer(tmp_path):
+    code = (
+        "import os, sys\nfrom mindefense.files import replacing\n"
+        "with replacing(sys.argv[1]) as beside:\n    beside.write_text('half')\n    os._exit(9)\n"
+    )
+    path = tmp_path / "x.json"
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 9
+    (left,) = tmp_path.iterdir()
+    ours = left.with_name(left.name.rpartition(".part")[0].rpartition(".")[0] + f".{os.getppid()}.part")
+    elsewhere = left.with_name(".x.json.00000000.1.part")
+    for other in (ours, elsewhere):
+        other.mkdir()
+    write_text(path, "whole")
+    assert sorted(tmp_path.iterdir()) == sorted((ours, elsewhere, path))

@@ -303,7 +303,7 @@ def test_file_without_a_key(tmp_path, content):
 
 @pytest.mark.parametrize("path", ["missing", "."])
 def test_key_that_is_not_there(tmp_path, path):
-    with pytest.raises(InputError, match=r"expected a file, got .*; name the file that"):
+    with pytest.raises(InputError, match=r"expected a file, got .*; name the one in use, or make one: python -c"):
         read_key(tmp_path / path)
 
 

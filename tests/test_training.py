@@ -181,6 +181,12 @@ def test_an_interruption_leaves_no_trace(whole, interrupted):
     assert identical(parameters_of(second.net), parameters_of(whole.net))
 
 
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_small_batches_are_for_one_process_to_choose(batch_size):
+    config = TrainConfig(epochs=1, batch_size=batch_size, momentum=0.9)
+    assert len(train_classifier(MLP((5, 4, 3)), FEATURES[:5], CLASSES[:5], config)) == 1
+
+
 def test_same_seed_same_weights(whole, interrupted):
     assert interrupted[0].seen == list(whole.history[:3])
 

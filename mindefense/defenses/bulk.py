@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import hmac
 import json
+import operator
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,9 +103,10 @@ def defend_vectors(
             "mindefense": __version__,
             "rows": len(vectors),
             "classes": vectors.classes,
-            "input": {"file": vectors.file.name, "sha256": sha256},
+            # Before the input, of which a defense may read more or less.
             "defense": {"name": defense.name, "sha256": _fingerprint(defense)},
             "key": _key_fingerprint(key) if key is not None and defense.draws else None,
+            "input": {"file": vectors.file.name, "sha256": sha256},
         },
     )
     tally = work.resumed() if resume else None
@@ -121,12 +124,22 @@ def defend_vectors(
     return tally
 
 
+def rows_done(out: str | os.PathLike) -> int:
+    """How many rows an interrupted run has left in a folder, for ``resume`` to go on from."""
+    note = Path(out) / f"{OUTPUT}.part.json"
+    try:
+        return json.loads(note.read_text(encoding="utf-8"))["done"]["rows"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
 def check_fit(vectors: RecordedVectors, defense: Defense, key: bytes | None) -> None:
     """Checks that a defense can reshape these vectors, without reading them.
 
     Raises:
         DataError: If the file lacks the logits of the noised inputs that it starts from.
-        InputError: If it was fitted for another number of classes, or it draws and there is no key.
+        InputError: If it was fitted for another number of classes, or there is a key and it draws nothing or the other
+            way round.
     """
     if defense.classes not in (None, vectors.classes):
         raise InputError(
@@ -137,6 +150,8 @@ def check_fit(vectors: RecordedVectors, defense: Defense, key: bytes | None) -> 
         )
     if defense.noise_scale:
         vectors.expect_noised()
+    if key is not None and not defense.draws:
+        raise InputError("--key", expected=f"none, since {defense.name} draws nothing", got="one", fix="leave it out")
     if defense.draws and key is None:
         fix = "what it draws must be a secret function of each row: give it one (--key FILE)"
         raise InputError(f"defense {defense.name}", expected="a key", got="none", fix=fix)
@@ -212,6 +227,8 @@ class _Work:
         try:
             held = json.loads(note.read_text(encoding="utf-8"))
             done = Tally(**held.pop("done"))
+            if not 0 <= operator.index(done.rows) <= held["rows"]:
+                raise ValueError(done.rows)
             tally = dataclasses.replace(done, resumed=done.rows)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(str(note), expected="what an earlier run wrote", got="something else", fix=fix) from error
@@ -219,16 +236,16 @@ class _Work:
             if _essence(held.get(name)) != _essence(wanted):
                 shown = f"{name} {_shown(wanted)}"
                 raise InputError(f"--resume of {self.final}", expected=shown, got=_shown(held.get(name)), fix=fix)
-        if ended:
-            if tally.rows != self._shape[0]:
-                return None
-            self._settle()
-            return tally
-        with self.part.open("rb") as stream:
+        if ended and tally.rows != self._shape[0]:
+            return None
+        path = self.final if ended else self.part
+        with _writing(path), path.open("rb") as stream:
             self._header_bytes = _header_of(stream, self._shape)
         wanted = self._header_bytes + tally.rows * self._row_bytes
-        if not self._header_bytes or self.part.stat().st_size < wanted:
-            raise InputError(str(self.part), expected=f"{tally.rows} whole rows", got="a cut or other file", fix=fix)
+        if not self._header_bytes or path.stat().st_size < wanted:
+            raise InputError(str(path), expected=f"{tally.rows} whole rows", got="a cut or other file", fix=fix)
+        if ended:
+            self._settle()
         return tally
 
     def begin(self, tally: Tally) -> Tally:
@@ -243,9 +260,11 @@ class _Work:
     @contextlib.contextmanager
     def appending(self, rows: int) -> Iterator[BinaryIO]:
         """The part, open behind its first `rows` rows; anything after them was not counted and is cut off."""
-        with self.part.open("r+b") as stream:
+        with _writing(self.part):
+            stream = self.part.open("r+b")
             stream.truncate(self._header_bytes + rows * self._row_bytes)
             stream.seek(0, os.SEEK_END)
+        with stream:
             yield stream
 
     def append(self, stream: BinaryIO, probs: np.ndarray, tally: Tally) -> None:
@@ -264,6 +283,7 @@ class _Work:
     def finish(self) -> None:
         """The part becomes the file."""
         with _writing(self.final):
+            self._final_note.unlink(missing_ok=True)  # it speaks of the file that is replaced
             os.replace(self.part, self.final)
             self._settle()
 
@@ -292,7 +312,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}", fix=_FREE_SPACE) from error
+        fix = _FREE_SPACE if error.errno == errno.ENOSPC else "choose another folder, or make this one writable"
+        raise OutputError(f"cannot write {path}: {error.strerror or error}", fix=fix) from error
 
 
 def _fingerprint(defense: Defense) -> str:

@@ -122,7 +122,7 @@ class DefenseSpec:
         spec = cls.parse(text)
         if spec.needs_fitting:
             names = ", ".join(name for name in _VALUES if not cls(name).needs_fitting)
-            fix = "fit it first: `mindefense defend` on a study writes defense.ckpt, in Python Defense.save does"
+            fix = f"a study run with --defense {spec} leaves it as defense.ckpt, and Defense.save writes it in Python"
             raise InputError(f"defense {spec}", expected=f"the .ckpt of one, or {names}", got="a name alone", fix=fix)
         return spec
 

@@ -7,6 +7,7 @@ cut where one process would cut them into batches, so that the answers are the s
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -190,8 +191,13 @@ class SharedWork:
             arrays["clean_probs"][part],
             arrays["start_logits"][part],
             draws=arrays["draws"][part] if "draws" in arrays else None,
-            workers=max(1, cores() // self.crew.on_this_host),
+            workers=self._workers(),
         )
+
+    def _workers(self) -> int:
+        """Processes for this rank: its share of the host's cores, unless the launcher has bound it to some already."""
+        is_bound = cores() < (os.cpu_count() or 1)
+        return cores() if is_bound else max(1, cores() // self.crew.on_this_host)
 
 
 class SharedNetwork:

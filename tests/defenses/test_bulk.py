@@ -33,7 +33,8 @@ def recorded(tmp_path):
 
 
 def defend(recorded, defense, out, **options):
-    return defend_vectors(recorded, defense, out, **{"key": KEY, "rows_at_a_time": ROWS, "workers": 1, **options})
+    given = {"key": KEY if defense.draws else None, "rows_at_a_time": ROWS, "workers": 1}
+    return defend_vectors(recorded, defense, out, **{**given, **options})
 
 
 def files(out):
@@ -233,7 +234,42 @@ def test_another_class_mean_is_another_defense(recorded, tmp_path):
         defend(recorded, other, tmp_path / "out", resume=True)
 
 
-@pytest.mark.parametrize("kept", ["other version", "no JSON", "no object", "no count", "half of it", "another array"])
+@pytest.mark.parametrize("damage", ["cut", "another array"])
+def test_finished_file_that_was_damaged(damage, recorded, tmp_path):
+    defend(recorded, Rounding(1), tmp_path / "out")
+    final = tmp_path / "out" / "defended_outputs.npy"
+    if damage == "cut":
+        final.write_bytes(final.read_bytes()[:200])
+    else:
+        np.save(final, np.zeros((3, 3)))
+    with pytest.raises(InputError, match=r"expected 50 whole rows, got a cut or other file; leave out --resume"):
+        defend(recorded, Rounding(1), tmp_path / "out", resume=True)
+    assert defend(recorded, Rounding(1), tmp_path / "out").resumed == 0
+
+
+def test_old_note_never_speaks_of_a_new_file(recorded, tmp_path, monkeypatch):
+    defend(recorded, Rounding(1), tmp_path / "out")
+
+    def die(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bulk._Work, "_settle", die)
+    with pytest.raises(KeyboardInterrupt):
+        defend(recorded, Rounding(2), tmp_path / "out")
+    monkeypatch.undo()
+    assert not (tmp_path / "out" / "defended_outputs.json").exists()
+    assert defend(recorded, Rounding(2), tmp_path / "out", resume=True).resumed == N
+
+
+def test_folder_in_the_place_of_the_file(recorded, tmp_path):
+    (tmp_path / "out" / "defended_outputs.npy").mkdir(parents=True)
+    with pytest.raises(OutputError, match="choose another folder"):
+        defend(recorded, Rounding(1), tmp_path / "out")
+
+
+@pytest.mark.parametrize("kept", [
+    "other version", "no JSON", "no object", "no count", "less than none", "half a row", "half of it", "another array"
+])  # fmt: skip
 def test_damaged_part(kept, recorded, tmp_path):
     interrupted(recorded, Rounding(1), tmp_path / "out", 3)
     part, note = (tmp_path / "out" / f"defended_outputs.npy.part{end}" for end in ("", ".json"))
@@ -245,7 +281,8 @@ def test_damaged_part(kept, recorded, tmp_path):
         (tmp_path / "out" / "x.npy").rename(part)
     else:
         texts = {"no JSON": "", "no object": "[]", "other version": json.dumps({**held, "mindefense": "0.0.1"})}
-        note.write_text(texts.get(kept, json.dumps({**held, "done": {"rows": 1, "sheep": 2}})))
+        counts = {"less than none": {**held["done"], "rows": -5}, "half a row": {**held["done"], "rows": 0.5}}
+        note.write_text(texts.get(kept, json.dumps({**held, "done": counts.get(kept, {"rows": 1, "sheep": 2})})))
     with pytest.raises(InputError, match="leave out --resume"):
         defend(recorded, Rounding(1), tmp_path / "out", resume=True)
     assert defend(recorded, Rounding(1), tmp_path / "out").rows == N
@@ -307,8 +344,9 @@ def test_the_key_decides_and_is_told_nowhere(recorded, tmp_path):
     assert found["one"]["defended_outputs.npy"] != found["other"]["defended_outputs.npy"]
     one, other = (json.loads(found[name]["defended_outputs.json"])["key"] for name in ("one", "other"))
     assert one != other
-    defend(recorded, Rounding(1), tmp_path / "plain")  # which draws nothing, so that the key does not matter
-    assert json.loads((tmp_path / "plain" / "defended_outputs.json").read_text())["key"] is None
+    with pytest.raises(InputError, match=r"^--key: expected none, since rounding-1 draws nothing"):
+        defend(recorded, Rounding(1), tmp_path / "plain", key=KEY)
+    assert not (tmp_path / "plain").exists()
 
 
 # ----------------------------------------------------------------------------------------------------------- mistakes
@@ -370,7 +408,7 @@ def test_command(recorded, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert err == ""
     lines = out.splitlines()
-    assert lines[0].startswith("check: 50 rows x 6 classes")
+    assert lines[0].startswith("check: 50 rows × 6 classes")
     assert lines[1].startswith("defend: defenmi")
     assert lines[2].startswith("rows: 50; ")
     assert "labels changed: 0; mean L1 distance " in lines[3]
@@ -444,7 +482,7 @@ def test_ctrl_c_says_how_to_go_on(recorded, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Rounding, "reshape", stop)
     assert run(tmp_path, "--outputs", recorded.file, "--defense", "rounding=1") == 130
     err = capsys.readouterr().err
-    kept = f"what is done is kept in {tmp_path / 'out'}; the same command with --resume goes on"
+    kept = f"0 of {N} rows are done and kept in {tmp_path / 'out'}; the same command with --resume goes on"
     assert err == f"mindefense: interrupted; {kept}\n"
     monkeypatch.undo()
     assert run(tmp_path, "--outputs", recorded.file, "--defense", "rounding=1", "--resume") == 0

@@ -142,9 +142,9 @@ def test_budget_of_memguard_arrives():
 
 @pytest.mark.parametrize("text", ["memguard=0.5@299", "memguard=2@20"])
 def test_an_l1_budget_would_tell_rows_cut_short_in_the_clear(text):
-    with pytest.raises(InputError, match="^max_steps with an L1 budget of memguard: expected at least"):
+    with pytest.raises(InputError, match=r"^max_steps with an L1 budget of memguard: expected at least"):
         DefenseSpec.parse(text)
-    with pytest.raises(InputError, match="^max_steps with an L1 budget of memguard: expected at least"):
+    with pytest.raises(InputError, match=r"^max_steps with an L1 budget of memguard: expected at least"):
         MemGuardBudget(MemGuard(DefenderClassifier(3), MemGuardConfig(max_steps=20)), 0.5)
     assert DefenseSpec.parse("memguard=0.5@300").max_steps == 300
 
