@@ -13,13 +13,14 @@ SUM_TOLERANCE = 1e-4
 """How far the sum of a confidence vector may be from 1; the rounding of a float32 softmax is far smaller."""
 
 
-def check_probs(probs: ArrayLike, *, name: str) -> np.ndarray:
+def check_probs(probs: ArrayLike, *, name: str, tolerance: float = SUM_TOLERANCE) -> np.ndarray:
     """Checks confidence vectors.
 
     Args:
-        probs: ``(N, C)`` floating, C ≥ 1; every row finite, ≥ 0 and summing to 1 within `SUM_TOLERANCE` (summed in
+        probs: ``(N, C)`` floating, C ≥ 1; every row finite, ≥ 0 and summing to 1 within `tolerance` (summed in
             float64). N may be 0.
         name: What to call the array in messages.
+        tolerance: How far a sum may be from 1.
 
     Returns:
         The same values as a NumPy array; dtype kept, nothing rescaled, not copied if it was an array already.
@@ -37,7 +38,7 @@ def check_probs(probs: ArrayLike, *, name: str) -> np.ndarray:
     array = _as_floating_matrix(probs, name)
     with np.errstate(invalid="ignore", over="ignore"):  # comparisons with NaN are False, so such rows are bad
         sums = array.sum(axis=1, dtype=np.float64)
-        row = _first(~((array.min(axis=1) >= 0) & (np.abs(sums - 1) <= SUM_TOLERANCE)))
+        row = _first(~((array.min(axis=1) >= 0) & (np.abs(sums - 1) <= tolerance)))
     if row is None:
         return array
     values = array[row].astype(np.float64)
@@ -46,7 +47,7 @@ def check_probs(probs: ArrayLike, *, name: str) -> np.ndarray:
     elif values.min() < 0:
         expected, got, fix = "values ≥ 0", f"a minimum of {values.min():.6g}", "apply softmax first"
     else:
-        expected, got = f"a sum of 1 within {SUM_TOLERANCE:g}", f"a sum of {sums[row]:.6g}"
+        expected, got = f"a sum of 1 within {tolerance:g}", f"a sum of {sums[row]:.6g}"
         fix = "apply softmax first"
     # Targets answer in log-probabilities, so these are the likeliest stranger here; softmax would hide the mix-up.
     if values.max() <= 0 and abs(np.exp(values).sum() - 1) <= SUM_TOLERANCE:

@@ -332,7 +332,7 @@ def _as_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, np.
         values[is_off] /= sums[is_off, None]
         if logits is not None:
             logits[is_off] -= np.log(sums[is_off, None]).astype(np.float32)
-    check_probs(values, name=name)
+    check_probs(values, name=name, tolerance=ROUNDED_SUM)
     return np.ascontiguousarray(values, np.float32), logits, int(is_off.sum())
 
 
