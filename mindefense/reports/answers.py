@@ -50,7 +50,10 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
             Answer("What did a defense change?", "None was put up.", "plain", [nothing]),
             Answer("What does it cost the users of the model?", "Nothing: answers are as they were.", "plain", []),
         ]
-    return [*answers, _change(results, before, after), _cost(results, defense)]
+    changed, cost = _change(results, before, after), _cost(results, defense)
+    if results["smoke"]:  # nothing to be glad of, nor alarmed by
+        changed, cost = (dataclasses.replace(answer, tone="plain") for answer in (changed, cost))
+    return [*answers, changed, cost]
 
 
 def answer_leak(results: Row, before: Row, after: Row | None) -> Answer:
@@ -107,7 +110,7 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
     if best[1] > best[0]:
         short, tone = f"The best attacker gains: {change}.", "bad"
     elif not apart:
-        short, tone = f"Hardly anything against the best attacker: {change}.", "bad" if after["leaks"] else "mixed"
+        short, tone = f"Little or nothing against the best attacker: {change}.", "bad" if after["leaks"] else "mixed"
     else:
         short, tone = f"The best attacker falls from {change}.", "mixed" if level(after) != "none" else "good"
     text = []

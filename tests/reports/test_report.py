@@ -163,7 +163,7 @@ def test_colors_in_the_page_are_those_of_its_style(recorded):
 
 SAID = {
     "smoke run": [
-        "Not measured: this was a smoke test.", "Do not quote these figures smoke test", "Not at all: ",
+        "Not measured: this was a smoke test.", "Do not quote these figures synthetic data", "Not at all: ",
         "The published attacker, unaware of the defense, falls from", "slightly changed questions asked 8 times: AUC",
         "--smoke", "learned from a shadow", "defense: defenmi",
     ],
@@ -247,6 +247,16 @@ def test_made_up_figures_are_not_to_be_trusted(mark, tone, recorded):
     if mark is not None:
         held[mark] = True
     assert page_of(held).answers[-1].tone == tone
+
+
+def test_smoke_test_is_neither_good_nor_bad_news(kinds):
+    assert [answer.tone for answer in page_of(kinds["smoke run"]).answers] == [
+        "mixed",
+        "plain",
+        "plain",
+        "plain",
+        "bad",
+    ]
 
 
 @pytest.mark.parametrize(
