@@ -117,7 +117,7 @@ def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         total = max(total, len(parts))
         said.append(f"in {above} {name} (by {one['attack']})")
     top = next(part for part in slices[0][1]["parts"] if part["part"] == kept[0])
-    few = f"The {len(kept)} with the highest AUC are shown; all are in the table. " if total > len(kept) else ""
+    few = f"The {len(kept)} with the highest AUC are shown; the table has more. " if total > len(kept) else ""
     sentence = (
         f"Of {total} classes, members can be told beyond what chance explains {' and '.join(said)}; undefended, "
         f"{kept[0]} has the highest AUC, {top['auc']:.3f} ({top['low']:.3f}–{top['high']:.3f}). {few}"

@@ -10,6 +10,8 @@ from typing import Any
 from mindefense.reports.words import Row, identity, learned_from, state_of
 
 _DAGGER = "†"
+_MOST_PARTS = 300
+"""Parts of one state in the table, so that a thousand classes do not make a page of many megabytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +128,13 @@ def checks_sheet(checks: Any) -> Sheet:
 def part_sheets(results: Row) -> list[Sheet]:
     """The sharpest attackers within parts of the samples."""
     rows = []
+    cut = ""
     for one in results["slices"]:
-        for part in one["parts"]:
+        parts = one["parts"]
+        if len(parts) > _MOST_PARTS:
+            parts = sorted(parts, key=lambda part: -(part["auc"] or 0))[:_MOST_PARTS]
+            cut = f" Of {len(one['parts']):,} parts, the {_MOST_PARTS} with the highest AUC; the file has all."
+        for part in parts:
             number = re.search(r"\d+", part["part"])
             order = f"{part['by']} {int(number[0]):06d}" if number else part["part"]
             rows.append([
@@ -144,6 +151,7 @@ def part_sheets(results: Row) -> list[Sheet]:
     note = (
         "AUC of the sharpest attacker of each state within parts of the samples: true classes, tenths by confidence, "
         "and those classified rightly and wrongly. The intervals hold for all parts at once."
+        f"{cut}"
     )
     columns = ("part", "state", "attacker", "members#", "non-members#", "AUC#", "95%#")
     return [Sheet("parts", "Where members can be told", note, columns, rows)]

@@ -130,6 +130,18 @@ def test_same_bytes_in_another_process(recorded, tmp_path):
     assert tuple((tmp_path / f"report.{end}").read_text(encoding="utf-8") for end in ("html", "md")) == here
 
 
+def test_thousands_of_classes_do_not_make_a_page_of_megabytes(recorded, tmp_path):
+    held = copy.deepcopy(recorded)
+    for slices in held["slices"]:
+        part = slices["parts"][0]
+        slices["parts"] = [{**part, "part": f"class {number}", "auc": number / 5000} for number in range(5000)]
+    html, _ = written(held, tmp_path)
+    assert len(html.encode()) < 1_000_000
+    assert "Of 5,000 parts, the 300 with the highest AUC" in html
+    assert "class 4999" in html
+    assert "class 4600" not in html
+
+
 def test_figures_are_files_of_their_own(kinds, tmp_path):
     _, markdown = written(kinds["smoke run"], tmp_path, figures=True)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
