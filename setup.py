@@ -17,6 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mindefense", "mindefense.*"]),
+    package_data={"mindefense.reports": ["templates/*"]},
     python_requires=">=3.10,<3.13",
     # One requirement set on purpose: installed one after the other, mindarmour pulls in numpy 2, which breaks
     # mindspore.dataset. MindSpore 2.9 and 2.10 have a CPU Conv2d that is tens of times slower than 2.8's.
@@ -30,8 +31,10 @@ setup(
         "threadpoolctl>=3.1",
         "psutil>=5.9",
         "rich>=13",
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
     ],
-    extras_require={"test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "pyright>=1.1.380"]},
+    extras_require={"test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "pyright>=1.1.380", "selenium>=4.20"]},
     entry_points={"console_scripts": ["mindefense=mindefense.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

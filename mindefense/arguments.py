@@ -226,6 +226,14 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say what is reported, and where to."""
+    parser.add_argument("results", metavar="FILE", help="results.json or comparison.json of an earlier run")
+    parser.add_argument("--out", metavar="DIR", help="folder for the files (default: that of FILE)")
+    parser.add_argument("--figures", action="store_true", help="also write each picture as SVG and PNG (DIR/figures)")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+
+
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say what is compared."""
     parser.add_argument(

@@ -27,6 +27,7 @@ from mindefense.arguments import (
     add_export_arguments,
     add_image_arguments,
     add_recorded_arguments,
+    add_report_arguments,
     add_study_arguments,
     add_training_arguments,
 )
@@ -38,8 +39,8 @@ STAGES = {
     "train-defender": "the defender's classifier → defender.ckpt",
     "train-shadow": "the attacker's shadow model → shadow.ckpt",
     "defend": "the defense and the reshaped vectors → defense.ckpt, defended.npz",
-    "evaluate": "every attacker before and after → results.json, attacks.csv, records.csv",
-    "compare": "many defenses on one target → comparison.json, comparison.csv",
+    "evaluate": "every attacker before and after → results.json, report.html, attacks.csv, records.csv",
+    "compare": "many defenses on one target → comparison.json, comparison.html, comparison.csv",
     "export": "target and defense as one graph → guarded.mindir, guarded.json, guarded.key",
 }
 
@@ -146,6 +147,10 @@ def build_parser() -> Parser:
             add_export_arguments(stage)
         if name in ("train-defender", "train-shadow"):
             stage.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    text = "what a results or comparison file says, on one page for everybody → report.html, report.md"
+    render = commands.add_parser("report", help=text, description=text)
+    add_report_arguments(render)
+    render.set_defaults(command=_render)
     fetch = commands.add_parser("download", help="fetch a public data set", description="fetch a public data set")
     fetch.add_argument("name", choices=("location", "cifar100"), help="data set")
     fetch.add_argument("--to", required=True, metavar="DIR", help="folder to put it into")
@@ -322,12 +327,15 @@ def _compare(study, args: argparse.Namespace) -> None:
     from mindefense.evaluation.compare import compare
     from mindefense.evaluation.lineup import LINEUP
     from mindefense.reports.console import print_comparison
-    from mindefense.reports.results import write_comparison
+    from mindefense.reports.report import write_report
+    from mindefense.reports.results import comparison_to_json, write_comparison
 
     comparison = compare(study, args.defenses or LINEUP, training=args.training, config=_attackers(args))
     written = write_comparison(comparison, study.out)
     print_comparison(Console(), comparison)
+    html, _ = write_report(comparison_to_json(comparison), study.out)
     print("wrote " + " and ".join(str(path) for path in written))
+    print(f"report: {html}")
 
 
 def _export(study, args: argparse.Namespace) -> None:
@@ -430,11 +438,14 @@ def _report(out: Path, evaluation, args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from mindefense.reports.console import print_evaluation
-    from mindefense.reports.results import write_results
+    from mindefense.reports.report import write_report
+    from mindefense.reports.results import to_json, write_results
 
     written = write_results(evaluation, out)
     print_evaluation(Console(), evaluation)
+    html, _ = write_report(to_json(evaluation), out)
     print("wrote " + ", ".join(str(path) for path in written))
+    print(f"report: {html}")
     failed = [check.name for check in evaluation.checks if not check.passed]
     exceeded = [line for gate in args.fail_above if (line := gate.exceeded(evaluation))]
     if args.strict and failed:
@@ -443,6 +454,15 @@ def _report(out: Path, evaluation, args: argparse.Namespace) -> int:
         print(f"mindefense: --fail-above: {'; '.join(exceeded)}", file=sys.stderr)
         return EXIT_GATE  # a leak that was found is one, whatever the doubts
     return EXIT_STRICT if args.strict and failed else 0
+
+
+def _render(args: argparse.Namespace) -> None:
+    from mindefense.reports.report import read_results, write_report
+
+    results = read_results(args.results)
+    out = Path(args.results).parent if args.out is None else args.out
+    written = write_report(results, out, figures=args.figures, source=Path(args.results).name)
+    print("wrote " + ", ".join(str(path) for path in written))
 
 
 def _download(args: argparse.Namespace) -> None:

@@ -214,6 +214,19 @@ class UtilityMetrics:
 
 
 @dataclasses.dataclass(frozen=True)
+class RocPoints:
+    """Operating points of an attacker: few enough to keep in a file, each one exact.
+
+    Attributes:
+        false_alarms: ``(K,)`` non-members called members, rising from the fewest possible to all of them.
+        found: ``(K,)`` the most members that are called members with no more false alarms.
+    """
+
+    false_alarms: tuple[int, ...]
+    found: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class AttackResult:
     """One attacker against one target.
 
@@ -225,6 +238,7 @@ class AttackResult:
             behind the same defense; a shadow's with the attacker's own key and noise).
         defended: Whether the outputs it scored were defended.
         metrics: How well it did on the samples it was judged by.
+        roc: Points of its ROC curve on them; None where nobody kept any.
     """
 
     name: str
@@ -232,6 +246,7 @@ class AttackResult:
     adversary: str
     defended: bool
     metrics: MembershipMetrics
+    roc: RocPoints | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -351,6 +366,22 @@ class Slices:
 
 
 @dataclasses.dataclass(frozen=True)
+class ConfidenceHistogram:
+    """How sure one state of the target is of the true class, for members and for non-members.
+
+    Attributes:
+        defended: Whether the answers were defended.
+        members: ``(B,)`` members in each of B bins of equal width over 0 … 1; a bin holds its lower border, the last
+            one both.
+        non_members: ``(B,)`` non-members likewise.
+    """
+
+    defended: bool
+    members: tuple[int, ...]
+    non_members: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class BudgetPoint:
     """One row of the published budget table.
 
@@ -461,6 +492,7 @@ class Evaluation:
         timings: Seconds by stage.
         records: Columns of ``records.csv``, one value a judged sample; None where an attacker did not judge it.
         canaries: Every attacker on mislabeled samples alone, if some were trained on.
+        confidences: Histograms of the confidence in the true class, one a state of the target.
     """
 
     dataset: str
@@ -482,6 +514,7 @@ class Evaluation:
     timings: dict[str, float]
     records: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     canaries: tuple[AttackResult, ...] = ()
+    confidences: tuple[ConfidenceHistogram, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,20 @@ from mindefense import arguments, cli
 from mindefense.data import LOADERS, SOURCES, Source
 from mindefense.errors import DataError, InputError, MindefenseError
 
-COMMANDS = ("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "export", "download")
+COMMANDS = (
+    *(
+        "run",
+        "train",
+        "train-defender",
+        "train-shadow",
+        "defend",
+        "evaluate",
+        "compare",
+        "export",
+        "report",
+        "download",
+    ),
+)
 STAGES = ("train-defender", "train-shadow", "defend", "evaluate", "export")
 
 
@@ -93,6 +106,8 @@ MISTAKES = {
         ["run", "--model", "vgg16", "--data_path", ".", "--pre_trained", "no.ckpt"],
         ["--pre_trained", "existing path", "no.ckpt"],
     ),
+    "report of nothing": (["report"], ["FILE", "report --help"]),
+    "report of a missing file": (["report", "no.json"], ["no.json", "No such file", "results.json"]),
     "download of nothing": (["download"], ["name", "--to"]),
     "download to nowhere": (["download", "location"], ["--to", "download --help"]),
     "download of something else": (["download", "texas100", "--to", "x"], ["'texas100'", "location", "cifar100"]),
@@ -163,6 +178,7 @@ def test_help_is_complete_and_quick(name, answers):
         "help": COMMANDS,
         "version": ["mindefense 0."],
         "download": ["location", "cifar100", "--to"],
+        "report": ["results.json", "comparison.json", "--out", "--figures", "--debug"],
         "run": ["--data_path", "--defense", "--seed", "--out", "--smoke", "--pre_trained", "--resume", "--debug"],
         "train": ["--data_path", "--device_target", "--split_config", "--split_section", "--pre_trained"],
     }
@@ -208,7 +224,7 @@ def test_choices_are_those_of_the_package():
     assert set(choices["alignment"]) == set(ALIGNMENTS)
     assert set(choices["device_target"]) == set(DEVICE_TARGETS)
     assert choices["amp"] == arguments.AMP_LEVELS == config.AMP_LEVELS
-    assert set(cli.STAGES) == set(COMMANDS) - {"download"}
+    assert set(cli.STAGES) == set(COMMANDS) - {"download", "report"}
 
 
 def test_defaults_describe_a_whole_study():

@@ -45,6 +45,8 @@ FILES = {
     "results.json",
     "attacks.csv",
     "records.csv",
+    "report.html",
+    "report.md",
 }
 
 
@@ -244,7 +246,8 @@ def test_smoke_run_of_the_tutorial_is_quick_silent_and_leaves_its_files(tutorial
     assert (code, stderr) == (0, "")
     assert f"wrote {out / 'results.json'}, {out / 'attacks.csv'}, {out / 'records.csv'}" in stdout
     assert {path.name for path in out.iterdir()} == {
-        *("study.json", "target.ckpt", "target.json", "results.json", "attacks.csv", "records.csv")
+        *("study.json", "target.ckpt", "target.json", "results.json", "attacks.csv", "records.csv"),
+        *("report.html", "report.md"),
     }
     held = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert held["timings"]["total"] < 120  # about 20 s on an idle machine

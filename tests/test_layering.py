@@ -39,6 +39,7 @@ WITHOUT_MINDSPORE = [
     "mindefense.reports",
     "mindefense.reports.console",
     "mindefense.reports.results",
+    "mindefense.reports.report",
     "mindefense.defenses",
     "mindefense.defenses.search",
     "mindefense.defenses.reshaping",

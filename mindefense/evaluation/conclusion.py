@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,18 +10,27 @@ import numpy as np
 from mindefense.evaluation.protocol import conclude
 from mindefense.evaluation.slices import record_columns, slices_of
 from mindefense.metrics import budget_table, utility_metrics
+from mindefense.metrics.ranking import Counts
 from mindefense.types import (
     Answers,
     BudgetPoint,
     Check,
+    ConfidenceHistogram,
     DefenseFacts,
     Evaluation,
     NotRun,
+    RocPoints,
     Slices,
     TargetFacts,
     Trial,
     UtilityMetrics,
 )
+
+_EVERY = 30
+"""False alarms up to which a kept ROC curve has every point: what is seen on a logarithmic axis."""
+_FURTHER = 60
+"""Points beyond, at most."""
+_BINS = 20
 
 
 def assemble(
@@ -54,7 +64,9 @@ def assemble(
         target=target,
         shadow_accuracy=shadow_accuracy,
         defense=defense,
-        attacks=tuple(trial.result for trial in trials),
+        attacks=tuple(
+            dataclasses.replace(trial.result, roc=roc_points(trial.scores, trial.is_member)) for trial in trials
+        ),
         not_run=tuple(not_run),
         budgets=tuple(budgets),
         undefended=verdicts[0],
@@ -64,7 +76,41 @@ def assemble(
         timings={},
         records=record_columns(trials, answers),
         canaries=tuple(trial.result for trial in canaries),
+        confidences=tuple(confidence_histogram(answers, defended=defended) for defended in states),
     )
+
+
+def roc_points(scores: np.ndarray, is_member: np.ndarray) -> RocPoints:
+    """At most 92 points of the ROC curve of these scores: all with few false alarms, fewer and fewer of the others.
+
+    Args:
+        scores: ``(N,)`` float64, higher = more likely a member.
+        is_member: ``(N,)`` bool.
+
+    Example:
+        >>> roc_points(np.array([3.0, 1.0, 2.0, 0.0]), np.array([True, True, False, False]))
+        RocPoints(false_alarms=(0, 1, 2), found=(1, 2, 2))
+    """
+    counts = Counts.of(scores, is_member)
+    false_alarms = counts.called_non_members
+    corners = np.append(np.flatnonzero(np.diff(false_alarms)), len(false_alarms) - 1)  # the most found, at each number
+    numbers = false_alarms[corners]
+    wanted = np.geomspace(_EVERY, max(counts.n_non_members, _EVERY), _FURTHER)
+    kept = np.union1d(np.flatnonzero(numbers <= _EVERY), np.searchsorted(numbers, wanted, side="right") - 1)
+    kept = corners[np.union1d(kept, len(corners) - 1)]
+    return RocPoints(tuple(false_alarms[kept].tolist()), tuple(counts.called_members[kept].tolist()))
+
+
+def confidence_histogram(answers: Answers, *, defended: bool) -> ConfidenceHistogram:
+    """How often the undefended or the defended target is how sure of the true class."""
+    probs = answers.defended_probs if defended else answers.clean_probs
+    assert probs is not None
+    of_true = np.clip(probs[np.arange(len(probs)), answers.labels], 0, 1)  # float32 may round to just above 1
+
+    def counted(kind: np.ndarray) -> tuple[int, ...]:
+        return tuple(np.histogram(of_true[kind], bins=_BINS, range=(0, 1))[0].tolist())
+
+    return ConfidenceHistogram(defended, counted(answers.is_member), counted(~answers.is_member))
 
 
 def sharpest_slices(trials: Sequence[Trial], answers: Answers, *, defended: bool) -> Slices:

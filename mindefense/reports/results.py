@@ -13,8 +13,8 @@ from typing import Any
 from mindefense.files import write_json, write_text
 from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluation, Slices, Verdict
 
-SCHEMA_VERSION = 3
-"""Goes up when a key changes its meaning or goes away; new keys alone leave it."""
+SCHEMA_VERSION = 4
+"""Goes up when keys are changed. 4 has points of the ROC curves and histograms, which 3 lacks; else they are alike."""
 NOISE = {
     "keyed": "the same query always gets the same answer; the attacker's own shadow has a key of its own",
     "fresh": "every query gets new noise, so that asking again tells more",
@@ -72,6 +72,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "verdict": {"undefended": _verdict(before), "defended": None if after is None else _verdict(after)},
         "slices": [_slices(slices) for slices in evaluation.slices],
         "canaries": [_attack(result) for result in evaluation.canaries],
+        "confidences": [dataclasses.asdict(histogram) for histogram in evaluation.confidences],
         "checks": _checks(evaluation.checks),
         "timings": evaluation.timings,
     }
@@ -142,7 +143,8 @@ def _heading(found: Evaluation | Comparison) -> dict[str, Any]:
 
 def _attack(result: AttackResult) -> dict[str, Any]:
     facts = dataclasses.asdict(result)
-    return {**{name: facts[name] for name in facts if name != "metrics"}, **facts["metrics"]}
+    metrics, roc = facts.pop("metrics"), facts.pop("roc")
+    return {**facts, **metrics, **({} if roc is None else {"roc": roc})}
 
 
 def _named(result: AttackResult) -> dict[str, str]:
@@ -203,7 +205,7 @@ def _attacks_csv(evaluation: Evaluation) -> str:
                     row |= {column: figure[rate], f"{column}_low": figure["low"], f"{column}_high": figure["high"]}
             elif name == "precision_at_prior":
                 row |= {f"{name}_{figure['prior']:g}": figure["precision"] for figure in value}
-            else:
+            elif name != "roc":
                 row[name] = value
         rows.append(row)
     return _csv(rows[0], (row.values() for row in rows))

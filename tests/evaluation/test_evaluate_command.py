@@ -124,6 +124,12 @@ def compared(staged, tmp_path_factory):
     return out
 
 
+def test_a_comparison_leaves_the_page_that_its_file_makes(compared, tmp_path):
+    assert cli.main(["report", str(compared / "comparison.json"), "--out", str(tmp_path)]) == 0
+    for name in ("comparison.html", "comparison.md"):
+        assert (tmp_path / name).read_bytes() == (compared / name).read_bytes()
+
+
 def test_a_comparison_has_every_way_to_defend(compared):
     held = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
     contenders = {contender["name"]: contender for contender in held["contenders"]}

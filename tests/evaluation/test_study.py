@@ -69,6 +69,8 @@ def test_files_are_there_and_nothing_partial(staged):
             "results.json",
             "attacks.csv",
             "records.csv",
+            "report.html",
+            "report.md",
             *(f"{name}.{end}" for name in CHECKPOINTS for end in ("ckpt", "json")),
         ]
     )

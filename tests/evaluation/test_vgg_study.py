@@ -96,7 +96,7 @@ def test_every_stage_is_silent_but_for_its_report(staged_vgg):
         assert "members and non-members are treated alike" in screen
     assert sorted(path.name for path in out.iterdir()) == sorted(
         [
-            *("study.json", "defended.npz", "results.json", "attacks.csv", "records.csv"),
+            *("study.json", "defended.npz", "results.json", "attacks.csv", "records.csv", "report.html", "report.md"),
             *(f"{name}.{end}" for name in ("target", "defender", "defense") for end in ("ckpt", "json")),
         ]
     )
@@ -249,7 +249,8 @@ def test_example_prints_the_tutorials_lines_then_table_and_verdict(tutorial):
             assert re.search(r"'recall': \d\.\d{4}, .*'accuracy': \d\.\d{4}}$", line)
         order = [lines.index(said[3]), *(first(lines, word) for word in ("Membership inf", "gap", "undefended: "))]
         assert order == sorted(order)
-        assert lines[-1 - (name == "plain")] == (
+        assert lines[-1 - (name == "plain")] == f"report: {folder / name / 'report.html'}"
+        assert lines[-2 - (name == "plain")] == (
             f"wrote {', '.join(str(folder / name / file) for file in ('results.json', 'attacks.csv', 'records.csv'))}"
         )
 

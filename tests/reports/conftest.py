@@ -1,8 +1,13 @@
 import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mindefense.reports.results import comparison_to_json, to_json
 from mindefense.types import (
     AttackResult,
     BudgetPoint,
@@ -199,3 +204,86 @@ def comparison(evaluation):
         },
         timings={"total": 34.5},
     )
+
+
+STORED = Path(__file__).parent.parent.parent / "docs" / "results" / "location"
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "location_defense.py"
+
+
+def as_stored(held):
+    """What comes back from a file."""
+    return json.loads(json.dumps(held))
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory):
+    """The folder of a smoke test with all attackers before and behind DefenMI."""
+    # The same folder as that of tests/test_examples.py and tests/evaluation, so that one run serves all.
+    out = tmp_path_factory.getbasetemp() / "example" / "out"
+    if not out.exists():
+        run = subprocess.run([sys.executable, EXAMPLE, "--smoke", "--out", out], capture_output=True, text=True)
+        out.parent.mkdir(exist_ok=True)
+        (out.parent / "run.json").write_text(json.dumps([run.returncode, run.stdout, run.stderr]))
+    return out
+
+
+@pytest.fixture(scope="session")
+def record(tmp_path_factory):
+    """Evaluates made-up answers of a model that is surer of its members; `harm` moves the defended ones."""
+    from mindefense.data import load_outputs
+    from mindefense.evaluation.recorded import evaluate_outputs
+
+    def evaluate(name, *, rows=300, harm=None, sure=3.0, attacks=("confidence", "shokri-label")):
+        rng = np.random.default_rng(5)
+        is_member = np.arange(2 * rows) < rows
+        labels = rng.integers(0, 4, 2 * rows)
+        logits = rng.normal(size=(2 * rows, 4)).astype(np.float32)
+        logits[np.arange(2 * rows), labels] += np.where(is_member, sure, 1.0)
+        held = {"logits": logits, "labels": labels, "is_member": is_member}
+        if harm is not None:
+            held["defended_logits"] = (logits * (1 - harm)).astype(np.float32)
+        path = tmp_path_factory.mktemp("recorded") / f"{name}.npz"
+        np.savez(path, **held)
+        return as_stored(to_json(evaluate_outputs(load_outputs(path), attacks=attacks)))
+
+    return evaluate
+
+
+@pytest.fixture(scope="session")
+def recorded(record):
+    """Recorded outputs with a defense, which flattens them."""
+    return record("answers", harm=0.7)
+
+
+@pytest.fixture(scope="session")
+def recorded_alone(record):
+    """Recorded outputs without a defense."""
+    return record("bare")
+
+
+@pytest.fixture(scope="session")
+def one_attack(record):
+    """One attacker, and the gap attack that is always there, on a model that hardly leaks."""
+    return record("calm", sure=1.0, attacks=("max-confidence",))
+
+
+@pytest.fixture(scope="session")
+def stored_comparison():
+    """A real comparison of many defenses, of schema 3."""
+    return json.loads((STORED / "tradeoff_seed0.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def kinds(evaluation, comparison, recorded, recorded_alone, one_attack, smoke_run, stored_comparison):
+    """What a results or comparison file may hold, by kind."""
+    no_roc = dataclasses.replace(evaluation, canaries=evaluation.attacks[3:4])
+    return {
+        "smoke run": json.loads((smoke_run / "results.json").read_text(encoding="utf-8")),
+        "recorded": recorded,
+        "recorded alone": recorded_alone,
+        "one attack": one_attack,
+        "failed checks and canaries": as_stored(to_json(no_roc)),
+        "old": json.loads((STORED / "fresh_noise_seed0.json").read_text(encoding="utf-8")),
+        "comparison": as_stored(comparison_to_json(comparison)),
+        "old comparison": stored_comparison,
+    }

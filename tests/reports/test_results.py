@@ -64,10 +64,11 @@ def test_json_holds_the_schema(evaluation, tmp_path):
         "verdict",
         "slices",
         "canaries",
+        "confidences",
         "checks",
         "timings",
     }
-    assert held["schema_version"] == SCHEMA_VERSION == 3
+    assert held["schema_version"] == SCHEMA_VERSION == 4
     assert (held["dataset"], held["synthetic"], held["smoke"], held["seed"]) == ("location", False, False, 7)
     assert held["warnings"] == []
     assert held["settings"] == {"dataset": "location", "data_path": "data", "seed": 7}
@@ -174,7 +175,7 @@ def test_json_holds_every_attack(evaluation):
             assert row[name] == getattr(attack.metrics, name)
         for name in LISTS:
             assert list(row[name]) == [dataclasses.asdict(figure) for figure in getattr(attack.metrics, name)]
-    assert set(WHO) == {field.name for field in dataclasses.fields(AttackResult)} - {"metrics"}
+    assert set(WHO) == {field.name for field in dataclasses.fields(AttackResult)} - {"metrics", "roc"}
 
 
 def test_json_holds_the_verdicts(evaluation):

@@ -1,0 +1,182 @@
+"""The end of a report: who knows what, what each attacker looks at, and how to get the figures again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mindefense.reports.words import Row
+
+LOOKS_AT = {
+    "gap": "Whether the prediction is right. No defense that keeps the predicted classes can lower it.",
+    "confidence": "The confidence in the true class, against one threshold.",
+    "max-confidence": "The largest confidence, against one threshold; the true class is not needed.",
+    "entropy": "How evenly the confidences are spread, against one threshold.",
+    "modified-entropy": "How evenly the confidences are spread, counting for the true class and against the others.",
+    "loss": "The loss, against the mean loss of known members.",
+    "mindarmour-lr": "Loss and log-probabilities, by MindArmour's logistic regression.",
+    "mindarmour-knn": "Loss and log-probabilities, by MindArmour's nearest neighbors.",
+    "mindarmour-mlp": "Loss and log-probabilities, by MindArmour's small network.",
+    "mindarmour-rf": "Loss and log-probabilities, by MindArmour's random forest.",
+    "salem-top3": "The three largest confidences, by a classifier.",
+    "shokri-label": "The sorted confidences and where the true class stands among them, by a classifier.",
+    "nn": "The sorted confidences, by the network of the MemGuard and DefenMI papers.",
+    "nsh": "The confidences and the true class, by a network of two branches.",
+    "label-noise": "Predicted classes alone: whether they stand noise on the sample.",
+    "label-flips": "Predicted classes alone: whether they stand flipped bits of the sample.",
+    "label-shifts": "Predicted classes alone: whether they stand shifts and mirroring of the image.",
+    "averaging-8": "The mean of 8 answers to the same question.",
+    "averaging-64": "The mean of 64 answers to the same question.",
+    "averaging-8-perturbed": "The mean of 8 answers to slightly changed questions.",
+    "boundary-distance": "Predicted classes alone: how far the sample is from the border of its class.",
+}
+"""What each attacker looks at, for readers who did not run it."""
+
+
+_THREATS = {
+    "none": ("learned from nothing", "needs no examples: it asks the model and looks at the answer (knowledge: none)"),
+    "auditor": (
+        "learned from the target",
+        "was given examples of members and non-members of this very model, and is judged by others: the worst case, "
+        "and the one to release by (knowledge: auditor)",
+    ),
+    "shadow": (
+        "learned from a shadow",
+        "trained a model of its own, whose members it knows, and learned from its answers (knowledge: shadow)",
+    ),
+    "static": ("unaware", "does not know of the defense; learned from answers without it (adversary: static)"),
+    "adaptive": (
+        "adapts",
+        "knows of the defense; learned from answers from behind the same one. Expect this one (adversary: adaptive)",
+    ),
+}
+
+
+_ORDINARY = {"alignment": "corrected", "width_multiplier": 1.0, "batch_size": 64, "noise": "keyed", "max_queries": 1000,
+             "amp": "O0"}  # fmt: skip
+"""What the command line takes if it is not told."""
+
+
+_TRAINED_BY = (
+    *("dataset", "data_path", "split_config", "split_section", "defense", "alignment", "max_steps", "seed", "smoke"),
+    *("model", "epochs", "learning_rate", "schedule", "warmup_epochs", "until_accuracy", "weight_decay"),
+    *("label_smoothing", "canaries", "batch_size", "image_size", "width_multiplier", "members", "num_samples"),
+    *("augment", "parity", "amp"),
+)
+_ATTACKED_BY = ("attacks", "knowledge", "adversary", "noise", "max_queries")
+"""Settings with an argument of the same name."""
+
+
+def threat_models(threat_models: Row) -> list[tuple[str, str]]:
+    """The words for who knows what, in plain words; what is not known here in the file's own."""
+    words = {**threat_models.get("knowledge", {}), **threat_models.get("adversary", {})}
+    noise = [(f"{name} noise", text) for name, text in threat_models.get("noise", {}).items() if name != "none"]
+    return [
+        ("member", "a sample that the model was trained on; a leak is any way to tell members from non-members"),
+        *(_THREATS.get(name, (name, text)) for name, text in words.items()),
+        *noise,
+    ]
+
+
+def known_attackers(names: Any) -> list[tuple[str, str]]:
+    """The attackers that took part, and what each looks at."""
+    there = set(names)
+    known = [(name, text) for name, text in LOOKS_AT.items() if name in there]
+    known += [
+        (name, f"{LOOKS_AT[name.removesuffix('-per-class')]} A threshold for each true class.")
+        for name in sorted(there)
+        if name.endswith("-per-class") and name.removesuffix("-per-class") in LOOKS_AT
+    ]
+    return [*known, *((name, "An attacker of your own.") for name in sorted(there - {name for name, _ in known}))]
+
+
+def not_run_by_reason(not_run: Sequence[Row]) -> list[tuple[str, str]]:
+    """Reasons, and who was left out for each."""
+    reasons: dict[str, list[str]] = {}
+    for one in not_run:
+        reasons.setdefault(one["reason"], []).append(f"{one['name']} ({one['knowledge']})")
+    return [(reason, ", ".join(names)) for reason, names in reasons.items()]
+
+
+def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
+    """The commands that make these figures again, and the settings behind them."""
+    settings = results["settings"]
+    commands, note = [], ""
+    if "outputs" in settings:
+        chosen = _arguments(settings, ("attacks", "adversary"))
+        commands = [["mindefense", "evaluate", "--outputs", settings["outputs"], "--seed", results["seed"], *chosen]]
+        note = "The file of recorded outputs is the one of that name."
+    elif "dataset" in settings and last[0] == "compare":
+        trained = [*_arguments(settings, _TRAINED_BY), *_adopted(settings)]
+        searching = any(
+            one.startswith(("defenmi", "memguard")) for one in " ".join(map(str, last)).replace(",", " ").split()
+        )
+        commands = [["mindefense", "train", *trained]]
+        if searching:
+            commands.append(["mindefense", "train-defender"])
+        if "shadow" in settings.get("knowledge", ()) and settings.get("model") == "mlp":
+            commands.append(["mindefense", "train-shadow"])
+        commands.append(["mindefense", *last, *_arguments(settings, _ATTACKED_BY)])
+    elif "dataset" in settings:
+        commands = [["mindefense", "run", *_arguments(settings, (*_TRAINED_BY, *_ATTACKED_BY)), *_adopted(settings)]]
+    else:
+        note = "This was made from Python, by mindefense.evaluate with the settings below, not by a command."
+    if "dataset" in settings:
+        note = "Paths are the names of files and folders on the machine where this was made; put your own."
+    for command in commands:
+        command += ["--out", "runs/again"]
+    return {
+        "commands": [" ".join(_quoted(str(word)) for word in command) for command in commands],
+        "note": note,
+        "facts": [
+            (
+                "Seed and versions",
+                [("seed", str(results["seed"])), *((n, str(v)) for n, v in results["versions"].items())],
+            ),
+            ("Settings", [(name, _said(value)) for name, value in settings.items() if value is not None]),
+            ("Seconds", _seconds(results["timings"])),
+        ],
+    }
+
+
+def _seconds(timings: Mapping[str, float]) -> list[tuple[str, str]]:
+    """By stage, all attackers as one."""
+    attackers = sum(seconds for name, seconds in timings.items() if name.startswith("attack "))
+    stages = {name: seconds for name, seconds in timings.items() if not name.startswith("attack ")}
+    total = {"total": stages.pop("total")} if "total" in stages else {}
+    stages |= ({"attackers": attackers} if attackers else {}) | total
+    return [(name, f"{seconds:,.1f}") for name, seconds in stages.items()]
+
+
+def _arguments(settings: Row, names: Sequence[str]) -> list[str]:
+    words: list[str] = []
+    synthetic = settings.get("dataset") == "synthetic"
+    for name in names:
+        value = settings.get(name)
+        if value is None or value is False or value == _ORDINARY.get(name) or (name == "dataset" and synthetic):
+            continue
+        if name in ("knowledge", "adversary"):
+            words += [] if len(value) != 1 else [f"--{name}", str(value[0])]
+        elif value is True:
+            words.append(f"--{name}")
+        else:
+            words += [f"--{name}", ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)]
+    return words
+
+
+def _adopted(settings: Row) -> list[str]:
+    """What to say of a target that was not trained here."""
+    return ["--pre_trained", "target.ckpt"] if "target_training" in settings and not settings["target_training"] else []
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell."""
+    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else "'" + word.replace("'", "'\"'\"'") + "'"

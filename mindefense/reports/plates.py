@@ -1,0 +1,241 @@
+"""The pictures of a report, each with a sentence, made from the numbers, that says what to see."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from mindefense.reports import figures as draw
+from mindefense.reports.figures import Picture
+from mindefense.reports.words import Row, find, percent, short_name, span, tpr
+
+_ASKED = {"shokri-label": 1, "averaging-8": 8, "averaging-64": 64, "averaging-8-perturbed": 8}
+"""How often these ask about a sample; all look at the answers in the same way."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plate:
+    """Pictures that belong together, and one sentence that says what to see; that they are missing, if they are."""
+
+    anchor: str
+    heading: str
+    sentence: str
+    pictures: Sequence[Picture] = ()
+
+
+def scale(states: Sequence[tuple[str, Row]], behind: str = "defended") -> Picture:
+    """How strong the strongest attacker is, beside the words that say it; `behind` is a short name for the second."""
+    said = "; ".join(
+        f"{name}: {percent(v['strongest_balanced_accuracy'])} ({span(v, 'strongest')})" for name, v in states
+    )
+    alt = f"How often the strongest attacker is right, with its 95% interval. {said}. A coin is right in 50%."
+    short = [(("undefended", behind)[number], verdict) for number, (_, verdict) in enumerate(states)]
+    return Picture("scale", "The strongest attacker", alt, draw.draw_scale(short))
+
+
+def evaluation_plates(results: Row, states: Sequence[tuple[str, Row]]) -> list[Plate]:
+    """The pictures of an evaluation; where there is none, why."""
+    return [
+        _roc_plate(results, states),
+        _confidence_plate(results, states),
+        _class_plate(results, states),
+        _budget_plate(results),
+        _averaging_plate(results),
+        Plate(
+            "tradeoff",
+            "Trade-off of defenses",
+            "This evaluation has one defense at most. `mindefense compare` puts many in front of the same target and "
+            "writes comparison.html, with what each leaves to the attackers, what it costs, and the frontier.",
+        ),
+    ]
+
+
+def _roc_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
+    heading = "How many members can be named at how many false alarms"
+    if not any("roc" in attack for attack in results["attacks"]):
+        return Plate("roc", heading, _old("points of the ROC curves"))
+    pictures, said = [], []
+    for defended, (name, verdict) in enumerate(states):
+        here = [attack for attack in results["attacks"] if attack["defended"] == bool(defended) and "roc" in attack]
+        best = max(here, key=tpr)
+        picks = [best, *(find(here, verdict[key], defended=bool(defended)) for key in ("sharpest", "strongest"))]
+        picks += [attack for attack in here if attack["name"] == "gap"]
+        unique = list({pick["name"]: pick for pick in reversed(picks)}.values())[::-1]
+        shown = [(short_name(pick, here), pick) for pick in unique]
+        alt = (
+            f"ROC curves of {len(here)} attackers, {name}, both axes logarithmic, with the 45° line of a coin. At 1% "
+            f"false alarms the best names {percent(tpr(best))} of the members. Told apart: "
+            f"{'; '.join(said_as for said_as, _ in shown)}."
+        )
+        pictures.append(Picture(f"roc-{_slug(defended)}", name, alt, draw.draw_roc(here, shown)))
+        said.append(f"{percent(tpr(best))} of the members {name} ({best['name']})")
+    sentence = (
+        f"If at most 1 in 100 non-members may be falsely named, the best attacker names {' and '.join(said)}; a coin, "
+        "on the dashed line, would name 1%."
+    )
+    return Plate("roc", heading, sentence, pictures)
+
+
+def _confidence_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
+    heading = "How sure the model is of the true class"
+    histograms = results.get("confidences") or ()
+    if not histograms:
+        return Plate("confidences", heading, _old("histograms of the confidence"))
+    kinds = [[draw.shares(one[kind]) for kind in ("members", "non_members")] for one in histograms]
+    most = max(float(share.max()) for pair in kinds for share in pair)
+    pictures, said = [], []
+    for histogram, (members, others) in zip(histograms, kinds, strict=True):
+        name = states[int(histogram["defended"])][0]
+        common = sum(min(pair) for pair in zip(members.tolist(), others.tolist(), strict=True))
+        high = [f"{float(share[-4:].sum()):.0%}" for share in (members, others)]
+        alt = (
+            f"Histogram, {name}: a confidence of at least 80% in the true class have {high[0]} of the members and "
+            f"{high[1]} of the non-members. The two shapes have {common:.0%} of their area in common."
+        )
+        slug = _slug(histogram["defended"])
+        pictures.append(Picture(f"confidence-{slug}", name, alt, draw.draw_confidences(histogram, most)))
+        said.append(f"{name} {common:.0%}")
+    sentence = (
+        f"The shapes of members (filled) and non-members (dashed) have in common, of their area, {' and '.join(said)}: "
+        "the less, the more this confidence alone tells who was in the training data."
+    )
+    return Plate("confidences", heading, sentence, pictures)
+
+
+def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
+    heading = "Which classes leak most"
+    slices = [(states[int(one["defended"])][0], one) for one in results["slices"]]
+    kept = draw.shown_classes(slices) if slices else []
+    if not kept:
+        return Plate("classes", heading, "No class has both members and non-members, so there is nothing to show.")
+    said = []
+    total = 0
+    for name, one in slices:
+        parts = [part for part in one["parts"] if part["by"] == "class" and part["auc"] is not None]
+        above = sum(part["low"] > 0.5 for part in parts)
+        total = max(total, len(parts))
+        said.append(f"in {above} {name} (by {one['attack']})")
+    top = next(part for part in slices[0][1]["parts"] if part["part"] == kept[0])
+    few = f"The {len(kept)} with the highest AUC are shown; the table has more. " if total > len(kept) else ""
+    sentence = (
+        f"Of {total} classes, members can be told beyond what chance explains {' and '.join(said)}; undefended, "
+        f"{kept[0]} has the highest AUC, {top['auc']:.3f} ({top['low']:.3f}–{top['high']:.3f}). {few}"
+    ).strip()
+    alt = f"AUC of the sharpest attacker within each class, with 95% intervals. {sentence}"
+    return Plate("classes", heading, sentence, [Picture("classes", "By class", alt, draw.draw_classes(slices))])
+
+
+def _budget_plate(results: Row) -> Plate:
+    heading = "What a budget for changed answers buys"
+    budgets = sorted(results["budgets"], key=lambda point: point["budget"])
+    if not budgets:
+        reason = (
+            "There is no defense, so there is no budget to spend."
+            if results["defense"] is None
+            else "The published budget curve needs a defense that searches (defenmi, memguard) and the nn attacker; "
+            "this evaluation lacks one of them."
+        )
+        return Plate("budgets", heading, reason)
+    first, last = budgets[0], budgets[-1]
+    adaptive = max((a["balanced_accuracy"] for a in results["attacks"] if a["adversary"] == "adaptive"), default=None)
+    sentence = (
+        f"The published attacker, unaware of the defense, falls from {percent(first['accuracy'])} with nothing to "
+        f"spend to {percent(last['accuracy'])} at a budget of {last['budget']:g}"
+    )
+    sentence += f"; the best attacker that adapts still reaches {percent(adaptive)}." if adaptive is not None else "."
+    alt = "Accuracy of the nn attacker by L1 budget: " + ", ".join(
+        f"{point['budget']:g}: {percent(point['accuracy'])}" for point in budgets
+    )
+    return Plate(
+        "budgets", heading, sentence, [Picture("budgets", "Budget curve", alt + ".", draw.draw_budgets(budgets))]
+    )
+
+
+def _averaging_plate(results: Row) -> Plate:
+    heading = "What asking again tells"
+    lines: dict[str, list[tuple[int, Row]]] = {}
+    attacks = [a for a in results["attacks"] if a["defended"] and a["knowledge"] == "auditor" and a["name"] in _ASKED]
+    if not any(attack["name"].startswith("averaging") for attack in attacks):
+        reason = (
+            "There is no defense whose answers could differ from one time to the next."
+            if results["defense"] is None
+            else "No attacker that averages over repeated questions took part: the answers do not depend on noise, "
+            "nobody can ask recorded outputs again, or it was not among the attackers that were chosen."
+        )
+        return Plate("averaging", heading, reason)
+    for attack in attacks:
+        adapts = "adapts" if attack["adversary"] == "adaptive" else "unaware"
+        if not attack["name"].endswith("perturbed"):
+            lines.setdefault(f"the same question, {adapts}", []).append((_ASKED[attack["name"]], attack))
+    for attack in attacks:
+        adapts = "adapts" if attack["adversary"] == "adaptive" else "unaware"
+        if attack["name"].endswith("perturbed"):
+            once = [
+                (1, one) for one in attacks if (one["name"], one["adversary"]) == ("shokri-label", attack["adversary"])
+            ]
+            lines[f"slightly changed, {adapts}"] = [*once, (_ASKED[attack["name"]], attack)]
+    for points in lines.values():
+        points.sort(key=lambda point: point[0])
+    reached = {name: (points[0], points[-1]) for name, points in lines.items()}
+    said = []
+    for kind in ("the same question", "slightly changed"):
+        names = [name for name in reached if name.startswith(kind)]
+        if names:
+            (fewest, one), (most, many) = reached[max(names, key=lambda name: reached[name][1][1]["auc"])]
+            how = "the same question" if kind.startswith("the") else "slightly changed questions"
+            said.append(
+                f"{how} asked {most} times: AUC {many['auc']:.3f}"
+                + (f", from {one['auc']:.3f} asked once" if fewest == 1 and most > 1 else "")
+            )
+    noise = results["defense"]["noise"]
+    why = {"keyed": " Noise with a key answers the same question always alike.", "fresh": " Fresh noise averages out."}
+    sentence = f"{'; '.join(said)}.{why.get(noise, '')}"
+    sentence = sentence[0].upper() + sentence[1:]
+    alt = f"AUC by number of questions about each sample, with 95% intervals. {sentence}"
+    return Plate(
+        "averaging", heading, sentence, [Picture("averaging", "Asking again", alt, draw.draw_averaging(lines))]
+    )
+
+
+def tradeoff_plates(contenders: Sequence[Row]) -> list[Plate]:
+    """The pictures of a comparison."""
+    heading = "What each defense leaves, and what it costs"
+    if len(contenders) < 2:
+        return [Plate("tradeoff", heading, "No defense was put up, so there is nothing to compare.")]
+    pictures, said = [], []
+    for name, title, axis, key, chosen in (
+        ("tradeoff-l1", "cost: change of the answers", "mean L1 distance of the answers", "mean_l1",
+         [one for one in contenders if not one["in_training"]]),
+        ("tradeoff-nll", "cost: worse predictions", "log-loss of the answers (log)", "nll", contenders),
+    ):  # fmt: skip
+        if len(chosen) < 2:
+            continue
+
+        def cost(one: Row, key: str = key) -> float:
+            return one["utility"][key]
+
+        places = {one["name"]: (cost(one), one["verdict"]["strongest_balanced_accuracy"]) for one in chosen}
+        frontier = draw.frontier_of(places)
+        alt = (
+            f"How often the strongest attacker is right against each of {len(chosen)} ways to defend, over the "
+            f"{axis}, with 95% intervals. On the frontier: "
+            + ", ".join(f"{one} ({places[one][0]:.3f}, {percent(places[one][1])})" for one in frontier)
+            + "."
+        )
+        log = key == "nll" and min(cost(one) for one in chosen) > 0
+        pictures.append(Picture(name, title, alt, draw.draw_tradeoff(chosen, cost, axis, log=log)))
+        said.append(f"{title.removeprefix('cost: ')}: {', '.join(frontier)}")
+    sentence = (
+        "Lower leaks less, further left costs less; the named ones, along the line, are those that none beats in both "
+        f"({'; '.join(said)})."
+    )
+    return [Plate("tradeoff", heading, sentence, pictures)]
+
+
+def _slug(defended: Any) -> str:
+    return "defended" if defended else "undefended"
+
+
+def _old(what: str) -> str:
+    return f"This file was written by an older version, which kept no {what}. Evaluate again to see the picture."

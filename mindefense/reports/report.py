@@ -1,0 +1,277 @@
+"""The report: what a results file says, in words, pictures and tables, on one page that needs nothing else.
+
+All of it comes from the file; nothing is attacked again. Names in the file may be anybody's, so nothing of it reaches
+a page unescaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mindefense.errors import DataError
+from mindefense.files import replacing, write_text
+from mindefense.reports.answers import Answer, answer_comparison, answer_evaluation, answer_trust
+from mindefense.reports.appendix import how_to_repeat, known_attackers, not_run_by_reason, threat_models
+from mindefense.reports.figures import Picture
+from mindefense.reports.plates import Plate, evaluation_plates, scale, tradeoff_plates
+from mindefense.reports.results import SCHEMA_VERSION
+from mindefense.reports.sheets import (
+    Sheet,
+    attacker_sheet,
+    canary_sheets,
+    checks_sheet,
+    contender_sheet,
+    cost_sheets,
+    part_sheets,
+)
+from mindefense.reports.words import Row, behind
+
+OLDEST = 3
+"""The first schema whose files say enough."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """All that a report says.
+
+    Attributes:
+        title: Of the page.
+        subtitle: What was evaluated.
+        banners: Reasons not to believe the figures, loud.
+        answers: The questions and answers at the top.
+        scale: The picture beside them.
+        plates: The other pictures.
+        sheets: The tables.
+        threats: Words for who knows what, and their meaning.
+        attackers: Attackers, and what they look at.
+        left_out: Reasons, and who was left out for each.
+        commands: What to type to get this again.
+        note: What to know of the commands.
+        facts: Seed, versions and settings by name.
+        source: The file that this was made from.
+    """
+
+    title: str
+    subtitle: str
+    banners: Sequence[str]
+    answers: Sequence[Answer]
+    scale: Picture
+    plates: Sequence[Plate]
+    sheets: Sequence[Sheet]
+    threats: Sequence[tuple[str, str]]
+    attackers: Sequence[tuple[str, str]]
+    left_out: Sequence[tuple[str, str]]
+    commands: Sequence[str]
+    note: str
+    facts: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+    source: str
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """All of them, in order."""
+        return [self.scale, *(picture for plate in self.plates for picture in plate.pictures)]
+
+
+def read_results(path: str | os.PathLike) -> dict[str, Any]:
+    """A results or comparison file.
+
+    Raises:
+        DataError: If it is missing, not such a file, or of a schema that is not known here.
+    """
+    path = Path(path)
+    fix = "give results.json or comparison.json, as `mindefense evaluate` and `mindefense compare` write them"
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not JSON"
+        raise DataError(f"cannot read {path}: {reason}", fix=fix) from error
+    if not isinstance(held, dict) or not ({"attacks", "contenders"} & set(held)):
+        raise DataError(f"{path} holds no results", fix=fix)
+    version = held.get("schema_version")
+    if not isinstance(version, int) or not OLDEST <= version <= SCHEMA_VERSION:
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        raise DataError(
+            str(path),
+            expected=f"a schema version from {OLDEST} to {SCHEMA_VERSION}",
+            got=str(version),
+            fix="update mindefense" if newer else "evaluate again",
+        )
+    return held
+
+
+def write_report(
+    results: Mapping[str, Any], out: str | os.PathLike, *, figures: bool = False, source: str = ""
+) -> tuple[Path, ...]:
+    """Writes ``report.html`` and ``report.md`` into `out`, or ``comparison.html`` and ``.md``; returns their paths.
+
+    Args:
+        results: What a results or comparison file holds.
+        out: The folder.
+        figures: Whether to write every picture as SVG and PNG too, into a folder ``figures`` in `out`.
+        source: The name of the file, to be told; empty for the usual one.
+
+    Raises:
+        DataError: If the results lack something.
+        OutputError: If a file cannot be written.
+    """
+    is_comparison = "contenders" in results
+    name, usual = ("comparison", "comparison.json") if is_comparison else ("report", "results.json")
+    source = source or usual
+    try:
+        page = comparison_page(results, source) if is_comparison else evaluation_page(results, source)
+        html, markdown = as_html(page), as_markdown(page, figures=figures)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{source} is damaged: {what}", fix="evaluate again") from error
+    paths = [Path(out) / f"{name}.html", Path(out) / f"{name}.md"]
+    write_text(paths[0], html)
+    write_text(paths[1], markdown)
+    for picture in page.pictures if figures else ():
+        for suffix, data in (("svg", picture.svg()), ("png", picture.png())):
+            paths.append(Path(out) / "figures" / f"{picture.name}.{suffix}")
+            with replacing(paths[-1]) as beside:
+                beside.write_bytes(data)
+    return tuple(paths)
+
+
+def as_html(page: Page) -> str:
+    """The page as one self-contained HTML file."""
+    environment = _environment(autoescape=True)
+    script, _, _ = environment.loader.get_source(environment, "sort.js")  # pyright: ignore[reportOptionalMemberAccess]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(page=page, script=Markup(script), script_digest=digest)
+
+
+def as_markdown(page: Page, *, figures: bool = False) -> str:
+    """The page as Markdown, with the pictures if they lie beside it."""
+    environment = _environment(autoescape=False, finalize=_unmarked)
+    text = environment.get_template("report.md.j2").render(page=page, figures=figures)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def evaluation_page(results: Row, source: str) -> Page:
+    """The report of an evaluation."""
+    verdicts, defense = results["verdict"], results["defense"]
+    states = [("undefended", verdicts["undefended"])]
+    if defense is not None:
+        states.append((behind(defense), verdicts["defended"]))
+    return Page(
+        title=f"What {results['dataset']} tells about its training data",
+        subtitle=_subtitle(results, [f"defense: {defense['name'] if defense is not None else 'none'}"]),
+        banners=[*results["warnings"]],
+        answers=[*answer_evaluation(results, states), answer_trust(results["checks"], results)],
+        scale=scale(states),
+        plates=evaluation_plates(results, states),
+        sheets=[
+            attacker_sheet(results),
+            checks_sheet((check, "") for check in results["checks"]),
+            *part_sheets(results),
+            *canary_sheets(results),
+            *cost_sheets(defense),
+        ],
+        threats=threat_models(results["threat_models"]),
+        attackers=known_attackers(attack["name"] for attack in results["attacks"]),
+        left_out=not_run_by_reason(results["not_run"]),
+        **how_to_repeat(results, ["evaluate"]),
+        source=source,
+    )
+
+
+def comparison_page(results: Row, source: str) -> Page:
+    """The report of a comparison of defenses."""
+    contenders = results["contenders"]
+    clean = contenders[0]
+    best = min(contenders, key=lambda one: one["verdict"]["strongest_balanced_accuracy"])
+    states = [("undefended", clean["verdict"])]
+    if best is not clean:
+        states.append((best["name"], best["verdict"]))
+    about: dict[str, list[str]] = {}
+    said: dict[str, Row] = {}
+    for contender in contenders:
+        for check in contender["checks"]:
+            said.setdefault(check["name"], check)
+            if not check["passed"]:
+                about.setdefault(check["name"], []).append(contender["name"])
+                said[check["name"]] = check if len(about[check["name"]]) == 1 else said[check["name"]]
+    checks = [(said[name], _listed(about.get(name, ()), everyone=len(contenders))) for name in said]
+    used = [name for contender in contenders if not contender["in_training"] for name in [contender["name"]]][1:]
+    ways = [contender["name"] for contender in contenders if contender["in_training"]]
+    ways += [left["name"] for left in results["not_run"] if left["knowledge"] == "training"]
+    extra = [*(["--defenses", ",".join(used)] if used else []), *(["--training", ",".join(ways)] if ways else [])]
+    return Page(
+        title=f"Ways to defend {results['dataset']}",
+        subtitle=_subtitle(results, [f"{len(contenders) - 1} ways to defend"]),
+        banners=[*results["warnings"]],
+        answers=[*answer_comparison(results, clean, best), answer_trust([check for check, _ in checks], results)],
+        scale=scale(states, "best defense"),
+        plates=tradeoff_plates(contenders),
+        sheets=[contender_sheet(contenders), checks_sheet(checks)],
+        threats=threat_models(results["threat_models"]),
+        attackers=known_attackers(attack["name"] for contender in contenders for attack in contender["attacks"]),
+        left_out=not_run_by_reason(results["not_run"]),
+        **how_to_repeat(results, ["compare", *extra]),
+        source=source,
+    )
+
+
+def _subtitle(results: Row, more: Sequence[str]) -> str:
+    settings = results["settings"]
+    model = settings.get("model")
+    what = [f"recorded outputs {settings['outputs']}"] if "outputs" in settings else []
+    return " · ".join([f"data: {results['dataset']}", *([f"model: {model}"] if model else []), *what, *more,
+                       f"seed {results['seed']}"])  # fmt: skip
+
+
+def _listed(names: Sequence[str], *, everyone: int) -> str:
+    return "" if not names else "all" if len(names) == everyone else ", ".join(names)
+
+
+def _unmarked(value: Any) -> Any:
+    """Text in which no character means anything to Markdown or HTML."""
+    if isinstance(value, Markup):
+        return str(value)
+    text = re.sub(r"\s+", " ", str(value))
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
+
+
+def _verbatim(text: str) -> Markup:
+    """A block of code in Markdown: indented, so that nothing in it can end it."""
+    return Markup("    " + re.sub(r"\s+", " ", text))
+
+
+@functools.cache
+def _environment(*, autoescape: bool, finalize: Any = None) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=finalize,
+    )
+    environment.filters["verbatim"] = _verbatim
+    environment.filters["code"] = lambda text: _in_code(text, html=autoescape)
+    return environment
+
+
+def _in_code(text: str, *, html: bool) -> Markup:
+    """A sentence with its commands, in backquotes, as code where that can be shown; all else escaped."""
+    parts = re.split(r"`(mindefense [^`]*)`", text)
+    if html:
+        escaped = (Markup.escape(part) for part in parts)
+        return Markup("".join(f"<code>{part}</code>" if odd % 2 else part for odd, part in enumerate(escaped)))
+    return Markup("".join(str(_unmarked(part)) for part in parts))

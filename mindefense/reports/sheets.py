@@ -1,0 +1,227 @@
+"""The tables of a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from mindefense.reports.words import Row, identity, learned_from, state_of
+
+_DAGGER = "†"
+_MOST_PARTS = 300
+"""Parts of one state in the table, so that a thousand classes do not make a page of many megabytes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A field of a table: what it says, what it is sorted by, and whether it stands out."""
+
+    text: str
+    sort: float | str | None = None
+    strong: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """A table.
+
+    Attributes:
+        anchor: Its name in the page.
+        heading: Its title.
+        note: What the columns mean.
+        columns: Heads; those of figures end in ``#``, which is not shown.
+        rows: Fields, as many as there are columns.
+        sorted_by: The column by which the rows come sorted downwards, or None.
+    """
+
+    anchor: str
+    heading: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    sorted_by: int | None = None
+
+
+def attacker_sheet(results: Row) -> Sheet:
+    """Every attacker on every state of the target."""
+    tops = []
+    for defended, verdict in ((False, results["verdict"]["undefended"]), (True, results["verdict"]["defended"])):
+        if verdict is not None:
+            tops.append((defended, *identity(verdict["strongest"])))
+    rows = []
+    for attack in sorted(results["attacks"], key=lambda attack: -attack["balanced_accuracy"]):
+        rates = {rate["fpr"]: rate for rate in attack["tpr_at_fpr"]}
+        strong = (attack["defended"], *identity(attack)) in tops
+        rows.append([
+            Cell(attack["name"], attack["name"], strong),
+            Cell(learned_from(attack)),
+            Cell(state_of(attack)),
+            _figure(attack["balanced_accuracy"], strong=strong),
+            _interval(attack, "balanced_accuracy"),
+            _figure(attack["auc"]),
+            _interval(attack, "auc"),
+            *(_rate(rates.get(fpr)) for fpr in (0.01, 0.001)),
+            _figure(attack["precision"]),
+            _figure(attack["recall"]),
+            _figure(attack["epsilon_low"]),
+        ])  # fmt: skip
+    note = (
+        "One line an attacker and state; the strongest of each state in bold. Accuracy is balanced: members and "
+        "non-members count alike. AUC is the chance that a member scores above a non-member; below 0.5 the ranking is "
+        "upside down, which gives away as much. “Named at” is the share of members found when so few non-members may "
+        f"be falsely named; {_DAGGER} marks rates that the number of samples does not carry. ε is the least that a "
+        "differentially private mechanism would need to show such scores."
+    )
+    columns = ("attacker", "learned from", "state", "accuracy#", "95%#", "AUC#", "95%#", "named at 1%#",
+               "named at 0.1%#", "precision#", "recall#", "ε at least#")  # fmt: skip
+    return Sheet("attackers", "All attackers", note, columns, rows, sorted_by=3)
+
+
+def contender_sheet(contenders: Sequence[Row]) -> Sheet:
+    """Every way to defend."""
+    rows = []
+    ordered = sorted(contenders, key=lambda one: -one["verdict"]["strongest_balanced_accuracy"])
+    for one in ordered:
+        verdict, cost = one["verdict"], one["utility"]
+        strong = not one["dominated_by"]
+        rows.append([
+            Cell(one["name"] + (" *" if one["in_training"] else ""), one["name"], strong),
+            _figure(verdict["strongest_balanced_accuracy"], strong=strong),
+            _interval(verdict, "strongest"),
+            Cell(verdict["strongest"]["name"]),
+            _figure(verdict["sharpest_two_sided_auc"]),
+            _figure(cost["accuracy"]),
+            Cell(f"{cost['label_changes']:,}", cost["label_changes"]),
+            _figure(cost["mean_l1"]),
+            _figure(cost["ece"]),
+            _figure(cost["nll"]),
+            _dominated(one["dominated_by"]),
+        ])  # fmt: skip
+    note = (
+        "In bold those that no other one dominates: of the others, another leaks no more and costs no more. * trained "
+        "otherwise: another target, whose answers are compared with the first one's."
+    )
+    columns = ("defense", "strongest attacker is right#", "95%#", "attacker", "highest AUC#",
+               "model's accuracy#", "classes changed#", "mean L1#", "calibration error#", "log-loss#",
+               "dominated by")  # fmt: skip
+    return Sheet("contenders", "All ways to defend", note, columns, rows, sorted_by=1)
+
+
+def checks_sheet(checks: Any) -> Sheet:
+    """Every check, with whom it is about if it is about some; the failed ones first."""
+    rows = []
+    for check, about in checks:
+        found = " ".join(part for part in (check["found"], check["meaning"], check["advice"]) if part)
+        found = f"{about}: {found}" if about else found
+        rows.append([
+            Cell("passed" if check["passed"] else "FAILED", int(check["passed"]), not check["passed"]),
+            Cell(check["name"]),
+            Cell(found),
+        ])  # fmt: skip
+    rows.sort(key=lambda row: row[0].sort)
+    note = "Doubts that were looked into. A failed one says what it does to the figures and what to do."
+    return Sheet("checks", "Checks", note, ("", "check", "what was found"), rows)
+
+
+def part_sheets(results: Row) -> list[Sheet]:
+    """The sharpest attackers within parts of the samples."""
+    rows = []
+    cut = ""
+    for one in results["slices"]:
+        parts = one["parts"]
+        if len(parts) > _MOST_PARTS:
+            parts = sorted(parts, key=lambda part: -(part["auc"] or 0))[:_MOST_PARTS]
+            cut = f" Of {len(one['parts']):,} parts, the {_MOST_PARTS} with the highest AUC; the file has all."
+        for part in parts:
+            number = re.search(r"\d+", part["part"])
+            order = f"{part['by']} {int(number[0]):06d}" if number else part["part"]
+            rows.append([
+                Cell(part["part"], order),
+                Cell("defended" if one["defended"] else "undefended"),
+                Cell(one["attack"]),
+                Cell(f"{part['n_members']:,}", part["n_members"]),
+                Cell(f"{part['n_non_members']:,}", part["n_non_members"]),
+                _figure(part["auc"]),
+                Cell("–") if part["low"] is None else Cell(f"{part['low']:.3f}–{part['high']:.3f}", part["low"]),
+            ])  # fmt: skip
+    if not rows:
+        return []
+    note = (
+        "AUC of the sharpest attacker of each state within parts of the samples: true classes, tenths by confidence, "
+        "and those classified rightly and wrongly. The intervals hold for all parts at once."
+        f"{cut}"
+    )
+    columns = ("part", "state", "attacker", "members#", "non-members#", "AUC#", "95%#")
+    return [Sheet("parts", "Where members can be told", note, columns, rows)]
+
+
+def canary_sheets(results: Row) -> list[Sheet]:
+    """Every attacker on mislabeled samples, if there are some."""
+    canaries = results.get("canaries") or ()
+    if not canaries:
+        return []
+    rows = [
+        [
+            Cell(attack["name"]),
+            Cell(learned_from(attack)),
+            Cell(state_of(attack)),
+            _figure(attack["balanced_accuracy"]),
+            _interval(attack, "balanced_accuracy"),
+            _figure(attack["auc"]),
+            _interval(attack, "auc"),
+        ]
+        for attack in sorted(canaries, key=lambda attack: -attack["two_sided_auc"])
+    ]
+    note = (
+        f"Attackers on {canaries[0]['n_members']} members and {canaries[0]['n_non_members']} others with a wrong "
+        "label. What the model says of a mislabeled sample as labeled, it knows by heart: the worst case for a person."
+    )
+    columns = ("attacker", "learned from", "state", "accuracy#", "95%#", "AUC#", "95%#")
+    return [Sheet("canaries", "Canaries", note, columns, rows)]
+
+
+def cost_sheets(defense: Row | None) -> list[Sheet]:
+    """What the answers are worth, with a defense and without."""
+    if defense is None:
+        return []
+    names = {
+        "accuracy": "accuracy",
+        "label_changes": "predicted classes changed",
+        "mean_l1": "L1 distance of the answers, mean",
+        "median_l1": "L1 distance, median",
+        "max_l1": "L1 distance, maximum",
+        "ece": "calibration error",
+        "nll": "log-loss",
+    }
+    rows = [
+        [
+            Cell(text),
+            *(
+                _figure(state[name], digits=0 if name == "label_changes" else 3)
+                for state in (defense["undefended"], defense)
+            ),
+        ]
+        for name, text in names.items()
+    ]
+    note = "What the answers are worth to the users of the model, on all judged samples."
+    return [Sheet("cost", "Cost to the users", note, ("measure", "undefended#", "defended#"), rows)]
+
+
+def _figure(number: float | None, *, digits: int = 3, strong: bool = False) -> Cell:
+    return Cell("–") if number is None else Cell(f"{number:,.{digits}f}", number, strong)
+
+
+def _interval(attack: Row, name: str) -> Cell:
+    return Cell(f"{attack[f'{name}_low']:.3f}–{attack[f'{name}_high']:.3f}", attack[f"{name}_low"])
+
+
+def _dominated(by: Sequence[str]) -> Cell:
+    """By whom; of many the first alone, since one is enough."""
+    more = f" and {len(by) - 1} more" if len(by) > 1 else ""
+    return Cell(f"{by[0]}{more}" if by else "–", len(by) if by else None)
+
+
+def _rate(rate: Row | None) -> Cell:
+    return Cell("–") if rate is None else Cell(f"{rate['tpr']:.3f}" + (_DAGGER if rate["note"] else ""), rate["tpr"])

@@ -1,0 +1,94 @@
+"""Words and figures that several parts of a report share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_LEARNED_FROM = {"none": "nothing", "auditor": "the target", "shadow": "a shadow"}
+
+
+Row = Mapping[str, Any]
+
+
+def behind(defense: Row) -> str:
+    """A state of the target by its defense."""
+    return "behind the recorded defense" if defense["name"] == "recorded" else f"behind {defense['name']}"
+
+
+def level(verdict: Row) -> str:
+    """``"leaks"`` by the rule of MindArmour's tutorial, ``"shown"`` if chance does not explain it, or ``"none"``."""
+    if verdict["leaks"]:
+        return "leaks"
+    excluded = not verdict["sharpest_low"] <= 0.5 <= verdict["sharpest_high"]
+    return "shown" if verdict["strongest_low"] > 0.5 or excluded else "none"
+
+
+def identity(attack: Row) -> tuple[str, str, str]:
+    """What tells an attacker from others in one state of the target."""
+    return attack["name"], attack["knowledge"], attack["adversary"]
+
+
+def find(attacks: Sequence[Row], named: Row, *, defended: bool) -> Row:
+    """The attacker that a verdict names."""
+    return next(a for a in attacks if identity(a) == identity(named) and a["defended"] == defended)
+
+
+def learned_from(attack: Row) -> str:
+    """What an attacker was fitted on, for a table."""
+    return _LEARNED_FROM.get(attack["knowledge"], str(attack["knowledge"]))
+
+
+def who(attack: Row) -> str:
+    """An attacker within a sentence."""
+    learned = {"none": "which learns from nothing", "auditor": "which learned from known members of this very model",
+               "shadow": "which learned from a model of the attacker's own"}  # fmt: skip
+    knows = " and adapts to the defense" if attack["adversary"] == "adaptive" else ""
+    return f"{attack['name']}, {learned.get(attack['knowledge'], attack['knowledge'])}{knows}"
+
+
+def state_of(attack: Row) -> str:
+    """What an attacker looked at, and whether it knew, for a table."""
+    if not attack["defended"]:
+        return "undefended"
+    return "defended, adapts" if attack["adversary"] == "adaptive" else "defended, unaware"
+
+
+def short_name(attack: Row, among: Sequence[Row]) -> str:
+    """The shortest name that tells an attacker from the others."""
+    twins = [one for one in among if one["name"] == attack["name"] and one is not attack]
+    words = [attack["name"]]
+    if any(one["knowledge"] != attack["knowledge"] for one in twins):
+        words.append(learned_from(attack).split()[-1])
+    if any(one["adversary"] != attack["adversary"] for one in twins):
+        words.append("adapts" if attack["adversary"] == "adaptive" else "unaware")
+    return ", ".join(words)
+
+
+def tpr(attack: Row, fpr: float = 0.01) -> float:
+    """The share of members found at so many false alarms."""
+    return next(rate["tpr"] for rate in attack["tpr_at_fpr"] if rate["fpr"] == fpr)
+
+
+def percent(number: float) -> str:
+    """With one decimal."""
+    return f"{number:.1%}"
+
+
+def moves(clean: Row, defended: Row, name: str, form: str = ".3f") -> str:
+    """How a measure of the answers changes, within a sentence."""
+    before, after = (format(one[name], form) for one in (clean, defended))
+    return f"stays at {before}" if before == after else f"goes from {before} to {after}"
+
+
+def of_hundred(part: float) -> str:
+    """How many of a hundred, in words where a number would mislead."""
+    number = round(100 * part)
+    return {0: "none" if part <= 0 else "less than one", 100: "all" if part >= 1 else "almost all"}.get(
+        number, str(number)
+    )
+
+
+def span(verdict: Row, name: str) -> str:
+    """The interval of a verdict."""
+    return f"{100 * verdict[f'{name}_low']:.1f}–{100 * verdict[f'{name}_high']:.1f}%"

@@ -1,0 +1,483 @@
+"""The report: what it says of every kind of results, that it is one harmless file, and what it refuses."""
+
+import copy
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mindefense import cli
+from mindefense.errors import DataError
+from mindefense.evaluation.conclusion import confidence_histogram, roc_points
+from mindefense.metrics import roc_curve_points
+from mindefense.reports.appendix import LOOKS_AT
+from mindefense.reports.figures import frontier_of
+from mindefense.reports.report import as_html, comparison_page, evaluation_page, read_results, write_report
+from mindefense.reports.results import SCHEMA_VERSION
+from mindefense.types import Answers
+
+KINDS = (
+    "smoke run",
+    "recorded",
+    "recorded alone",
+    "one attack",
+    "failed checks and canaries",
+    "old",
+    "comparison",
+    "old comparison",
+)
+EVALUATIONS = [kind for kind in KINDS if "comparison" not in kind]
+VOID = {"meta", "link", "br", "img"}
+EVIL = (
+    "\"><script>alert('x')</script><img src=x onerror=alert(1)><!-- --> $\\frac{ {{ 7*7 }} `|` [a](javascript:b)\n# c"
+)
+
+
+class Reader(HTMLParser):
+    """Every element with its attributes; complains of one that is not closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.words = [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def page_of(held):
+    return (comparison_page if "contenders" in held else evaluation_page)(held, "results.json")
+
+
+def written(held, out, **options):
+    """The text of both files."""
+    html, markdown, *_ = write_report(held, out, **options)
+    return html.read_text(encoding="utf-8"), markdown.read_text(encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------------------ the files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_is_one_file_with_names_for_its_pictures(kind, kinds, tmp_path):
+    html, _ = written(kinds[kind], tmp_path)
+    assert len(html.encode()) < 2_000_000
+    read = Reader(html)
+    ids = [attrs["id"] for _, attrs in read.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for tag, attrs in read.elements:
+        assert tag not in ("img", "iframe", "object", "embed", "base", "form")
+        for name, value in attrs.items():
+            assert not name.startswith("on")
+            if name in ("src", "href", "xlink:href", "action", "poster", "srcset"):
+                assert value.startswith("#") or value == "data:,"
+                assert value[1:] in ids or value == "data:,"
+            for at in re.findall(r"url\(([^)]*)\)", value or ""):
+                assert at.startswith("#")
+                assert at[1:] in ids
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
+    assert "url(" not in style
+    assert "@import" not in style
+    pictures = [attrs for tag, attrs in read.elements if tag == "svg"]
+    assert pictures
+    for attrs in pictures:
+        assert attrs["role"] == "img"
+        assert set(attrs["aria-labelledby"].split()) <= set(ids)
+    assert sum(tag == "script" for tag, _ in read.elements) == 1
+    assert not re.search(r"\b(nan|inf)\b|None(?! was put up)", read.text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_results_same_bytes(kind, kinds, tmp_path):
+    pairs = [write_report(kinds[kind], tmp_path / name, figures=kind == "recorded") for name in "ab"]
+    assert [path.name for path in pairs[0]] == [path.name for path in pairs[1]]
+    for one, two in zip(*pairs, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_same_bytes_in_another_process(recorded, tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(recorded), encoding="utf-8")
+    here = written(recorded, tmp_path / "here")
+    command = [sys.executable, "-m", "mindefense", "report", str(tmp_path / "results.json")]
+    run = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True)
+    assert run.stdout == f"wrote {tmp_path / 'report.html'}, {tmp_path / 'report.md'}\n"
+    assert run.stderr == ""
+    assert tuple((tmp_path / f"report.{end}").read_text(encoding="utf-8") for end in ("html", "md")) == here
+
+
+def test_thousands_of_classes_do_not_make_a_page_of_megabytes(recorded, tmp_path):
+    held = copy.deepcopy(recorded)
+    for slices in held["slices"]:
+        part = slices["parts"][0]
+        slices["parts"] = [{**part, "part": f"class {number}", "auc": number / 5000} for number in range(5000)]
+    html, _ = written(held, tmp_path)
+    assert len(html.encode()) < 1_000_000
+    assert "Of 5,000 parts, the 300 with the highest AUC" in html
+    assert "class 4999" in html
+    assert "class 4600" not in html
+
+
+def test_figures_are_files_of_their_own(kinds, tmp_path):
+    _, markdown = written(kinds["smoke run"], tmp_path, figures=True)
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    stems = {"scale", "classes", "budgets", "averaging"}
+    stems |= {f"{name}-{state}" for name in ("roc", "confidence") for state in ("undefended", "defended")}
+    assert names == {f"{stem}.{end}" for stem in stems for end in ("svg", "png")}
+    for path in (tmp_path / "figures").iterdir():
+        if path.suffix == ".svg":
+            assert "var(--" not in path.read_text(encoding="utf-8")
+            assert ET.parse(path).getroot().tag.endswith("svg")
+        else:
+            assert path.read_bytes().startswith(b"\x89PNG")
+    assert set(re.findall(r"\]\((figures/[^)]*)\)", markdown)) == {f"figures/{stem}.svg" for stem in stems}
+    assert "figures/" not in written(kinds["smoke run"], tmp_path / "without")[1]
+
+
+def test_colors_in_the_page_are_those_of_its_style(recorded):
+    html = as_html(page_of(recorded))
+    style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
+    used = set(re.findall(r"var\(--(\w+)\)", html.replace(style, "")))
+    assert used
+    light, dark, paper = (
+        re.findall(r"--(\w+): #", part) for part in re.split(r"@media \((?:prefers)|@media print", style)
+    )
+    for names in (light, dark, paper):
+        assert used <= set(names)
+    assert not re.search(r"(fill|stroke): #", html.replace(style, ""))
+
+
+# ------------------------------------------------------------------------------------------------------------ the words
+
+SAID = {
+    "smoke run": [
+        "Not measured: this was a smoke test.", "Do not quote these figures synthetic data", "Not at all: ",
+        "The published attacker, unaware of the defense, falls from", "slightly changed questions asked 8 times: AUC",
+        "--smoke", "learned from a shadow", "defense: defenmi",
+    ],
+    "recorded": [
+        "behind the recorded defense", "recorded outputs answers.npz", "No predicted class changes", "600 samples",
+        "nobody can ask recorded outputs again", "mindefense evaluate --outputs answers.npz --seed 0",
+        "Of 100 members it names", "have in common, of their area, undefended",
+    ],
+    "recorded alone": ["Yes.", "None was put up.", "Nothing: answers are as they were.", "there is no budget to spend"],
+    "one attack": ["the strongest of 2 attackers", "max-confidence", "A stronger one may", "checks"],
+    "failed checks and canaries": [
+        "1 of 3 checks failed.", "sample-size : Figures are rough. Judge by more rows.", "FAILED", "wrong label",
+        "kept no points of the ROC curves", "kept no histograms", "Yes; behind the defense less, but still some.",
+        "falls from 100.0% to 73.4%", "3 of 1,001 predicted classes change",
+        "falls from 77.5% with nothing to spend to 50.1%",
+    ],
+    "old": ["kept no points of the ROC curves", "Fresh noise averages out.", "asked 64 times"],
+    "comparison": [
+        "At best 100.0% falls to", "3 ways to defend", "worth a choice: none, defenmi-published",
+        "--defenses defenmi-published,top-k=3 --training label-smoothing=0.3,dp=1", "VGG16 has batch normalization",
+    ],
+    "old comparison": [
+        "At best 83.2% falls to 69.4%, by early-stopping=0.9.", "laplace=0.1 leaves least: 79.5% (76.1–82.6%)",
+        "worse predictions: none, weight-decay=0.005, memguard=0.1, early-stopping=0.9",
+        "With early-stopping=0.9, accuracy goes from 80.8% to 72.8%", "mindefense train-defender --out",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_says(kind, kinds, tmp_path):
+    html, markdown = written(kinds[kind], tmp_path)
+    text = Reader(html).text
+    for words in SAID[kind]:
+        assert words in text
+    held = kinds[kind]
+    best = held["contenders"][0]["verdict"] if "contenders" in held else held["verdict"]["undefended"]
+    figure = f"{best['strongest_balanced_accuracy']:.1%}"
+    interval = f"{100 * best['strongest_low']:.1f}–{100 * best['strongest_high']:.1f}%"
+    for said in (text, markdown):
+        assert figure in said
+        assert interval in said
+    for question in ("leak who was in its training data?", "How strong is the best", "cost the users", "be trusted?"):
+        assert question in text
+        assert question in markdown
+
+
+@pytest.mark.parametrize("kind", EVALUATIONS)
+def test_every_attacker_is_in_the_table_and_explained(kind, kinds):
+    page = page_of(kinds[kind])
+    sheet = next(sheet for sheet in page.sheets if sheet.anchor == "attackers")
+    rows = sorted((row[0].text, row[3].sort) for row in sheet.rows)
+    assert rows == sorted((attack["name"], attack["balanced_accuracy"]) for attack in kinds[kind]["attacks"])
+    figures = [row[3].sort for row in sheet.rows]
+    assert figures == sorted(figures, reverse=True)
+    assert sum(row[0].strong for row in sheet.rows) == 1 + (kinds[kind]["defense"] is not None)
+    explained = dict(page.attackers)
+    assert set(explained) == {attack["name"] for attack in kinds[kind]["attacks"]}
+    assert "An attacker of your own." not in explained.values()
+
+
+def test_every_attacker_of_the_catalog_is_explained():
+    from mindefense.arguments import ATTACKS
+
+    assert {name.removesuffix("-per-class") for name in ATTACKS} == set(LOOKS_AT)
+
+
+def test_failed_checks_come_first_and_in_full(kinds):
+    held = kinds["failed checks and canaries"]
+    page = page_of(held)
+    sheet = next(sheet for sheet in page.sheets if sheet.anchor == "checks")
+    assert [row[0].text for row in sheet.rows] == ["FAILED", "passed", "passed"]
+    assert sheet.rows[0][2].text == "There are 500 members. Figures are rough. Judge by more rows."
+    assert page.answers[-1].tone == "mixed"
+
+
+@pytest.mark.parametrize(("mark", "tone"), [("synthetic", "bad"), ("smoke", "bad"), (None, "good")])
+def test_made_up_figures_are_not_to_be_trusted(mark, tone, recorded):
+    held = copy.deepcopy(recorded)
+    held["checks"] = [{**check, "passed": True} for check in held["checks"]]
+    if mark is not None:
+        held[mark] = True
+    assert page_of(held).answers[-1].tone == tone
+
+
+def test_smoke_test_is_neither_good_nor_bad_news(kinds):
+    assert [answer.tone for answer in page_of(kinds["smoke run"]).answers] == [
+        "mixed",
+        "plain",
+        "plain",
+        "plain",
+        "bad",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("leaks", "low", "short"),
+    [
+        ((True, True), 0.6, "Yes, behind the defense too."),
+        ((True, False), 0.6, "Yes; behind the defense less, but still some."),
+        ((True, False), 0.4, "Yes; behind the defense none was found."),
+        ((False, False), 0.6, "Somewhat, behind the defense too."),
+        ((False, False), 0.4, "Behind the defense, no leak was found."),
+    ],
+)
+def test_first_answer(leaks, low, short, recorded):
+    held = copy.deepcopy(recorded)
+    for state, leak in zip(("undefended", "defended"), leaks, strict=True):
+        held["verdict"][state] |= {"leaks": leak, "strongest_low": low, "sharpest_low": low, "sharpest_high": low + 0.2}
+    assert page_of(held).answers[0].short == short
+
+
+@pytest.mark.parametrize(
+    ("places", "frontier"),
+    [
+        ({"a": (0, 0.9)}, ["a"]),
+        ({"b": (1, 0.8), "a": (0, 0.9)}, ["a", "b"]),
+        ({"a": (0, 0.9), "b": (1, 0.9), "c": (2, 0.7)}, ["a", "c"]),
+        ({"a": (1, 0.7), "b": (1, 0.8), "c": (2, 0.75)}, ["a"]),
+    ],
+)
+def test_frontier(places, frontier):
+    assert frontier_of(places) == frontier
+
+
+# ----------------------------------------------------------------------------------------------------- names from files
+
+
+def poisoned(value):
+    """The same with every text in it followed by something nasty, but for words that mean something to the report."""
+    kept = {"none", "auditor", "shadow", "static", "adaptive", "class", "gap"}
+    if isinstance(value, dict):
+        return {key: poisoned(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [poisoned(inner) for inner in value]
+    return value + EVIL if isinstance(value, str) and value not in kept else value
+
+
+@pytest.mark.parametrize("kind", ["smoke run", "recorded", "comparison"])
+def test_names_from_files_are_text_and_nothing_else(kind, kinds, tmp_path):
+    held = poisoned(kinds[kind])
+    html, markdown = written(held, tmp_path, figures=True)
+    read, clean = Reader(html), Reader(as_html(page_of(kinds[kind])))
+    harmless = {tag for tag, _ in clean.elements}
+    assert {tag for tag, _ in read.elements} <= harmless
+    assert sum(tag == "script" for tag, _ in read.elements) == 1
+    assert {name for _, attrs in read.elements for name in attrs} <= {n for _, attrs in clean.elements for n in attrs}
+    assert "alert('x')" in read.text
+    assert "{{ 7*7 }}" in read.text
+    outside_code = "\n".join(line for line in markdown.splitlines() if not line.startswith("    "))
+    assert "<" not in outside_code
+    assert not re.search(r"(?<!\\)\]\(javascript", outside_code)
+    for path in (tmp_path / "figures").glob("*.svg"):
+        assert {"script", "img"}.isdisjoint(element.tag.rpartition("}")[2] for element in ET.parse(path).iter())
+    for command in page_of(held).commands:
+        assert shlex.split(command)[0] == "mindefense"
+
+
+def test_script_is_the_one_that_the_page_allows(recorded):
+    import base64
+    import hashlib
+
+    html = as_html(page_of(recorded))
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+    assert "default-src 'none'" in html
+
+
+# ---------------------------------------------------------------------------------------------------- to get this again
+
+
+@pytest.mark.parametrize("kind", ["smoke run", "recorded", "old", "old comparison", "comparison"])
+def test_commands_are_ones_that_the_command_line_takes(kind, kinds):
+    held = kinds[kind]
+    commands = [shlex.split(command) for command in page_of(held).commands]
+    assert commands
+    for command in commands:
+        args = vars(cli.build_parser().parse_args(command[1:]))
+        for name, value in args.items():
+            settings = held["settings"]
+            if name in settings and command[1] in ("run", "train") and settings["dataset"] != "synthetic":
+                known = settings[name]
+                if name in ("knowledge", "adversary"):
+                    known = known[0] if len(known) == 1 else "both"
+                if (name, known) != ("width_multiplier", 1.0):  # what it is if nothing is said
+                    assert value == (tuple(known) if isinstance(known, list) else known)
+
+
+def test_smoke_run_is_made_again_with_its_own_settings(kinds):
+    (command,) = page_of(kinds["smoke run"]).commands
+    args = vars(cli.build_parser().parse_args(shlex.split(command)[1:]))
+    assert (args["smoke"], args["seed"], args["data_path"], args["defense"]) == (True, 0, None, "defenmi")
+
+
+# -------------------------------------------------------------------------------------------- what pictures are made of
+
+
+@pytest.mark.parametrize("n", [5, 200, 3000])
+@pytest.mark.parametrize("values", [2, 40, None])
+def test_kept_points_are_few_and_on_the_curve(n, values):
+    rng = np.random.default_rng(n)
+    is_member = rng.random(2 * n) < 0.5
+    is_member[:2] = True, False
+    scores = rng.normal(size=2 * n) + is_member if values is None else rng.integers(0, values, 2 * n).astype(float)
+    kept = roc_points(scores, is_member)
+    fpr, tpr, _ = roc_curve_points(scores, is_member)
+    members, others = int(is_member.sum()), int((~is_member).sum())
+    best = {}
+    for false_alarms, found in zip(np.rint(fpr * others).astype(int), np.rint(tpr * members).astype(int), strict=True):
+        best[int(false_alarms)] = int(found)  # the last of equals is the highest
+    points = dict(zip(kept.false_alarms, kept.found, strict=True))
+    assert len(points) == len(kept.found) <= 100
+    assert points == {false_alarms: best[false_alarms] for false_alarms in points}
+    assert {false_alarms for false_alarms in best if false_alarms <= 30} <= set(points)
+    assert points[others] == members
+    assert list(points) == sorted(points)
+
+
+def test_histogram_counts_everybody_once():
+    probs = np.array([[1.0, 0.0], [0.5, 0.5], [0.04, 0.96], [0.96, 0.04]], np.float32)
+    answers = Answers(np.zeros(4, int), np.array([True, True, False, False]), np.arange(4), probs, probs[::-1])
+    clean = confidence_histogram(answers, defended=False)
+    assert (clean.members[10], clean.members[19], sum(clean.members)) == (1, 1, 2)
+    assert (clean.non_members[0], clean.non_members[19], sum(clean.non_members)) == (1, 1, 2)
+    defended = confidence_histogram(answers, defended=True)
+    assert (defended.members, defended.defended) == (clean.non_members, True)
+
+
+def test_files_hold_what_pictures_are_made_of(kinds):
+    for kind in ("smoke run", "recorded", "one attack"):
+        held = kinds[kind]
+        assert held["schema_version"] == SCHEMA_VERSION
+        for attack in held["attacks"]:
+            assert attack["roc"]["found"][-1] == attack["n_members"]
+            assert attack["roc"]["false_alarms"][-1] == attack["n_non_members"]
+        gap = held["attacks"][0]
+        for histogram in held["confidences"]:
+            assert sum(histogram["members"]) == gap["n_members"]
+            assert sum(histogram["non_members"]) == gap["n_non_members"]
+        assert len(held["confidences"]) == 1 + (held["defense"] is not None)
+
+
+# ---------------------------------------------------------------------------------------------------------- the command
+
+REFUSED = {
+    "nothing": (None, ["cannot read", "No such file", "results.json or comparison.json"]),
+    "no JSON": ("{", ["cannot read", "it is not JSON"]),
+    "deep JSON": ("[" * 100_000, ["it is not JSON"]),
+    "another file": ('{"schema_version": 4}', ["holds no results", "give results.json"]),
+    "a list": ("[1]", ["holds no results"]),
+    "before all": ('{"schema_version": 2, "attacks": []}', ["from 3 to", "got 2", "evaluate again"]),
+    "from later": ('{"schema_version": 99, "attacks": []}', ["got 99", "update mindefense"]),
+    "without a version": ('{"attacks": []}', ["got None"]),
+    "damaged": ('{"schema_version": 4, "attacks": []}', ["is damaged", "no 'verdict'", "evaluate again"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_a_result_is_refused_in_one_line(name, tmp_path, capsys):
+    text, words = REFUSED[name]
+    path = tmp_path / "in" / "results.json"
+    path.parent.mkdir()
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    assert cli.main(["report", str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    for word in words:
+        assert word in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("damage", [{"attacks": 1}, {"verdict": None}, {"checks": [1]}, {"settings": []}])
+def test_damage_inside_is_one_line_too(damage, recorded, tmp_path):
+    with pytest.raises(DataError, match="damaged"):
+        write_report({**recorded, **damage}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_puts_files_beside_or_where_told(recorded, kinds, tmp_path, capsys):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(recorded), encoding="utf-8")
+    assert cli.main(["report", str(path)]) == 0
+    assert {file.name for file in tmp_path.iterdir()} == {"mine.json", "report.html", "report.md"}
+    assert "Made from mine.json alone" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert cli.main(["report", str(path), "--out", str(tmp_path / "new"), "--figures"]) == 0
+    assert {file.name for file in (tmp_path / "new").iterdir()} == {"report.html", "report.md", "figures"}
+    path.write_text(json.dumps(kinds["comparison"]), encoding="utf-8")
+    assert cli.main(["report", str(path), "--out", str(tmp_path / "c")]) == 0
+    assert {file.name for file in (tmp_path / "c").iterdir()} == {"comparison.html", "comparison.md"}
+    assert capsys.readouterr().out.count("wrote ") == 3
+
+
+def test_a_run_leaves_the_report_that_its_results_make(smoke_run, tmp_path):
+    made = write_report(read_results(smoke_run / "results.json"), tmp_path)
+    for path in made:
+        assert path.read_bytes() == (smoke_run / path.name).read_bytes()
+
+
+def test_report_needs_no_mindspore():
+    code = (
+        "import sys, mindefense.reports.report; sys.exit(bool({'mindspore', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent).returncode == 0

@@ -1,0 +1,253 @@
+"""The report as people see it: in a real browser, headless, on a desk, on a phone, in the dark and on paper."""
+
+import functools
+import http.server
+import itertools
+import json
+import shutil
+import threading
+
+import pytest
+
+from mindefense.reports.report import write_report
+
+try:
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+except ImportError:  # it is in the extra "test"
+    webdriver = None
+BROWSER, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    webdriver is None or not (BROWSER and DRIVER),
+    reason="no browser to look with: apt-get install chromium chromium-driver, pip install selenium",
+)
+
+DESK, PHONE = (1200, 900), (360, 740)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
+)
+
+
+class Site(http.server.ThreadingHTTPServer):
+    """Serves a folder, and remembers what was asked for."""
+
+    def __init__(self, folder):
+        self.asked = []
+        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, smoke_run, recorded_alone, stored_comparison):
+    """A page of each kind that looks different, served."""
+    folder = tmp_path_factory.mktemp("pages")
+    kinds = {
+        "evaluation": json.loads((smoke_run / "results.json").read_text(encoding="utf-8")),
+        "comparison": stored_comparison,
+        "long": {**recorded_alone, "dataset": "W" * 300},
+    }
+    for name, results in kinds.items():
+        html, _ = write_report(results, folder / name)
+        html.rename(folder / f"{name}.html")
+    with Site(folder) as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield site
+        site.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def see(browser, site):
+    """Opens a page in a window of a size and a color scheme."""
+
+    def see(name, size=DESK, scheme="light", media=""):
+        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+        for kind in ("browser", "performance"):
+            browser.get_log(kind)
+        site.asked.clear()
+        browser.get(f"http://127.0.0.1:{site.server_port}/{name}.html")
+        return browser
+
+    return see
+
+
+PAGES = ("evaluation", "comparison", "long")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_asks_for_nothing_and_complains_of_nothing(name, see, site):
+    browser = see(name)
+    assert site.asked == [f"/{name}.html"]
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if not url.startswith("data:")] == [browser.current_url]
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("size", [PHONE, DESK, (2000, 1000)], ids=str)
+def test_page_does_not_scroll_sideways(name, size, see):
+    browser = see(name, size)
+    width, seen = browser.execute_script(
+        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert width <= seen <= size[0]
+    # Nothing sticks out either, but in boxes that scroll on their own.
+    outside = browser.execute_script(
+        "return [...document.querySelectorAll('body *')].filter(e => !e.closest('.box, .skip, .unseen, svg *') "
+        "&& e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).map(e => e.outerHTML)"
+    )
+    assert outside == []
+
+
+def test_text_in_pictures_can_be_read_on_a_phone(see):
+    browser = see("evaluation", PHONE)
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('svg text')].map(e => parseFloat(getComputedStyle(e).fontSize) "
+        "* e.ownerSVGElement.getBoundingClientRect().width / e.ownerSVGElement.viewBox.baseVal.width)"
+    )
+    assert len(sizes) > 40
+    assert min(sizes) >= 8
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=str)
+def test_text_in_pictures_stays_inside(name, size, see):
+    outside = see(name, size).execute_script(
+        "return [...document.querySelectorAll('svg text')].filter(e => { const a = e.getBoundingClientRect(), "
+        "b = e.ownerSVGElement.getBoundingClientRect(); "
+        "return a.left < b.left - 1 || a.right > b.right + 1 || a.top < b.top - 1 || a.bottom > b.bottom + 1; })"
+        ".map(e => e.textContent)"
+    )
+    assert outside == []
+
+
+def column(browser, table, number):
+    return browser.execute_script(
+        "return [...document.querySelectorAll(`#table-${arguments[0]} tbody tr`)]"
+        ".map(row => row.cells[arguments[1]].textContent)",
+        table,
+        number,
+    )
+
+
+def head(browser, table, number):
+    return browser.find_element(By.CSS_SELECTOR, f"#table-{table} th:nth-child({number + 1})")
+
+
+def numbers(texts):
+    return [float(text.strip("†").replace(",", "")) for text in texts if text != "–"]
+
+
+def test_tables_sort_by_click(see):
+    browser = see("evaluation")
+    auc, before = 5, column(browser, "attackers", 5)
+    assert head(browser, "attackers", 3).get_attribute("aria-sort") == "descending"
+    for order in ("descending", "ascending", "descending"):
+        head(browser, "attackers", auc).find_element(By.TAG_NAME, "button").click()
+        assert head(browser, "attackers", auc).get_attribute("aria-sort") == order
+        assert head(browser, "attackers", 3).get_attribute("aria-sort") is None
+        seen = column(browser, "attackers", auc)
+        assert sorted(seen) == sorted(before)
+        assert numbers(seen) == sorted(numbers(seen), reverse=order == "descending")
+    assert numbers(before) != numbers(seen)
+
+
+def test_tables_sort_by_keyboard(see):
+    browser = see("evaluation")
+    button = head(browser, "attackers", 0).find_element(By.TAG_NAME, "button")
+    browser.execute_script("arguments[0].focus()", button)
+    for key, order in ((Keys.ENTER, "ascending"), (Keys.SPACE, "descending")):
+        browser.switch_to.active_element.send_keys(key)
+        assert head(browser, "attackers", 0).get_attribute("aria-sort") == order
+        names = column(browser, "attackers", 0)
+        assert names[0].startswith("a" if order == "ascending" else "sh")
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert browser.switch_to.active_element.text == "learned from"
+
+
+def test_what_is_not_known_is_sorted_last_and_numbers_as_numbers(see):
+    browser = see("evaluation")
+    precision = 9
+    assert "–" in column(browser, "attackers", precision)
+    for _ in range(2):
+        head(browser, "attackers", precision).find_element(By.TAG_NAME, "button").click()
+        seen = column(browser, "attackers", precision)
+        assert all(text == "–" for text in seen[len(numbers(seen)) :])
+    head(browser, "parts", 0).find_element(By.TAG_NAME, "button").click()
+    parts = [part for part in column(browser, "parts", 0) if part.startswith("class ")]
+    classes = [int(part.split()[1]) for part in parts if part.split()[1].isdecimal()]
+    assert max(classes) >= 10
+    assert classes == sorted(classes)
+
+
+def colors(browser):
+    return browser.execute_script(
+        "const c = s => getComputedStyle(document.querySelector(s)); return [c('body').backgroundColor, "
+        "c('body').color, c('svg text').fill, c('#answers .short').color]"
+    )
+
+
+def brightness(color):
+    return sum(int(part) for part in color.strip("rgb()").split(",")[:3]) / 765
+
+
+def test_dark_mode_is_dark_and_paper_is_not(see):
+    light, dark = colors(see("evaluation")), colors(see("evaluation", scheme="dark"))
+    paper = colors(see("evaluation", scheme="dark", media="print"))
+    assert not set(light) & set(dark)
+    for back, *front in (light, dark, paper):
+        for color in front:
+            assert abs(brightness(back) - brightness(color)) > 0.35
+    assert brightness(dark[0]) < 0.2
+    assert brightness(light[0]) == brightness(paper[0]) == 1
+
+
+def test_paper_shows_whole_tables(see):
+    browser = see("evaluation", media="print")
+    cut = "return [...document.querySelectorAll('.box')].some(b => getComputedStyle(b).overflow !== 'visible')"
+    assert browser.execute_script(cut) is False
+    assert browser.execute_script("return getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_everything_has_a_name_for_those_who_do_not_see_it(name, see):
+    browser = see(name)
+    browser.execute_cdp_cmd("Accessibility.enable", {})
+    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    wanted = {"image", "img", "button", "link", "table", "region", "navigation", "columnheader"}
+    found = {}
+    for node in nodes:
+        role = node.get("role", {}).get("value")
+        if role in wanted and not node["ignored"]:
+            found.setdefault(role, []).append(node.get("name", {}).get("value", ""))
+    assert len(found.get("image", [])) + len(found.get("img", [])) == len(browser.find_elements(By.TAG_NAME, "svg"))
+    for role, names in found.items():
+        assert all(names), role
+    levels = [int(e.tag_name[1]) for e in browser.find_elements(By.CSS_SELECTOR, "h1, h2, h3")]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
