@@ -6,6 +6,8 @@ the time goes. "driver" is the same answer without a graph, by `DefendedModel.re
 
 python benchmarks/serving.py                               a random model of Location's shape
 python benchmarks/serving.py --study runs/location         the target and the defender of a study
+python benchmarks/serving.py --study runs/location --dynamic
+                                                           graphs of fixed and of dynamic batch, in place of the above
 python benchmarks/serving.py --study runs/location --budgets
                                                            passes of the search for each of the evaluation's rows, and
                                                            what budgets for them change, in place of times
@@ -42,11 +44,11 @@ from mindefense.keyed import KeyedNoise
 from mindefense.metrics import auc
 from mindefense.models import MLP
 from mindefense.runtime import compiled, use_device
-from mindefense.serving import GuardedModel, export_guarded
+from mindefense.serving import GuardedModel, Manifest, export_guarded
 from mindefense.target import forward
 
 WIDTHS = (446, 1024, 512, 256, 128, 30)
-KEY = b"a benchmark has no secrets"
+KEY = b"a benchmark has no secrets at all"[:32]
 BATCH = 64
 BUDGETS = (20, 50, 100, 150, 200, 300, 500, 1000, None)
 """For ``--budgets``; None is what the published program allows."""
@@ -191,6 +193,18 @@ def in_turns(measures: dict[str, Callable[[np.ndarray], Any]], batches: Sequence
     return {name: np.array(values) for name, values in found.items()}
 
 
+def served_by(case: Case, defense: Defense | None, batch: int | None, folder: Path) -> tuple[Path, GuardedModel]:
+    """Exports a graph and loads it as a server does."""
+    path = folder / f"{'bare' if defense is None else defense.name}-{batch}"
+    manifest = export_guarded(case.net, defense, path, input_shape=case.queries.shape[1:], batch_size=batch)
+    return path, GuardedModel.load(path, key_for(manifest))
+
+
+def key_for(manifest: Manifest) -> bytes | None:
+    """The key, if one is needed."""
+    return KEY if manifest.is_random else None
+
+
 class Served:
     """An exported model as a server has it, and each part of its answer by itself.
 
@@ -203,14 +217,12 @@ class Served:
 
     def __init__(self, case: Case, defense: Defense | None, batch: int, folder: Path):
         """Exports and loads it."""
-        path = folder / f"{'bare' if defense is None else defense.name}-{batch}"
-        manifest = export_guarded(case.net, defense, path, input_shape=case.queries.shape[1:], batch_size=batch)
-        key = KEY if manifest.is_random else None
-        self.model = GuardedModel.load(path, key)
+        path, self.model = served_by(case, defense, batch, folder)
+        manifest = self.model.manifest
         self.draw = KeyedNoise.of(KEY, manifest.noise_scale) if manifest.noise_scale else None
         self._graph = nn.GraphCell(ms.load(f"{path}.mindir"))
         answer = ms.Tensor(self.model.query(case.queries[:batch]))
-        self._without_graph = GuardedModel(cast(nn.Cell, lambda *feeds: answer), manifest, key)
+        self._without_graph = GuardedModel(cast(nn.Cell, lambda *feeds: answer), manifest, key_for(manifest))
 
     def parts(self, x: np.ndarray) -> tuple[float, float, float]:
         """Seconds of the noise, of the graph, and of all the rest, which is checks and copies."""
@@ -222,6 +234,36 @@ class Served:
         ran = time.perf_counter()
         self._without_graph.query(x)
         return drawn - began, ran - drawn, max(0.0, time.perf_counter() - ran - (drawn - began))
+
+
+def in_batches(case: Case, batch: int, count: int) -> list[np.ndarray]:
+    """`count` times as many rows."""
+    return [case.queries[np.arange(k, k + batch) % len(case.queries)] for k in np.arange(count) * batch]
+
+
+def print_asked(asks: dict[str, Ask], batches: list[np.ndarray]) -> None:
+    """How long each of `asks` takes."""
+    times = in_turns({name: lambda x, ask=ask: seconds(ask, x) for name, ask in asks.items()}, batches)
+    bare, batch = float(np.median(times["bare"])), len(batches[0])
+    print(f"\n{len(batches)} queries of {batch} row{'s' * (batch > 1)}")
+    for name, taken in times.items():
+        median, high, most = np.quantile(taken, (0.5, 0.95, 1))
+        print(
+            f"  {name:<20} median {median * 1e3:8.2f} ms  95% {high * 1e3:8.2f} ms  most {most * 1e3:8.2f} ms  "
+            f"{batch / median:8.0f} rows/s  {median / bare:7.1f} x bare",
+            flush=True,
+        )
+
+
+def print_dynamic(case: Case, batch: int, count: int) -> None:
+    """Times of `count` batches, of graphs of this batch size and of any."""
+    defenses = {"bare": None, "defenmi": case.defenmi(None), "defenmi@300": case.defenmi(300)}
+    asks: dict[str, Ask] = {}
+    for name, defense in defenses.items():
+        for size, title in ((batch, name), (None, f"{name} dynamic")):
+            with TemporaryDirectory() as folder:
+                asks[title] = served_by(case, defense, size, Path(folder))[1].query
+    print_asked(asks, in_batches(case, batch, count))
 
 
 def print_times(case: Case, budgets: Sequence[int | None], batch: int, count: int) -> None:
@@ -237,18 +279,8 @@ def print_times(case: Case, budgets: Sequence[int | None], batch: int, count: in
         if isinstance(defense, DefenMI | MemGuard):
             driven = DefendedModel(case.net, defense, key=KEY, batch_size=batch, as_graph=True)
             asks[f"driver {name}"] = driven.respond
-    first = np.arange(count) * batch
-    batches = [case.queries[np.arange(k, k + batch) % len(case.queries)] for k in first]
-    times = in_turns({name: lambda x, ask=ask: seconds(ask, x) for name, ask in asks.items()}, batches)
-    bare = float(np.median(times["bare"]))
-    print(f"\n{count} queries of {batch} row{'s' * (batch > 1)}")
-    for name, taken in times.items():
-        median, high, most = np.quantile(taken, (0.5, 0.95, 1))
-        print(
-            f"  {name:<20} median {median * 1e3:8.2f} ms  95% {high * 1e3:8.2f} ms  most {most * 1e3:8.2f} ms  "
-            f"{batch / median:8.0f} rows/s  {median / bare:7.1f} x bare",
-            flush=True,
-        )
+    batches = in_batches(case, batch, count)
+    print_asked(asks, batches)
     parts = in_turns({name: one.parts for name, one in served.items()}, batches[: max(5, count // 2)])
     network = float(np.median(parts["bare"][:, 1]))
     print("  where the time of a median query goes: noise, network, search, checks and copies")
@@ -263,6 +295,7 @@ def main() -> None:
     """Runs what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", metavar="DIR", help="folder of a study with target and defender (default: random)")
+    parser.add_argument("--dynamic", action="store_true", help="time graphs of dynamic batch against those of fixed")
     parser.add_argument("--budgets", action="store_true", help="what budgets change, for the rows of --study")
     parser.add_argument(
         "--max_steps", type=int, nargs="*", default=[300, 150], metavar="N", help="budgets to time (default: 300 150)"
@@ -279,7 +312,10 @@ def main() -> None:
         print_budgets(case)
         return
     for batch, count in ((1, args.queries), (BATCH, args.batches)):
-        print_times(case, (None, *args.max_steps), batch, count)
+        if args.dynamic:
+            print_dynamic(case, batch, count)
+        else:
+            print_times(case, (None, *args.max_steps), batch, count)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings):
         super().__init__(**settings, allow_abbrev=False)
 
+    def parse_known_args(self, args=None, namespace=None):
+        """Refuses a budget of steps with a defense that takes none."""
+        known, others = super().parse_known_args(args, namespace)
+        if getattr(known, "max_steps", None) is not None and not _searches(known.defense):
+            self.error(f"--max_steps: expected a defense that searches, got {known.defense}; drop it")
+        return known, others
+
     def error(self, message: str) -> NoReturn:
         """Prints it and leaves with exit code 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -171,7 +178,8 @@ def add_recorded_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--outputs",
         metavar="FILE",
-        help="evaluate these recorded outputs of any framework (.npz or .csv) instead of a study",
+        help="evaluate these recorded outputs of any framework (.npz or .csv) instead of a study, on the CPU: "
+        "--device_target, --device_id, --amp and --distributed change nothing then",
     )
     parser.add_argument("--seed", type=_seed, metavar="N", help="divides the rows of --outputs (default: 0)")
 
@@ -191,7 +199,9 @@ def add_bulk_arguments(parser: argparse.ArgumentParser) -> None:
         help="what reshapes --outputs: the .ckpt of a fitted defense, or rounding=DIGITS, top-k=K, temperature=T, "
         "label-only, laplace=SCALE (default: defense.ckpt in --out)",
     )
-    parser.add_argument("--key", metavar="FILE", help="key of what the defense draws for --outputs, if it draws")
+    parser.add_argument(
+        "--key", metavar="FILE", help="key file that is there already, for a defense of --outputs that draws"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the part of --outputs that is done")
 
 
@@ -218,11 +228,13 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         type=_batch,
         default=64,
         metavar="N",
-        help="rows that the graph takes at a time, best a multiple of 8, or dynamic for any number, which is several "
-        "times slower (default: 64)",
+        help="rows that the graph takes at a time, best a multiple of 64, or dynamic for any number, which may take "
+        "several times as long (default: 64)",
     )
     parser.add_argument(
-        "--key", metavar="FILE", help="file of the secret key, made if it is not there (default: NAME.key)"
+        "--key",
+        metavar="FILE",
+        help="file of the secret key of a defense that draws, made if it is not there (default: NAME.key)",
     )
 
 
@@ -375,6 +387,13 @@ def _defense(text: str) -> str:
     if text != NONE:
         _checked(DefenseSpec.parse, text)
     return text
+
+
+def _searches(defense: str) -> bool:
+    """Whether this defense, whose name is a good one, searches."""
+    from mindefense.evaluation.lineup import NONE, DefenseSpec
+
+    return defense != NONE and DefenseSpec.parse(defense).searches
 
 
 def _fitted_defense(text: str) -> str:

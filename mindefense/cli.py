@@ -132,7 +132,10 @@ def build_parser() -> Parser:
             stage.set_defaults(command=run_study if name == "run" else _train)
         else:
             add_common_arguments(stage, shares=name in ("defend", "evaluate", "compare"))
-            stage.add_argument("--out", required=True, metavar="DIR", help="folder of the study (see mindefense train)")
+            folder = "folder of the study (see mindefense train)"
+            if name in ("defend", "evaluate"):
+                folder += ", or with --outputs any folder for what is written"
+            stage.add_argument("--out", required=True, metavar="DIR", help=folder)
             stage.set_defaults(command=_stage, stage=name)
         if name in ("run", "evaluate"):
             add_evaluation_arguments(stage)
@@ -267,6 +270,11 @@ def _defend_outputs(args: argparse.Namespace) -> int:
     from mindefense.keyed import read_key
     from mindefense.reports.console import ConsoleProgress
 
+    idle = {"device_target": ("auto", "CPU"), "amp": ("O0",), "device_id": (None,), "distributed": (False,)}
+    for name, usual in idle.items():
+        if getattr(args, name) not in usual:
+            got = str(getattr(args, name))
+            raise InputError(f"--{name}", expected="none with --outputs, which runs on the CPU", got=got, fix="drop it")
     vectors = open_vectors(args.outputs)
     key = None if args.key is None else read_key(args.key)
     named = args.defense or os.path.join(args.out, "defense.ckpt")
@@ -274,7 +282,7 @@ def _defend_outputs(args: argparse.Namespace) -> int:
     if is_file and not Path(named).is_file():
         fix = "give --defense FILE.ckpt, or one that needs no fitting, such as rounding=1"
         raise InputError("--defense", expected="the file of a defense", got=f"no {named}", fix=fix)
-    from mindefense.defenses.bulk import OUTPUT, check_fit, defend_vectors
+    from mindefense.defenses.bulk import OUTPUT, check_fit, defend_vectors, rows_done
     from mindefense.defenses.defended import load_defense
 
     defense = load_defense(named) if is_file else DefenseSpec.parse_unfitted(named).build_unfitted(vectors.classes)
@@ -282,7 +290,7 @@ def _defend_outputs(args: argparse.Namespace) -> int:
     progress, rows = ConsoleProgress(Console()), len(vectors)
     with progress.stage("check", rows) as advance:
         sha256 = vectors.check(noised=defense.noise_scale > 0, on_progress=lambda done: advance(done, ""))
-        advance(0, f"{rows:,} rows x {vectors.classes} classes")
+        advance(0, f"{rows:,} rows × {vectors.classes} classes")
     began = time.perf_counter()
     try:
         with progress.stage("defend", rows) as advance:
@@ -296,11 +304,13 @@ def _defend_outputs(args: argparse.Namespace) -> int:
                 on_progress=lambda done: advance(done, defense.name),
             )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"what is done is kept in {args.out}; the same command with --resume goes on") from None
+        done = rows_done(args.out)
+        kept = f"{done:,} of {rows:,} rows are done and kept in {args.out}; the same command with --resume goes on"
+        raise KeyboardInterrupt(kept if done else "no chunk was done, so there is nothing to go on with") from None
     new, seconds = tally.rows - tally.resumed, time.perf_counter() - began
     earlier = f", {tally.resumed:,} by an earlier run" if tally.resumed else ""
     print(f"rows: {rows:,}{earlier}" + (f"; {new / seconds:,.0f} rows/s" if new else ""))
-    search = "" if tally.fallbacks is None else f", {tally.fallbacks:,} rows on which the search found nothing"
+    search = f"; {tally.fallbacks:,} rows on which the search found nothing" if tally.fallbacks else ""
     print(f"labels changed: {tally.labels_changed:,}; mean L1 distance {tally.mean_l1:.4f}{search}")
     if tally.rescaled:
         print(f"{tally.rescaled:,} rows whose sum was off by rounding were divided by it first")
@@ -340,22 +350,40 @@ def _compare(study, args: argparse.Namespace) -> None:
 
 def _export(study, args: argparse.Namespace) -> None:
     """Target and defense as one graph, with a key beside it if something is drawn."""
+    from mindefense.files import check_writable
     from mindefense.keyed import read_key, write_key
     from mindefense.serving import export_guarded
-    from mindefense.serving.manifest import files_of
+    from mindefense.serving.manifest import files_of, sha256_of_file
 
     is_name = not os.path.dirname(args.file_name)
     graph, manifest, key = files_of(study.out / args.file_name if is_name else args.file_name)
     key = Path(args.key) if args.key is not None else key
-    if key.exists():
+    net, defense, sources = study.guard(args.defense)
+    draws = defense is not None and defense.is_random
+    if args.key is not None and not draws:
+        got = "none" if defense is None else defense.name
+        raise InputError("--key", expected="a defense that draws, such as defenmi", got=got, fix="drop it")
+    if draws and key.exists():
         read_key(key)  # a bad one must show before the work
-    net, defense = study.guard(args.defense)
+    elif draws:
+        check_writable(key.parent)
     prepared = None if study.recipe.prepare is None else repr(study.recipe.prepare)
     made = export_guarded(
-        net, defense, graph, input_shape=study.input_shape, batch_size=args.batch_size, prepared=prepared
+        net,
+        defense,
+        graph,
+        input_shape=study.input_shape,
+        batch_size=args.batch_size,
+        prepared=prepared,
+        amp=study.amp,
+        sources={path.name: sha256_of_file(path) for path in sources},
     )
-    print(f"exported {made.defense or 'the bare target, without a defense'}")
+    print(f"exported {made.defense or 'the bare target, without a defense'}" + " in float16" * (made.amp != "O0"))
     print(f"wrote {graph} and {manifest}")
+    if made.most_passes is not None:
+        is_bounded = made.config["max_steps"] is not None
+        advice = "; a study that is run with --max_steps 300 is bounded, and judged so"
+        print(f"a query takes at most {made.most_passes} passes of the search" + advice * (not is_bounded))
     if made.is_random and key.exists():
         print(f"kept {key}: the same query keeps its answer")
     elif made.is_random:

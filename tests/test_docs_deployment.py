@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 
-from mindefense.defenses import DefendedModel, DefenderClassifier, DefenMI, DefenMIConfig
+from mindefense.defenses import DefendedModel, DefenderClassifier, DefenMI, DefenMIConfig, MemGuardConfig
 from mindefense.evaluation.lineup import DefenseSpec
 from mindefense.keyed import KeyedNoise, read_key
 from mindefense.models import MLP
@@ -86,7 +86,32 @@ def test_inputs_of_every_defense():
 def test_commands_parse():
     from mindefense.cli import build_parser
 
-    commands = re.findall(r"^\$ mindefense (export.*?)(?:\s+#.*)?$", SECTIONS["Exporting"], re.M)
-    assert len(commands) == 3
+    commands = re.findall(r"^\$ mindefense (.*?)(?:\s+#.*)?$", SECTIONS["Exporting"], re.M)
+    assert [command.split()[0] for command in commands] == 3 * ["export"] + ["run", "export", "compare", "export"]
     for command in commands:
-        assert build_parser().parse_args(command.split()).stage == "export"
+        build_parser().parse_args(command.split())
+
+
+def test_ceilings_are_those_of_the_text():
+    text = SECTIONS["Exporting"]
+    for name, config in (("DefenMI", DefenMIConfig()), ("MemGuard", MemGuardConfig())):
+        assert re.search(rf"{name}\D* {config.most_passes:,}\b", text), name
+    assert not DefenMIConfig(max_steps=300).cuts_first_round
+
+
+def test_stale_graphs_are_told_as_the_text_says(ran, tmp_path):
+    """The names in the command are those of the manifest's fields."""
+    export_guarded(
+        ran["net"], None, tmp_path / "g", input_shape=(446,), sources={"target.ckpt": "1", "defense.ckpt": "2"}
+    )
+    lines = (tmp_path / "g.json").read_text(encoding="utf-8").splitlines()
+    first = next(k for k, line in enumerate(lines) if '"sources"' in line)
+    shown = "".join(lines[first : first + 4])  # what `grep -A 3` shows
+    assert "grep -A 3" in SECTIONS["Exporting"]
+    assert all(word in shown for word in ("target.ckpt", "defense.ckpt", "}"))
+
+
+def test_fields_of_the_manifest_that_the_text_names(ran):
+    for name in re.findall(r"`(most_passes|amp|sources|prepared)`", TEXT):
+        assert hasattr(ran["manifest"], name)
+    assert ran["manifest"].most_passes == 6 * 5  # rounds × iterations

@@ -242,10 +242,12 @@ class _Work:
         with _writing(path), path.open("rb") as stream:
             self._header_bytes = _header_of(stream, self._shape)
         wanted = self._header_bytes + tally.rows * self._row_bytes
-        if not self._header_bytes or path.stat().st_size < wanted:
+        size = path.stat().st_size
+        if not self._header_bytes or size < wanted or (ended and size > wanted):
             raise InputError(str(path), expected=f"{tally.rows} whole rows", got="a cut or other file", fix=fix)
         if ended:
-            self._settle()
+            with _writing(self._final_note):
+                self._settle()
         return tally
 
     def begin(self, tally: Tally) -> Tally:
@@ -260,11 +262,11 @@ class _Work:
     @contextlib.contextmanager
     def appending(self, rows: int) -> Iterator[BinaryIO]:
         """The part, open behind its first `rows` rows; anything after them was not counted and is cut off."""
-        with _writing(self.part):
-            stream = self.part.open("r+b")
-            stream.truncate(self._header_bytes + rows * self._row_bytes)
-            stream.seek(0, os.SEEK_END)
-        with stream:
+        with contextlib.ExitStack() as opened:
+            with _writing(self.part):
+                stream = opened.enter_context(self.part.open("r+b"))
+                stream.truncate(self._header_bytes + rows * self._row_bytes)
+                stream.seek(0, os.SEEK_END)
             yield stream
 
     def append(self, stream: BinaryIO, probs: np.ndarray, tally: Tally) -> None:
@@ -273,7 +275,8 @@ class _Work:
             stream.write(probs.astype("<f4", copy=False).tobytes())
             stream.flush()
             os.fsync(stream.fileno())
-        with replacing(self._note, fix=_FREE_SPACE) as beside, beside.open("w", encoding="utf-8") as note:
+        fix = "make room on the disk, or the folder writable, and go on with --resume"
+        with replacing(self._note, fix=fix) as beside, beside.open("w", encoding="utf-8") as note:
             done = {name: value for name, value in dataclasses.asdict(tally).items() if name != "resumed"}
             json.dump({**self._origin, "done": done}, note, indent=2, allow_nan=False)
             note.write("\n")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from mindefense.errors import InputError
 from mindefense.evaluation.audit import EvaluationConfig
 from mindefense.evaluation.conclusion import utility
-from mindefense.evaluation.lineup import LINEUP, NONE, TrainingSpec, parse_lineup, parse_ways
+from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
 from mindefense.evaluation.protocol import conclude
 from mindefense.evaluation.provenance import read_config
 from mindefense.evaluation.study import CLIP_NORM, Study
@@ -32,7 +32,9 @@ def compare(
 
     Args:
         study: With its target trained, its shadow if it has one, and the defender's classifier if a defense needs it.
-        defenses: Names as `DefenseSpec.parse` takes them; the study's budget of steps holds unless they say another.
+        defenses: Names as `DefenseSpec.parse` takes them. The study's budget of steps holds unless they say another,
+            and those that cannot keep to it are left out. Their alignment is what they say and not the study's, or
+            ``defenmi`` and ``defenmi-published`` would be the same.
         training: Ways to train the target that defend it, as `TrainingSpec.parse` takes them; each trains a
             target, and a shadow in the same way, in a folder of its own below ``compare``.
         config: Which attackers, and what they know; None for all.
@@ -42,7 +44,7 @@ def compare(
         CheckpointError: If the study lacks a stage that a defense needs.
     """
     config = config or EvaluationConfig()
-    specs, ways = parse_lineup(defenses, max_steps=study.config.max_steps), parse_ways(training)
+    (specs, not_run), ways = _within(study.config.max_steps, defenses), parse_ways(training)
     if ways and "origin" in study.checkpoint("target").description:
         raise InputError(
             "training", expected="a target that this study trained", got="one from --pre_trained, of which it is "
@@ -58,7 +60,7 @@ def compare(
         undefended = study.answers(None)
         contenders = [contender(NONE, {}, trials, undefended)]
         checks = {NONE: study.doubts(trials, undefended, None, arena)}
-        not_run, noised = [], False
+        noised = False
         for spec in specs:
             behind = study.stand_behind(study.build(spec), str(spec), config.noise)
             noised |= behind.doors.noised
@@ -84,18 +86,34 @@ def compare(
                 settings = {"noise_multiplier": way.value, "clip_norm": CLIP_NORM, "delta": DELTA,
                             "epsilon": epsilon(other.recipe.train.epochs, way.value, DELTA)}  # fmt: skip
             contenders.append(contender(str(way), settings, found, answers, in_training=True))
+    # Of the defense each contender tells its own settings.
+    settings = {name: value for name, value in study.settings(config).items() if name not in ("defense", "alignment")}
     return Comparison(
         dataset=study.data.name,
         synthetic=study.data.synthetic,
         smoke=study.config.smoke,
         seed=study.config.seed,
-        settings=study.settings(config),
+        settings=settings,
         versions=versions(),
         contenders=mark_dominated(contenders),
         not_run=(*arena.left_out(noised=noised), *not_run),
         checks=checks,
         timings=dict(study.timings),
     )
+
+
+def _within(max_steps: int | None, defenses: Sequence[str]) -> tuple[tuple[DefenseSpec, ...], list[NotRun]]:
+    """The defenses with a study's budget of steps, and those that cannot keep to it."""
+    parse_lineup(defenses)  # what is wrong within any budget is refused
+    fitting, not_run = [], []
+    for name in defenses:
+        try:
+            DefenseSpec.parse(name, max_steps=max_steps)
+        except InputError as error:
+            not_run.append(NotRun(name, "defense", f"{error}; name it with a budget of its own, such as {name}@300"))
+        else:
+            fitting.append(name)
+    return parse_lineup(fitting, max_steps=max_steps), not_run
 
 
 def trained_otherwise(study: Study, way: TrainingSpec) -> Study:

@@ -474,20 +474,21 @@ class Study:
             )
         return load_defense(self.out / "defense.ckpt")
 
-    def guard(self, name: str | None = None) -> tuple[nn.Cell, Defense | None]:
-        """The target, and what to put in front of it.
+    def guard(self, name: str | None = None) -> tuple[nn.Cell, Defense | None, list[Path]]:
+        """The target, what to put in front of it, and the files that they come from.
 
         Args:
             name: A defense as ``--defense`` names it, built from what the study has trained; None for the study's own,
                 from its file.
         """
-        net = self._network("target").cell
+        net, target = self._network("target").cell, self.out / "target.ckpt"
         if name is None:
-            return net, self._defense()
+            defense = self._defense()
+            return net, defense, [target] if defense is None else [target, self.out / "defense.ckpt"]
         if name == NONE:
-            return net, None
+            return net, None, [target]
         spec = DefenseSpec.parse(name, alignment=self.config.alignment, max_steps=self.config.max_steps)
-        return net, self.build(spec)
+        return net, self.build(spec), [target, self.out / "defender.ckpt"] if spec.searches else [target]
 
     @property
     def input_shape(self) -> tuple[int, ...]:

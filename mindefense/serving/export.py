@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindefense.defenses.base import Defense
+from mindefense.defenses.base import Defense, SearchDefense
 from mindefense.defenses.defended import DefendedModel
-from mindefense.errors import CheckpointError, InputError, OutputError
+from mindefense.errors import InputError, OutputError
 from mindefense.files import replacing, write_json
 from mindefense.runtime import versions
-from mindefense.serving.manifest import Manifest, files_of, sha256_of_file
+from mindefense.serving.manifest import KIND, Manifest, files_of, sha256_of_file
 from mindefense.target import BATCH_SIZE, forward
 
 MOST_BYTES = 2**30
@@ -66,23 +67,30 @@ def export_guarded(
     input_shape: Sequence[int],
     batch_size: int | None = BATCH_SIZE,
     prepared: str | None = None,
+    amp: str = "O0",
+    sources: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Puts a model and the defense in front of it into one graph, and says beside it what the graph is.
 
-    The graph goes to ``<path>.mindir``, the manifest to ``<path>.json``, both whole or not at all. Its inputs are `x`
-    and `noise` for a defense with a `noise_scale`, `x` and `draws` for one that draws, else `x` alone; what to feed as
-    the second one depends on a secret key, which is in neither file. Its output is ``(N, C)`` float32
-    log-probabilities. `GuardedModel` does the feeding; ``mindspore.load`` and ``nn.GraphCell`` run the graph without
-    this package.
+    The graph goes to ``<path>.mindir``, the manifest to ``<path>.json``. If either cannot be written, what was there
+    stays. A process that dies between the two leaves the new manifest beside the old graph, which `GuardedModel.load`
+    refuses, since the manifest holds the graph's SHA-256; then export again.
+
+    The graph's inputs are `x` and `noise` for a defense with a `noise_scale`, `x` and `draws` for one that draws, else
+    `x` alone; what to feed as the second one depends on a secret key, which is in neither file. Its output is ``(N,
+    C)`` float32 log-probabilities. `GuardedModel` does the feeding; ``mindspore.load`` and ``nn.GraphCell`` run the
+    graph without this package.
 
     Args:
         net: Cell from ``(N, ...)`` float32 to ``(N, C)`` logits. It is left as it was.
         defense: What reshapes its answers; None for the bare model, to compare with.
-        path: Where to, without a suffix. What is there is replaced.
+        path: Where to, without a suffix. An earlier export is replaced, also one that is damaged or of another version.
         input_shape: Shape of one input.
-        batch_size: Rows that the graph takes at a time, best a multiple of 8 (see `GuardedModel.query`); None for any
-            number, which takes a multiple of the time.
+        batch_size: Rows that the graph takes at a time, best a multiple of 64 (see `GuardedModel.query`); None for any
+            number, which may take a multiple of the time.
         prepared: What makes the inputs of samples, in words, if they are not the samples themselves.
+        amp: Precision that `net` was set to, as `Study` takes it, for the manifest; the graph computes as `net` does.
+        sources: Name → SHA-256 of the files that `net` and `defense` come from, for the manifest.
 
     Returns:
         The manifest.
@@ -111,8 +119,9 @@ def export_guarded(
     draws = 0 if defense is None or noise_scale else defense.draws
     shapes = [shape, *([shape] if noise_scale else []), *([(draws,)] if draws else [])]
     graph, manifest, _ = files_of(path)
-    _check_free(manifest)
-    with replacing(graph) as graph_beside, replacing(manifest) as manifest_beside:
+    _check_free(graph, manifest)
+    # On failure the manifest is what is put back, since it is small: it has to take its place first.
+    with _restoring(manifest), replacing(graph) as graph_beside:
         with _in_peace(net):
             _write_graph(_joined(net, defense), [_example(batch_size, shape) for shape in shapes], graph_beside)
         described = Manifest(
@@ -124,21 +133,52 @@ def export_guarded(
             noise_scale=noise_scale,
             draws=draws,
             keeps_labels=defense is None or bool(defense.keeps_labels),
+            most_passes=_most_passes(defense),
+            amp=amp,
             defense=None if defense is None else defense.name,
             config={} if defense is None else defense.settings(),
+            sources=dict(sources or {}),
             versions=versions(),
         )
-        write_json(manifest_beside, described.as_json())
+        write_json(manifest, described.as_json())
     return described
 
 
-def _check_free(manifest: Path) -> None:
-    """A study, for one, keeps JSON files too."""
-    if manifest.exists():
-        try:
-            Manifest.read(manifest)
-        except CheckpointError as error:
-            raise OutputError(f"{manifest} is no manifest of a graph", fix="choose another name") from error
+def _check_free(graph: Path, manifest: Path) -> None:
+    """A study, for one, keeps JSON files too; of our own also those are replaced that nobody can read any more."""
+    if not manifest.exists():
+        return
+    try:
+        held = json.loads(manifest.read_text(encoding="utf-8"))
+        is_ours = isinstance(held, dict) and held.get("kind") == KIND
+    except OSError as error:
+        raise OutputError(f"cannot read {manifest}: {error.strerror}", fix="choose another name") from error
+    except ValueError:  # no JSON at all
+        is_ours = graph.is_file()
+    if not is_ours:
+        raise OutputError(f"{manifest} is no manifest of a graph", fix="choose another name")
+
+
+@contextlib.contextmanager
+def _restoring(path: Path) -> Iterator[None]:
+    """Puts a small file back as it was, or takes it away, if what is done meanwhile fails."""
+    before = path.read_bytes() if path.exists() else None
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, OutputError):  # the first error is the one to tell
+            if before is None:
+                path.unlink(missing_ok=True)
+            elif path.read_bytes() != before:
+                with replacing(path) as beside:
+                    beside.write_bytes(before)
+        raise
+
+
+def _most_passes(defense: Defense | None) -> int | None:
+    """The ceiling of the search inside a defense, if there is one."""
+    cells = [] if defense is None else [cell for _, cell in defense.cells_and_names()]
+    return next((cell.config.most_passes for cell in cells if isinstance(cell, SearchDefense)), None)
 
 
 def _joined(net: nn.Cell, defense: Defense | None) -> nn.Cell:

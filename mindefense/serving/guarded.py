@@ -10,7 +10,7 @@ from mindspore import nn
 
 from mindefense.checks import check_logits, check_probs
 from mindefense.errors import CheckpointError, InputError
-from mindefense.keyed import KeyedDraws, KeyedNoise, read_key
+from mindefense.keyed import KEY_BYTES, KeyedDraws, KeyedNoise, read_key
 from mindefense.runtime import compiled, use_device
 from mindefense.serving.manifest import Manifest, files_of, sha256_of_file
 
@@ -49,13 +49,14 @@ class GuardedModel:
 
         Args:
             path: The graph's name, with or without ``.mindir``; the manifest lies beside it.
-            key: The secret, or the file that holds it; for a graph that nothing is drawn for, None.
+            key: The secret, 32 bytes, or the path of the file that holds it; None for a graph that nothing is drawn
+                for.
             device_target: ``"CPU"``, ``"GPU"``, ``"Ascend"``, or ``"auto"`` for the first of Ascend, GPU, CPU.
             device_id: Which device of that kind; None for the first.
 
         Raises:
             CheckpointError: If a file is missing or damaged, or graph and manifest do not belong together.
-            InputError: If the key is missing, unreadable, or one is given where none is needed.
+            InputError: If the key is missing, unreadable or of another length, or one is given where none is needed.
             DeviceError: If there is no such device.
         """
         graph_file, manifest_file, key_file = files_of(path)
@@ -86,9 +87,10 @@ class GuardedModel:
     def query(self, x: np.ndarray) -> np.ndarray:
         """Answers queries; the same query with the same bytes, in whatever company.
 
-        That holds for a graph of fixed batch size, a multiple of 8. With another size a row's place in the batch may
-        show in the last digit of a logarithm, since a CPU takes eight at a time; with no fixed size, the number of rows
-        asked about together may show in the last digits of the network's logits, and so in the steps of a search.
+        That holds for a graph of fixed batch size, a multiple of 64. With another size a row's place in the batch may
+        show in the last digits of a logarithm, since a CPU takes several at a time and the rest one by one; with no
+        fixed size, the number of rows asked about together may show in the last digits of the network's logits, and so
+        in the steps of a search.
 
         Args:
             x: ``(N, ...)`` inputs, N ≥ 1, finite. Prepared as training prepared them, if the manifest says so.
@@ -151,7 +153,10 @@ def _secret(manifest: Manifest, key: bytes | str | os.PathLike | None, fix: str)
     if key is None:
         expected = f"the secret that {manifest.inputs[1]} is drawn with"
         raise InputError("key", expected=expected, got="none", fix=fix)
-    secret = bytes(key) if isinstance(key, (bytes, bytearray, memoryview)) else read_key(key)
-    if not secret:
-        raise InputError("key", expected="a secret", got="no bytes at all", fix="make one with write_key")
+    if not isinstance(key, (bytes, bytearray, memoryview)):
+        return read_key(key)
+    secret = bytes(key)
+    if len(secret) != KEY_BYTES:  # such as the digits in a key's file, which would give other noise
+        fix = "pass the path of the key's file, not what it holds"
+        raise InputError("key", expected=f"{KEY_BYTES} bytes, or a path", got=f"{len(secret)} bytes", fix=fix)
     return secret

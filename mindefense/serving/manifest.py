@@ -12,7 +12,8 @@ from typing import Any
 
 from mindefense.errors import CheckpointError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+KIND = "guarded"
 SUFFIXES = (".mindir", ".json", ".key")
 """Graph, manifest and key of one name."""
 
@@ -47,8 +48,11 @@ class Manifest:
         noise_scale: Scale of the Laplace noise that goes in beside `x`; 0 for none.
         draws: How many uniform numbers go in beside `x` for each row; 0 for none.
         keeps_labels: Whether the predicted class is that of the bare model.
+        most_passes: Passes of the search that a query takes at most; None if nothing is searched.
+        amp: Precision of the target: ``"O0"`` float32, ``"O2"`` float16 but for batch normalization.
         defense: Name of the defense; None for the bare model.
         config: Settings of the defense.
+        sources: Name → SHA-256, hex, of the files that target and defense come from, as far as they were told.
         versions: Versions of everything that took part.
     """
 
@@ -60,8 +64,11 @@ class Manifest:
     noise_scale: float
     draws: int
     keeps_labels: bool
+    most_passes: int | None
+    amp: str
     defense: str | None
     config: Mapping[str, Any]
+    sources: Mapping[str, str]
     versions: Mapping[str, str]
 
     @property
@@ -77,7 +84,7 @@ class Manifest:
     def as_json(self) -> dict[str, Any]:
         """The manifest as its file holds it."""
         fields = {**dataclasses.asdict(self), "input_shape": list(self.input_shape)}
-        return {"schema_version": SCHEMA_VERSION, "kind": "guarded", "inputs": list(self.inputs), **fields}
+        return {"schema_version": SCHEMA_VERSION, "kind": KIND, "inputs": list(self.inputs), **fields}
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Manifest:
@@ -93,7 +100,7 @@ class Manifest:
             raise CheckpointError(f"no manifest at {path} ({error.strerror})", fix=fix) from error
         except ValueError as error:
             raise CheckpointError(str(path), expected="the manifest of a graph", got="no JSON", fix=fix) from error
-        if not isinstance(held, dict) or held.pop("kind", None) != "guarded":
+        if not isinstance(held, dict) or held.pop("kind", None) != KIND:
             raise CheckpointError(str(path), expected="the manifest of a graph", got="something else", fix=fix)
         if (version := held.pop("schema_version", None)) != SCHEMA_VERSION:
             raise CheckpointError(str(path), expected=f"schema version {SCHEMA_VERSION}", got=str(version), fix=fix)
@@ -121,7 +128,10 @@ _CHECKS = {
     "noise_scale": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0,
     "draws": lambda value: _is_count(value, 0),
     "keeps_labels": lambda value: isinstance(value, bool),
+    "most_passes": lambda value: value is None or _is_count(value),
+    "amp": lambda value: isinstance(value, str),
     "defense": lambda value: value is None or isinstance(value, str),
     "config": lambda value: isinstance(value, dict),
+    "sources": lambda value: isinstance(value, dict),
     "versions": lambda value: isinstance(value, dict),
 }

@@ -234,12 +234,14 @@ def test_another_class_mean_is_another_defense(recorded, tmp_path):
         defend(recorded, other, tmp_path / "out", resume=True)
 
 
-@pytest.mark.parametrize("damage", ["cut", "another array"])
+@pytest.mark.parametrize("damage", ["cut", "another array", "too long"])
 def test_finished_file_that_was_damaged(damage, recorded, tmp_path):
     defend(recorded, Rounding(1), tmp_path / "out")
     final = tmp_path / "out" / "defended_outputs.npy"
     if damage == "cut":
         final.write_bytes(final.read_bytes()[:200])
+    elif damage == "too long":
+        final.write_bytes(final.read_bytes() + b"x")
     else:
         np.save(final, np.zeros((3, 3)))
     with pytest.raises(InputError, match=r"expected 50 whole rows, got a cut or other file; leave out --resume"):
@@ -259,6 +261,40 @@ def test_old_note_never_speaks_of_a_new_file(recorded, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert not (tmp_path / "out" / "defended_outputs.json").exists()
     assert defend(recorded, Rounding(2), tmp_path / "out", resume=True).resumed == N
+
+
+@pytest.mark.parametrize("step", ["look", "open", "truncate", "settle"])
+def test_what_may_not_be_read_or_written_is_one_line(step, recorded, tmp_path, monkeypatch):
+    if step == "settle":
+        defend(recorded, Rounding(1), tmp_path / "out")
+        (tmp_path / "out" / "defended_outputs.json").rename(tmp_path / "out" / "defended_outputs.npy.part.json")
+    else:
+        interrupted(recorded, Rounding(1), tmp_path / "out", 3)
+    before, open_path, replace = files(tmp_path / "out"), type(tmp_path).open, os.replace
+    opened = []
+
+    def forbidden(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    def opening(path, mode="r", **options):
+        if path.name.endswith(".part") and mode == {"look": "rb", "open": "r+b"}.get(step):
+            forbidden()
+        stream = open_path(path, mode, **options)
+        if mode == "r+b":
+            opened.append(stream)
+            if step == "truncate":
+                stream.truncate = forbidden
+        return stream
+
+    monkeypatch.setattr(type(tmp_path), "open", opening)  # the rights of files do not hold for everybody
+    if step == "settle":
+        name = "defended_outputs.json"
+        monkeypatch.setattr(bulk.os, "replace", lambda old, new: (forbidden if new.name == name else replace)(old, new))
+    with pytest.raises(OutputError, match=r"^cannot write .*: Permission denied; choose another folder"):
+        defend(recorded, Rounding(1), tmp_path / "out", resume=True)
+    monkeypatch.undo()
+    assert all(stream.closed for stream in opened)
+    assert files(tmp_path / "out") == before
 
 
 def test_folder_in_the_place_of_the_file(recorded, tmp_path):

@@ -173,9 +173,29 @@ def test_a_comparison_is_a_table_for_spreadsheets_too(compared):
     assert float(rows[0]["mean_l1"]) == 0
 
 
+def test_a_comparison_keeps_to_the_budget_and_says_of_each_what_it_is(staged, tmp_path):
+    out = shutil.copytree(staged, tmp_path / "out")
+    held = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    (out / "study.json").write_text(json.dumps({**held, "max_steps": 20, "alignment": "published"}), encoding="utf-8")
+    names = "defenmi,memguard=0.5,memguard=0.5@300"
+    assert run("compare", "--out", out, "--defenses", names, "--attacks", "confidence") == 0
+    held = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    found = {
+        one["name"]: [one["config"][name] for name in ("max_steps", "alignment")] for one in held["contenders"][1:]
+    }
+    assert found == {"defenmi@20": [20, "corrected"], "memguard=0.5@300": [300, "corrected"]}
+    assert held["settings"]["max_steps"] == 20
+    assert not {"defense", "alignment"} & set(held["settings"])  # those of the study, which is not what is compared
+    (left_out,) = held["not_run"]
+    assert (left_out["name"], left_out["knowledge"]) == ("memguard=0.5", "defense")
+    assert "max_steps with an L1 budget" in left_out["reason"]
+    assert "memguard=0.5@300" in left_out["reason"]
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [
+        (["--defenses", "memguard=0.5@20"], "at least max_iterations (300)"),
         (["--defenses", "top-k"], "top-k= and how many confidences to keep"),
         (["--defenses", "defenmi,defenmi"], "each once"),
         (["--training", "dropout=0.5"], "early-stopping or weight-decay"),
@@ -186,6 +206,22 @@ def test_unknown_contenders_are_refused_before_anything_is_attacked(options, wor
     err = capsys.readouterr().err
     assert word in err
     assert err.count("\n") == 1
+
+
+# ---------------------------------------------------------------------------------------------------- steps of a search
+
+
+@pytest.mark.parametrize("defense", ["rounding=1", "none", "label-only"])
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_a_budget_of_steps_needs_a_search(command, defense, tmp_path, capsys):
+    assert run(command, "--smoke", "--defense", defense, "--max_steps", 300, "--out", tmp_path / "out") == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"mindefense {command}: error: --max_steps: expected a defense that searches, got {defense}")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    for searching in ("defenmi", "memguard=0.5", "memguard@200"):
+        typed = [command, "--defense", searching, "--max_steps", "300"]
+        assert cli.build_parser().parse_args(typed).max_steps == 300
 
 
 # ---------------------------------------------------------------------------------------------------- canaries

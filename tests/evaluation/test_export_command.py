@@ -1,5 +1,6 @@
 """`mindefense export` on a study that is there: what it writes, says and refuses, and that it serves."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from mindefense import cli
+from mindefense.confidence import log_softmax
 from mindefense.defenses import DefendedModel, load_defense
 from mindefense.evaluation import Study
 from mindefense.images import ImageTransform
@@ -26,6 +28,10 @@ def study(staged, tmp_path):
 
 def export(folder, *options):
     return cli.main(["export", "--out", str(folder), *map(str, options)])
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def left(folder, before):
@@ -51,9 +57,13 @@ def test_export_leaves_a_graph_that_serves(study, capfd):
     names = {"x": x}
     snippet = out[out.index("    from mindefense") :]
     exec("\n".join(line.strip() for line in snippet.splitlines()), names)  # the lines that the command printed
-    net, defense = Study(None, study).guard()
+    net, defense, _ = Study(None, study).guard()
     model = DefendedModel(net, load_defense(study / "defense.ckpt"), key=key)
     assert defense.name == "defenmi"
+    assert "a query takes at most 1800 passes of the search; a study that is run with --max_steps 300" in out
+    held = json.loads((study / "guarded.json").read_text(encoding="utf-8"))
+    assert (held["most_passes"], held["amp"]) == (1800, "O0")
+    assert held["sources"] == {name: sha256(study / name) for name in ("target.ckpt", "defense.ckpt")}
     np.testing.assert_array_equal(names["log_probs"][:16], model(ms.Tensor(x[:16])).asnumpy())
     np.testing.assert_array_equal(names["log_probs"].argmax(axis=1), net(ms.Tensor(x)).asnumpy().argmax(axis=1))
 
@@ -80,7 +90,9 @@ def test_other_defenses_and_names(options, name, inputs, batch_size, has_key, st
     assert (held["inputs"], held["batch_size"], held["input_shape"], held["prepared"]) == (
         inputs, batch_size, [446], None,
     )  # fmt: skip
+    assert list(held["sources"]) == ["target.ckpt"]
     said = capfd.readouterr().out
+    assert "passes" not in said
     assert ("keep" in said, "key=" in said) == (has_key, has_key)
 
 
@@ -114,6 +126,61 @@ def test_files_of_the_study_are_left_alone(options, words, study, capfd):
     for word in words:
         assert word in err
     assert {path.name: path.read_bytes() for path in study.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "bounded_by"),
+    [("memguard", 2100, "memguard@300"), ("memguard=0.3", 2100, "memguard=0.3@300"), ("defenmi@300", 300, None)],
+)
+def test_ceiling_is_said(name, most, bounded_by, study, capfd):
+    assert export(study, "--defense", name, "--file_name", "bounded") == 0
+    held = json.loads((study / "bounded.json").read_text(encoding="utf-8"))
+    assert held["most_passes"] == most
+    assert held["sources"] == {name: sha256(study / name) for name in ("target.ckpt", "defender.ckpt")}
+    said = f"a query takes at most {most} passes of the search"
+    said += "; a study that is run with --max_steps 300 is bounded, and judged so" if bounded_by else ""
+    assert said in capfd.readouterr().out.splitlines()
+    if bounded_by is not None:
+        assert Study(None, study).guard(bounded_by)[1].settings()["max_steps"] == 300
+
+
+def test_float16_is_exported_and_said(study, capfd):
+    x = Study(None, study).rows("eval").features()[:64].astype(np.float32)
+    answers = {}
+    for amp in ("O0", "O2"):
+        assert export(study, "--defense", "none", "--file_name", amp, "--amp", amp) == 0
+        assert ("in float16\n" in capfd.readouterr().out) == (amp == "O2")
+        assert json.loads((study / f"{amp}.json").read_text(encoding="utf-8"))["amp"] == amp
+        logits = Study(None, study, amp=amp)._network("target").logits(x)
+        answers[amp] = GuardedModel.load(study / amp).query(x)
+        np.testing.assert_allclose(answers[amp], log_softmax(logits), rtol=0, atol=2e-5)
+    assert np.abs(answers["O0"] - answers["O2"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["none", "memguard", "top-k=3"])
+def test_key_for_what_draws_nothing(name, study, tmp_path, capfd):
+    before = {path.name for path in study.iterdir()}
+    assert export(study, "--defense", name, "--key", tmp_path / "k") == 2
+    err = capfd.readouterr().err
+    assert "--key: expected a defense that draws, such as defenmi, got" in err
+    assert err.endswith("; drop it\n")
+    assert err.count("\n") == 1
+    assert left(study, before) == []
+
+
+def test_keys_of_others_do_not_matter_to_what_draws_nothing(study):
+    (study / "guarded.key").write_text("no key")
+    assert export(study, "--defense", "top-k=3", "--batch_size", "8") == 0
+
+
+def test_place_for_a_key_that_is_none(study, tmp_path, capfd):
+    before = {path.name for path in study.iterdir()}
+    (tmp_path / "notes").write_text("a file, no folder")
+    assert export(study, "--defense", "laplace=0.1", "--key", tmp_path / "notes" / "k") == 2
+    err = capfd.readouterr().err
+    assert "cannot write" in err
+    assert err.count("\n") == 1
+    assert left(study, before) == []  # the graph would have been in vain
 
 
 def test_study_that_is_not_defended_yet(study, capfd):

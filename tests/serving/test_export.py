@@ -1,5 +1,6 @@
 """What is exported answers as the Python Cell does, to the last bit, and runs where this package is not."""
 
+import contextlib
 import json
 import os
 import stat
@@ -193,7 +194,7 @@ def test_network_beyond_one_file(net, tmp_path, monkeypatch):
 
 def old_files(folder):
     """What an earlier export left, and what it holds."""
-    held = Manifest("0" * 64, 3, (6,), 2, None, 0.0, 0, True, None, {}, {})
+    held = Manifest("0" * 64, 3, (6,), 2, None, 0.0, 0, True, None, "O0", None, {}, {}, {})
     (folder / "g.json").write_text(json.dumps(held.as_json()))
     (folder / "g.mindir").write_text("old")
     return (folder / "g.json").read_bytes(), b"old"
@@ -221,15 +222,89 @@ def test_an_export_replaces_an_earlier_one(net, tmp_path):
         assert not stat.S_IMODE((tmp_path / "g.mindir").stat().st_mode) & 0o077  # a model is not everybody's
 
 
-def test_files_of_others_are_left_alone(net, tmp_path):
-    (tmp_path / "study.json").write_text('{"model": "mlp"}')
+@pytest.mark.parametrize("content", ['{"model": "mlp"}', '{"kind": "target"}', "[]", "notes", "\xff"])
+def test_files_of_others_are_left_alone(content, net, tmp_path):
+    (tmp_path / "study.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(OutputError, match=r"study.json is no manifest of a graph; choose another name"):
         export_guarded(net, None, tmp_path / "study", input_shape=(6,))
-    assert (tmp_path / "study.json").read_text() == '{"model": "mlp"}'
+    assert (tmp_path / "study.json").read_bytes() == content.encode("latin-1")
     assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
 
 
-MANIFEST = Manifest("0" * 64, 3, (6,), 2, None, 0.5, 0, True, "defenmi", {"delta": 1.0}, {}).as_json()
+@pytest.mark.parametrize("content", ["", '{"kind": "gu', "\xff", '{"kind": "guarded", "schema_version": 1}'])
+def test_a_damaged_or_older_export_is_replaced(content, net, tmp_path):
+    old_files(tmp_path)
+    (tmp_path / "g.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(CheckpointError, match="export it again"):
+        GuardedModel.load(tmp_path / "g")
+    export_guarded(net, None, tmp_path / "g", input_shape=(6,), batch_size=2)
+    assert GuardedModel.load(tmp_path / "g").query(X[:1]).shape == (1, CLASSES)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize("suffix", [".mindir", ".json"])
+def test_either_name_that_cannot_be_taken(suffix, is_there, net, tmp_path, monkeypatch):
+    before = old_files(tmp_path) if is_there else None
+    names = sorted(path.name for path in tmp_path.iterdir())
+    replace, failed = os.replace, []
+
+    def fail_once(source, target):
+        if str(target).endswith(suffix) and not failed:
+            failed.append(target)
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr("mindefense.files.os.replace", fail_once)
+    with pytest.raises(OutputError, match="Input/output error"):
+        export_guarded(net, None, tmp_path / "g", input_shape=(6,), batch_size=2)
+    assert failed == [tmp_path / f"g{suffix}"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    if before:
+        assert ((tmp_path / "g.json").read_bytes(), (tmp_path / "g.mindir").read_bytes()) == before
+
+
+def test_folder_of_the_name_of_a_graph(net, tmp_path):
+    (tmp_path / "g.mindir").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*g.mindir: Is a directory"):
+        export_guarded(net, None, tmp_path / "g", input_shape=(6,), batch_size=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["g.mindir"]
+
+
+def test_process_that_dies_between_both(net, tmp_path, monkeypatch):
+    """The new manifest beside the old graph is refused, and exporting again mends it."""
+    old_files(tmp_path)
+    monkeypatch.setattr(export, "_restoring", lambda _: contextlib.nullcontext())
+    with monkeypatch.context() as patch:
+        replace = os.replace
+        patch.setattr(
+            "mindefense.files.os.replace", lambda *names: 1 / 0 if names[1].suffix == ".mindir" else replace(*names)
+        )
+        with pytest.raises(ZeroDivisionError):
+            export_guarded(net, None, tmp_path / "g", input_shape=(6,), batch_size=2)
+    with pytest.raises(CheckpointError, match=r"expected SHA-256 .*export again"):
+        GuardedModel.load(tmp_path / "g")
+    export_guarded(net, None, tmp_path / "g", input_shape=(6,), batch_size=2)
+    GuardedModel.load(tmp_path / "g")
+
+
+@pytest.mark.parametrize("name", ["defenmi", "memguard", "memguard-budget-0.3"])
+def test_ceiling_of_the_search(name, exported, defense_of):
+    config = defense_of(name).settings()
+    rounds = 1 + round(np.log10(config["threshold"] / config["c3_first"]))
+    most = Manifest.read(exported(name).with_suffix(".json")).most_passes
+    assert most == rounds * config["max_iterations"]
+    bounded = type(defense_of(name)).restore({**config, "max_steps": 61}, defense_of(name).arrays())
+    assert export._most_passes(bounded) == 61 < most
+
+
+def test_no_search_has_no_ceiling(exported):
+    for name in ("laplace-output-2", "bare"):
+        assert Manifest.read(exported(name).with_suffix(".json")).most_passes is None
+
+
+MANIFEST = Manifest(
+    "0" * 64, 3, (6,), 2, None, 0.5, 0, True, 1800, "O0", "defenmi", {"delta": 1.0}, {"target.ckpt": "1" * 64}, {}
+).as_json()
 
 
 @pytest.mark.parametrize(
@@ -237,7 +312,11 @@ MANIFEST = Manifest("0" * 64, 3, (6,), 2, None, 0.5, 0, True, "defenmi", {"delta
     [
         (None, "expected the manifest of a graph, got something else"),
         ({"kind": "defense"}, "got something else"),
-        ({"schema_version": 2}, "expected schema version 1, got 2"),
+        ({"schema_version": 1}, "expected schema version 2, got 1; .* export it again"),
+        ({"schema_version": 3}, "expected schema version 2, got 3"),
+        ({"most_passes": 0}, "damaged: most_passes is"),
+        ({"amp": 2}, "damaged: amp is"),
+        ({"sources": None}, "damaged: sources is"),
         ({"classes": "3"}, "damaged: classes is"),
         ({"classes": 0}, "damaged: classes is"),
         ({"classes": True}, "damaged: classes is"),

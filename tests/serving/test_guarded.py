@@ -13,10 +13,11 @@ import pytest
 from mindspore import nn
 from toy_graphs import BATCH, CLASSES, KEY, X
 
-from mindefense.defenses import DefendedModel
+from mindefense.defenses import DefendedModel, Temperature
 from mindefense.errors import CheckpointError, InputError
 from mindefense.keyed import write_key
-from mindefense.serving import GuardedModel, Manifest
+from mindefense.models import MLP
+from mindefense.serving import GuardedModel, Manifest, export_guarded
 from mindefense.target import Target
 
 NAMES = ["defenmi", "memguard", "laplace-output-2", "bare"]
@@ -56,6 +57,17 @@ def test_same_query_same_bytes_in_any_company(name, guarded_of):
     assert guarded.query(X[9:10]).tobytes() == together[9:10].tobytes()
     assert guarded.query(np.concatenate((X[30:], X[:3])))[-1].tobytes() == together[2].tobytes()
     assert guarded.query(np.asfortranarray(np.float64(X))).tobytes() == together.tobytes()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 30, 101])
+def test_smallest_batch_that_is_promised(classes, tmp_path):
+    """Whatever the number of classes, a row's place among 64 does not show in the last digits of a logarithm."""
+    export_guarded(MLP((6, 16, classes), seed=3), Temperature(2.5), tmp_path / "g", input_shape=(6,), batch_size=64)
+    guarded = GuardedModel.load(tmp_path / "g")
+    together = guarded.query(X)
+    for first in (1, 2, 3, 37):
+        assert guarded.query(X[first:]).tobytes() == together[first:].tobytes()
+    assert guarded.query(X[::-1]).tobytes() == together[::-1].tobytes()
 
 
 def test_answers_depend_on_the_key(exported, guarded_of):
@@ -101,13 +113,13 @@ def test_it_loads_nothing_but_what_serves(exported, guarded_of, tmp_path):
     ("x", "message"),
     [
         (X[0], r"x: expected shape \(N, 6\) with at least one row, got \(6,\); pass x\[None\]"),
-        (X[:, :5], r"expected shape \(N, 6\) with at least one row, got \(37, 5\)"),
+        (X[:, :5], r"expected shape \(N, 6\) with at least one row, got \(150, 5\)"),
         (X[:0], r"got \(0, 6\)"),
         (np.float32(1), r"got \(\)"),
-        (X[:, None], r"got \(37, 1, 6\)"),
-        (np.where(np.arange(37)[:, None] == 3, np.nan, X), "x row 3: expected finite float32, got NaN or infinity"),
-        (np.where(np.arange(37)[:, None] == 4, np.inf, X), "x row 4"),
-        (np.where(np.arange(37)[:, None] == 5, 1e300, np.float64(X)), "x row 5"),
+        (X[:, None], r"got \(150, 1, 6\)"),
+        (np.where(np.arange(len(X))[:, None] == 3, np.nan, X), "x row 3: expected finite float32, got NaN or infinity"),
+        (np.where(np.arange(len(X))[:, None] == 4, np.inf, X), "x row 4"),
+        (np.where(np.arange(len(X))[:, None] == 5, 1e300, np.float64(X)), "x row 5"),
         (np.array([["a"] * 6]), "x: expected real numbers, got <U1"),
         (np.array([[1j] * 6]), "x: expected real numbers, got complex128"),
     ],
@@ -172,9 +184,23 @@ def test_key_where_nothing_is_drawn(name, exported):
         GuardedModel.load(exported(name), KEY)
 
 
-def test_key_that_is_empty_or_no_file(exported, tmp_path):
-    with pytest.raises(InputError, match="no bytes at all"):
-        GuardedModel.load(exported("defenmi"), b"")
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("key", [b"", KEY[:31], KEY + b"\n", KEY.hex().encode() + b"\n"])
+def test_key_of_another_length(key, kind, exported):
+    """The digits in a key's file are not the key: they would give other noise."""
+    expected = f"^key: expected 32 bytes, or a path, got {len(key)} bytes; pass the path of the key's file"
+    with pytest.raises(InputError, match=expected) as caught:
+        GuardedModel.load(exported("defenmi"), kind(key))
+    assert KEY.hex()[:8] not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_key_of_another_kind(kind, exported, guarded_of):
+    guarded = GuardedModel.load(exported("defenmi"), kind(KEY))
+    assert guarded.query(X[:3]).tobytes() == guarded_of("defenmi").query(X[:3]).tobytes()
+
+
+def test_key_that_is_no_file(exported, tmp_path):
     with pytest.raises(InputError, match=r"key .*guarded.key: expected a file"):
         GuardedModel.load(exported("defenmi"), tmp_path / "guarded.key")
 
