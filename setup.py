@@ -29,6 +29,7 @@ setup(
         "joblib>=1.3",
         "threadpoolctl>=3.1",
         "rich>=13",
+        'tomli>=2; python_version < "3.11"',  # tomllib before it was in Python
     ],
     extras_require={"test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "pyright>=1.1.380"]},
     entry_points={"console_scripts": ["mindefense=mindefense.cli:main"]},

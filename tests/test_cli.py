@@ -21,7 +21,18 @@ from mindefense import arguments, cli
 from mindefense.data import LOADERS, SOURCES, Source
 from mindefense.errors import DataError, InputError, MindefenseError
 
-COMMANDS = ("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "export", "download")
+COMMANDS = (
+    "run",
+    "train",
+    "train-defender",
+    "train-shadow",
+    "defend",
+    "evaluate",
+    "compare",
+    "export",
+    "download",
+    "doctor",
+)
 STAGES = ("train-defender", "train-shadow", "defend", "evaluate", "export")
 
 
@@ -163,6 +174,7 @@ def test_help_is_complete_and_quick(name, answers):
         "help": COMMANDS,
         "version": ["mindefense 0."],
         "download": ["location", "cifar100", "--to"],
+        "doctor": ["--data_path", "--json", "--config", "--debug"],
         "run": ["--data_path", "--defense", "--seed", "--out", "--smoke", "--pre_trained", "--resume", "--debug"],
         "train": ["--data_path", "--device_target", "--split_config", "--split_section", "--pre_trained"],
     }
@@ -208,7 +220,7 @@ def test_choices_are_those_of_the_package():
     assert set(choices["alignment"]) == set(ALIGNMENTS)
     assert set(choices["device_target"]) == set(DEVICE_TARGETS)
     assert choices["amp"] == arguments.AMP_LEVELS == config.AMP_LEVELS
-    assert set(cli.STAGES) == set(COMMANDS) - {"download"}
+    assert set(cli.STAGES) == set(COMMANDS) - {"download", "doctor"}
 
 
 def test_defaults_describe_a_whole_study():

@@ -34,11 +34,16 @@ def test_devices_that_are_not_here(capfd, name):
     assert capfd.readouterr() == ("", "")
 
 
+SET_DEVICE = ms.set_device
+"""MindSpore's own, which tests of the command line replace."""
+
+
 @pytest.fixture
 def claiming(monkeypatch):
     """MindSpore says that a GPU is there, which is not true of this machine."""
     if ms.hal.is_available("GPU"):
         pytest.skip("this machine has a GPU")
+    monkeypatch.setattr(ms, "set_device", SET_DEVICE)
     real = ms.hal.is_available
     monkeypatch.setattr(ms.hal, "is_available", lambda name: name == "GPU" or real(name))
     runtime._tried.cache_clear()
