@@ -156,7 +156,9 @@ def check_package(name: str) -> Finding:
         name: A key of `PACKAGES`.
     """
     needed = PACKAGES[name]
-    fix = f'python -m pip install "{name}{needed.versions}"'
+    # In one call with NumPy, since mindarmour alone would bring one that is too new.
+    together = dict.fromkeys([name, "numpy"])
+    fix = "python -m pip install " + " ".join(f'"{each}{PACKAGES[each].versions}"' for each in together)
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

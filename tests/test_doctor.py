@@ -110,13 +110,14 @@ def test_versions(name, version, state, word, tmp_path, monkeypatch):
     assert (found.name, found.state) == (name, state)
     assert found.found.startswith(version)
     assert word in found.found
-    assert found.fix == (None if state == OK else f'python -m pip install "{name}{PACKAGES[name].versions}"')
+    wanted = f'python -m pip install "{name}{PACKAGES[name].versions}"'
+    assert found.fix == (None if state == OK else wanted + (' "numpy>=1.26,<2"' if name != "numpy" else ""))
 
 
 def test_a_package_that_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert doctor.check_package("scipy") == Finding(
-        "scipy", PROBLEM, "not installed", 'python -m pip install "scipy>=1.11"'
+        "scipy", PROBLEM, "not installed", 'python -m pip install "scipy>=1.11" "numpy>=1.26,<2"'
     )
 
 
