@@ -33,6 +33,7 @@ setup(
         "rich>=13",
         "jinja2>=3.1",
         "matplotlib>=3.8",
+        'tomli>=2; python_version < "3.11"',  # tomllib before it was in Python
     ],
     extras_require={"test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "pyright>=1.1.380", "selenium>=4.20"]},
     entry_points={"console_scripts": ["mindefense=mindefense.cli:main"]},

@@ -6,9 +6,11 @@ Nothing here imports MindSpore, so that help and mistakes answer at once.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from mindefense.configuration import with_configuration
 from mindefense.errors import InputError
 
 DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "cifar100", "synthetic")
@@ -56,17 +58,24 @@ ATTACKS = (
     "averaging-8-perturbed",
     "boundary-distance",
 )
-EXIT_STRICT, EXIT_GATE = 3, 4
+EXIT_UNFIT, EXIT_STRICT, EXIT_GATE = 1, 3, 4
 
 
 class Parser(argparse.ArgumentParser):
-    """Says a mistake in one line; takes no abbreviated options."""
+    """Says a mistake in one line; takes no abbreviated options; reads the file of ``--config`` if it has that."""
 
     def __init__(self, **settings):
         super().__init__(**settings, allow_abbrev=False)
 
     def parse_known_args(self, args=None, namespace=None):
-        """Refuses a budget of steps with a defense that takes none."""
+        """As argparse's, for which what a file of ``--config`` says is typed before all else.
+
+        Refuses a budget of steps with a defense that takes none.
+        """
+        try:
+            args = with_configuration(self, sys.argv[1:] if args is None else args)
+        except InputError as error:
+            self.error(str(error))
         known, others = super().parse_known_args(args, namespace)
         if getattr(known, "max_steps", None) is not None and not _searches(known.defense):
             self.error(f"--max_steps: expected a defense that searches, got {known.defense}; drop it")
@@ -98,7 +107,28 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool = True
             "--distributed", action="store_true", help="share the work with the other processes that msrun started"
         )
     parser.set_defaults(crew=None)  # of whom rank 0 learns when it has joined
+    add_shared_arguments(parser)
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every command."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="take options from a .toml file (docs/configuration.md); run takes results.json too, and what works on a "
+        "study DefenMI's config.ini; what is typed wins",
+    )
+    parser.add_argument(
+        "--section", metavar="NAME", help="section of the config.ini (default: the one that its [dataset] names)"
+    )
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+
+
+def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say what is examined."""
+    parser.add_argument("--data_path", metavar="PATH", help="look for data here (default: what MINDEFENSE_DATA names)")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    add_shared_arguments(parser)
 
 
 def add_attacker_arguments(parser: argparse.ArgumentParser) -> None:
@@ -243,7 +273,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", metavar="FILE", help="results.json or comparison.json of an earlier run")
     parser.add_argument("--out", metavar="DIR", help="folder for the files (default: that of FILE)")
     parser.add_argument("--figures", action="store_true", help="also write each picture as SVG and PNG (DIR/figures)")
-    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    add_shared_arguments(parser)
 
 
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:

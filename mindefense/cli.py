@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 import time
@@ -17,17 +18,20 @@ from mindefense import __version__
 from mindefense.arguments import (
     EXIT_GATE,
     EXIT_STRICT,
+    EXIT_UNFIT,
     TRAINING,
     Parser,
     add_attacker_arguments,
     add_bulk_arguments,
     add_common_arguments,
     add_comparison_arguments,
+    add_doctor_arguments,
     add_evaluation_arguments,
     add_export_arguments,
     add_image_arguments,
     add_recorded_arguments,
     add_report_arguments,
+    add_shared_arguments,
     add_study_arguments,
     add_training_arguments,
 )
@@ -48,7 +52,8 @@ STAGES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code.
 
-    0 done, 2 a mistake of the user's, 3 a doubt with ``--strict``, 4 a figure above ``--fail-above``, 130 interrupted.
+    0 done, 1 a problem that ``doctor`` found, 2 a mistake of the user's, 3 a doubt with ``--strict``, 4 a figure above
+    ``--fail-above``, 130 interrupted.
     """
     parser = build_parser()
     args = parser.parse_args(argv)
@@ -157,8 +162,12 @@ def build_parser() -> Parser:
     fetch = commands.add_parser("download", help="fetch a public data set", description="fetch a public data set")
     fetch.add_argument("name", choices=("location", "cifar100"), help="data set")
     fetch.add_argument("--to", required=True, metavar="DIR", help="folder to put it into")
-    fetch.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    add_shared_arguments(fetch)
     fetch.set_defaults(command=_download)
+    text = "whether all that is needed is here and fits together"
+    doctor = commands.add_parser("doctor", help=text, description=text)
+    add_doctor_arguments(doctor)
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
@@ -503,6 +512,24 @@ def _download(args: argparse.Namespace) -> None:
         task = bars.add_task(args.name, total=None)
         path = download(args.name, args.to, progress=lambda done, total: bars.update(task, completed=done, total=total))
     print(f"wrote {path}")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    """Works where MindSpore, or anything else, cannot be imported."""
+    from mindefense.doctor import PROBLEM, examine
+
+    if sys.stderr.isatty():
+        print("mindefense: trying imports and devices, which takes some ten seconds", file=sys.stderr)
+    findings = examine(data_path=args.data_path)
+    problems = [finding for finding in findings if finding.state == PROBLEM]
+    if args.json:
+        held = {"fit": not problems, "findings": [dataclasses.asdict(finding) for finding in findings]}
+        print(json.dumps(held, indent=2, ensure_ascii=False))
+    else:
+        from mindefense.reports.checkup import print_findings
+
+        print_findings(findings)
+    return EXIT_UNFIT if problems else 0
 
 
 if __name__ == "__main__":

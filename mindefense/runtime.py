@@ -8,27 +8,24 @@ import importlib.metadata
 import logging
 import os
 import platform
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 
 import mindspore as ms
 import numpy as np
 
+from mindefense.children import SAYS, NoAnswer, ask_child
 from mindefense.errors import DeviceError, InputError
 
 DEVICE_TARGETS = ("auto", "CPU", "GPU", "Ascend")
 _TIMEOUT = 180.0
 """Seconds that a device gets for its first computation, in which drivers start and kernels may be compiled."""
-_SAYS = "mindefense: "
 _TRIAL = f"""
 import sys
 sys.path[:] = sys.argv[3:]
 from mindefense.runtime import _set, _whats_wrong
 name, number = sys.argv[1:3]
-print("{_SAYS}" + (_whats_wrong(lambda: _set(name, int(number))) or ""), flush=True)
+print("{SAYS}" + (_whats_wrong(lambda: _set(name, int(number))) or ""), flush=True)
 """
 """What a child process computes: a device's name, its number and the parent's `sys.path` in, one line out."""
 _OF_A_CLUSTER = (
@@ -84,6 +81,11 @@ def use_device(target: str = "auto", *, device_id: int | None = None, tell: Call
             fix="use --device_target auto or CPU, or look after driver and MindSpore build",
         )
     return chosen
+
+
+def try_devices() -> dict[str, str | None]:
+    """What is wrong with each device that MindSpore says is here; None if it computes, in a process of its own."""
+    return {name: _tried(name, None) for name in ("Ascend", "GPU", "CPU") if _is_available(name)}
 
 
 def device_in_use() -> str:
@@ -158,30 +160,10 @@ def _tried(name: str, device_id: int | None) -> str | None:
     number = "0" if device_id is None else str(device_id)
     if device_id is None and "MS_ROLE" in os.environ:  # msrun gives each process of a host a device
         number = os.environ.get("DEVICE_ID", number)
-    # A file and not a pipe: a driver's own children would hold a pipe open. A session, to end them all.
-    with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen(
-            [sys.executable, "-c", _TRIAL, name, number, *sys.path],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            code = child.wait(_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            return f"no answer within {_TIMEOUT:g} s"
-        finally:
-            if child.returncode is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
-        said.seek(0)
-        lines = said.read().decode(errors="replace").splitlines()
-    for line in lines:
-        if line.startswith(_SAYS):
-            return line.removeprefix(_SAYS) or None
-    return f"the process that tried ended with {f'signal {-code}' if code < 0 else f'code {code}'}"
+    try:
+        return ask_child(_TRIAL, name, number, *sys.path, timeout=_TIMEOUT, environment=environment) or None
+    except NoAnswer as silence:
+        return str(silence)
 
 
 @contextlib.contextmanager

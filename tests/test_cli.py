@@ -22,18 +22,17 @@ from mindefense.data import LOADERS, SOURCES, Source
 from mindefense.errors import DataError, InputError, MindefenseError
 
 COMMANDS = (
-    *(
-        "run",
-        "train",
-        "train-defender",
-        "train-shadow",
-        "defend",
-        "evaluate",
-        "compare",
-        "export",
-        "report",
-        "download",
-    ),
+    "run",
+    "train",
+    "train-defender",
+    "train-shadow",
+    "defend",
+    "evaluate",
+    "compare",
+    "export",
+    "report",
+    "download",
+    "doctor",
 )
 STAGES = ("train-defender", "train-shadow", "defend", "evaluate", "export")
 
@@ -179,6 +178,7 @@ def test_help_is_complete_and_quick(name, answers):
         "version": ["mindefense 0."],
         "download": ["location", "cifar100", "--to"],
         "report": ["results.json", "comparison.json", "--out", "--figures", "--debug"],
+        "doctor": ["--data_path", "--json", "--config", "--debug"],
         "run": ["--data_path", "--defense", "--seed", "--out", "--smoke", "--pre_trained", "--resume", "--debug"],
         "train": ["--data_path", "--device_target", "--split_config", "--split_section", "--pre_trained"],
     }
@@ -224,7 +224,7 @@ def test_choices_are_those_of_the_package():
     assert set(choices["alignment"]) == set(ALIGNMENTS)
     assert set(choices["device_target"]) == set(DEVICE_TARGETS)
     assert choices["amp"] == arguments.AMP_LEVELS == config.AMP_LEVELS
-    assert set(cli.STAGES) == set(COMMANDS) - {"download", "report"}
+    assert set(cli.STAGES) == set(COMMANDS) - {"download", "report", "doctor"}
 
 
 def test_defaults_describe_a_whole_study():

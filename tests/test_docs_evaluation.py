@@ -9,6 +9,7 @@ import pytest
 from mindefense.arguments import (
     EXIT_GATE,
     EXIT_STRICT,
+    EXIT_UNFIT,
     Parser,
     add_evaluation_arguments,
     add_study_arguments,
@@ -56,7 +57,8 @@ def test_gates_and_exit_codes():
     for metric in ("auc", "accuracy", "advantage", "epsilon", "tpr@0.1", "tpr@0.01", "tpr@0.001"):
         assert f"`{metric}`" in text
         assert Gate.parse(f"{metric}=0.5").metric == metric
-    assert re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE) == ["0", "2", str(EXIT_STRICT), str(EXIT_GATE), "130"]
+    codes = ["0", str(EXIT_UNFIT), "2", str(EXIT_STRICT), str(EXIT_GATE), "130"]
+    assert re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE) == codes
 
 
 def parser_of(program):
@@ -79,6 +81,7 @@ def test_commands_on_the_pages_parse(page):
         r"^\w*\$ (?:python |msrun .*?--log_dir=\w+ )?((?:\S*mindefense|examples/\S+\.py) .*)$", text, re.M
     )
     for command in commands:
-        if "[" not in command:  # an optional part is no command
+        # An optional part is no command, and files are beside those of tests/test_configuration.py.
+        if "[" not in command and "--config" not in command:
             program, *arguments = shlex.split(command, comments=True)
             assert parser_of(program).parse_args(arguments).command is not None

@@ -21,6 +21,8 @@ COMMON = {
     *(
         "--help",
         "--debug",
+        "--config",
+        "--section",
         "--device_target",
         "--device_id",
         "--amp",

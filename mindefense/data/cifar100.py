@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mindefense.data.files import Origin, find_file, open_text
+from mindefense.data.files import MissingData, Origin, find_file, open_text
 from mindefense.errors import DataError
 from mindefense.types import LabelledData
 
@@ -86,7 +86,7 @@ def _read(path: Path) -> list[Rows]:
     if (path / PYTHON_ARCHIVE).is_file():
         fix = f"unpack it, or use the binary release: {ORIGIN.remedy}"
         raise DataError(str(path / PYTHON_ARCHIVE), expected="the files in it", got="the archive", fix=fix)
-    raise DataError(
+    raise MissingData(
         f"cifar100 data {path}",
         expected=f"{ARCHIVE} or a folder with it, with train.bin and test.bin, with train/train.bin and test/test.bin,"
         " with cifar-100-binary that holds such files, or with train and test of the Python release",

@@ -25,6 +25,10 @@ TAR_HEADER = 512
 READ_SIZE = 1 << 20
 
 
+class MissingData(DataError):
+    """There is nothing of a data set where it was looked for; any other DataError means that it is there and wrong."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Origin:
     """One published data set, as far as its error messages are concerned.
@@ -52,7 +56,8 @@ def find_file(path: str | os.PathLike[str], origin: Origin) -> Path:
         origin: The data set looked for.
 
     Raises:
-        DataError: There is no such file.
+        MissingData: There is no such file.
+        DataError: It may not be read.
     """
     path = Path(path)
     for file in (path, *(path / name for name in origin.accepted)):
@@ -62,7 +67,7 @@ def find_file(path: str | os.PathLike[str], origin: Origin) -> Path:
             return file
     names = ", ".join(origin.accepted)
     got = "a folder without it" if path.is_dir() else "nothing of that name"
-    raise DataError(
+    raise MissingData(
         f"{origin.name} data {path}", expected=f"a file or a folder with one of {names}", got=got, fix=origin.remedy
     )
 

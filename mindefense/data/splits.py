@@ -66,6 +66,8 @@ _ROLES = {
     "attacker_members": _Role("attacker_train_member_data_range", 3000, 3500),
     "attacker_non_members": _Role("attacker_train_nonmember_data_range", 4000, 4500),
 }
+RANGE_KEYS = tuple(role.key for role in _ROLES.values())
+"""Keys of the ranges in DefenMI's config.ini."""
 TUTORIAL_SAMPLES = 5000
 """Members and non-members each that MindArmour's tutorial evaluates."""
 _APART = (

@@ -622,8 +622,14 @@ class Study:
         chosen |= {"device": device_in_use(), "amp": self.amp}
         for name in ("data_path", "split_config"):
             chosen[name] = chosen[name] and Path(chosen[name]).name
-        trained = self.checkpoint("target").description.get("train")
-        return {**chosen, "split": self.split.name, "order": self.split.permutation, "target_training": trained}
+        described = self.checkpoint("target").description
+        return {
+            **chosen,
+            "pre_trained": described.get("origin"),
+            "split": self.split.name,
+            "order": self.split.permutation,
+            "target_training": described.get("train"),
+        }
 
     def _shortened(self, config: TrainConfig, role: str) -> TrainConfig:
         """The training of a role: a seed of its own, and few epochs in a smoke test."""

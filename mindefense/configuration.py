@@ -1,0 +1,326 @@
+"""Configuration files: what they say becomes arguments, which argparse checks as if they had been typed."""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import dataclasses
+import difflib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mindefense.errors import InputError
+
+TABLES = (
+    *("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "export", "download"),
+    *("report", "doctor", "location_defense", "example_vgg_cifar"),
+)
+"""Commands, and scripts without their ``.py``: the tables that a file may have."""
+_OF_A_STUDY = (*TABLES[:8], "location_defense")
+"""Those that take DefenMI's ``config.ini``."""
+_NO_KEYS = ("help", "config", "section")
+"""Options that belong on the command line."""
+
+# What a section of DefenMI's config.ini holds beside the ranges of rows, in three kinds.
+_INI_OPTIONS = {
+    "all_data_path": "data_path",
+    "result_folder": "out",
+    "user_epochs": "epochs",
+    "batch_size": "batch_size",
+}
+_INI_PUBLISHED = {
+    "defense_epochs": 400,
+    "defense_batch_size": 64,
+    "defense_training_ratio": 1,
+    "attack_epochs": 400,
+    "delta": 1,
+    "epsilon": 3,
+    "beta": 0.1,
+    "max_iteration": 300,
+    "threshold": 10000,
+}
+"""What there is no option for: the published value, or an error."""
+_INI_SHADOW = {"attack_shallow_model_epochs": "user_epochs", "attack_shallow_model_batch_size": "batch_size"}
+"""What a shadow shares with its target here."""
+_INI_IDLE = (
+    *("result_file", "result_file_publish", "result_file_old"),  # the files have names of their own here
+    *("defense_member_data_number", "attacker_evaluate_member_number", "attacker_evaluate_non_member_number"),
+    *("num_classes", "network_architecture", "network_name"),  # the data say the first, `--model` the others
+)
+
+_DERIVED = ("split", "order", "target_training")
+"""Settings in a file of results that follow from the others."""
+_ELSEWHERE = {
+    "data_path": "the folder or file of the data",
+    "split_config": "the config.ini with the ranges of the rows",
+    "pre_trained": "the checkpoint of the target",
+}
+"""Settings of which a file of results holds the name without its folder, or nothing at all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One value from a file.
+
+    Attributes:
+        where: File, table and key, for messages.
+        option: Name of the option, without dashes.
+        value: As the file holds it.
+    """
+
+    where: str
+    option: str
+    value: Any
+
+
+def with_configuration(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """`argv` with the arguments that its ``--config FILE`` stands for in front; what is typed wins.
+
+    Args:
+        parser: Of the command. The last word of its name, without ``.py``, is that of its table in a file.
+        argv: What was typed after the command.
+
+    Returns:
+        `argv` itself without ``--config``.
+
+    Raises:
+        InputError: If the file is missing or damaged, or holds a key or value that the parser does not take. Every
+            value is checked, also where the command line has another.
+    """
+    argv, options = list(argv), _options(parser)
+    if "config" not in options or not {"-h", "--help"}.isdisjoint(argv):
+        return argv
+    path, section = _typed(argv, "--config"), _typed(argv, "--section")
+    if path is None:
+        if section is not None:
+            raise InputError("--section", expected="--config config.ini beside it", got="none")
+        return argv
+    for name in _NO_KEYS:
+        options.pop(name, None)
+    typed = {word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
+    command = Path(parser.prog.split()[-1]).stem
+    arguments = []
+    for setting in _read(Path(path), section, command, options, typed):
+        texts = _checked(parser, options[setting.option], setting)
+        if setting.option not in typed:
+            arguments += texts
+    return arguments + argv
+
+
+def _options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """Long options by their names without dashes."""
+    return {
+        name.removeprefix("--"): action
+        for action in parser._actions
+        for name in action.option_strings
+        if name.startswith("--")
+    }
+
+
+def _typed(argv: Sequence[str], option: str) -> str | None:
+    """The last value that was typed for an option; argparse says what is wrong where it has none."""
+    value = None
+    for word, following in zip(argv, [*argv, "-"][1:], strict=True):
+        if word == option and not following.startswith("-"):
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
+
+
+def _read(
+    path: Path, section: str | None, command: str, options: Mapping[str, argparse.Action], typed: set[str]
+) -> Iterable[Setting]:
+    """What a file says to a command, each option once."""
+    readers = (".toml", ".ini", ".json")
+    if path.suffix not in readers:
+        raise InputError("--config", expected=f"a file that ends in {', '.join(readers)}", got=str(path))
+    if section is not None and path.suffix != ".ini":
+        raise InputError("--section", expected="an .ini file as --config", got=str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            "--config", expected="a file to read", got=f"{path} ({error.strerror})", fix="check its spelling"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"--config {path}", expected="UTF-8 text", got=str(error)) from error
+    if path.suffix == ".toml":
+        return _from_toml(text, path, command, options)
+    if path.suffix == ".json":
+        return _from_results(text, path, command, options, typed)
+    return _from_ini(text, path, section, command, options, typed)
+
+
+# ------------------------------------------------------------------------------------------------------------ values
+
+
+def _checked(parser: argparse.ArgumentParser, action: argparse.Action, setting: Setting) -> list[str]:
+    """A setting as arguments that the parser takes."""
+    option, value = f"--{setting.option}", setting.value
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise InputError(setting.where, expected="true or false", got=_shown(value))
+        return [option] * value
+    several = value if isinstance(action, argparse._AppendAction) and isinstance(value, list) else [value]
+    texts = [_text(action, one, setting.where) for one in several]
+    for text in texts:
+        try:
+            parser._get_values(action, [text])
+        except argparse.ArgumentError as error:
+            raise InputError(f"{setting.where}: {error.message}") from error
+    return [f"{option}={text}" for text in texts]
+
+
+def _text(action: argparse.Action, value: Any, where: str) -> str:
+    """What somebody would type for a value."""
+    is_text = action.type is None and action.choices is None
+    parts = value if isinstance(value, list) else [value]
+    right = (str,) if is_text else (str, int, float)
+    if (is_text and isinstance(value, list)) or any(isinstance(p, bool) or not isinstance(p, right) for p in parts):
+        expected = f"text, {action.metavar}" if is_text else f"what {action.option_strings[-1]} takes"
+        raise InputError(where, expected=expected, got=_shown(value))
+    return ",".join(map(str, parts))
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _unknown(where: str, name: str, known: Iterable[str], *, what: str, fix: str = "") -> InputError:
+    """The error for a name that nobody knows, with the nearest one that is known."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else ""
+    expected = what if near else f"{what} ({', '.join(known)})"
+    return InputError(
+        where, expected=expected, got=repr(name), fix=" ".join(part for part in (hint, fix) if part) or None
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def _from_toml(text: str, path: Path, command: str, options: Mapping[str, Any]) -> list[Setting]:
+    """Keys at the top level and those of the command's own table, which win."""
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        held = toml.loads(text)
+    except ValueError as error:
+        raise InputError(f"--config {path}", expected="TOML", got=str(error)) from error
+    found: dict[str, Setting] = {}
+    own = held.get(command)
+    for name, value in held.items():
+        if not isinstance(value, dict):
+            _known(
+                str(path), name, options, command, fix="what other commands alone take goes into tables of their names"
+            )
+            found[name] = Setting(f"{path} {name}", name, value)
+        elif name not in TABLES:
+            raise _unknown(f"{path} [{name}]", name, TABLES, what="a table with a command's name")
+    for name, value in own.items() if isinstance(own, dict) else ():
+        _known(f"{path} [{command}]", name, options, command)
+        found[name] = Setting(f"{path} [{command}] {name}", name, value)
+    return list(found.values())
+
+
+def _known(where: str, name: str, options: Mapping[str, Any], command: str, *, fix: str = "") -> None:
+    if name not in options:
+        raise _unknown(f"{where} {name}", name, options, what=f"an option of {command} without its dashes", fix=fix)
+
+
+def _from_results(
+    text: str, path: Path, command: str, options: Mapping[str, Any], typed: set[str]
+) -> Iterable[Setting]:
+    """The settings of an evaluation, to make it again."""
+    if command != "run":
+        raise InputError(
+            f"--config {path}",
+            expected="a .toml file for this command",
+            got="JSON",
+            fix="`mindefense run` takes results.json",
+        )
+    try:
+        held = json.loads(text)
+        settings = dict(held["settings"])
+        if not {"dataset", "seed"} <= settings.keys() or "verdict" not in held:  # a comparison, or recorded outputs
+            raise KeyError
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"--config {path}", expected="results.json of a study", got="something else") from error
+    for name, both in (("knowledge", {"auditor", "shadow"}), ("adversary", {"static", "adaptive"})):
+        chosen = settings.get(name, ["both"])
+        settings[name] = "both" if set(chosen) == both else chosen
+    settings["device_target"] = settings.pop("device", None)
+    for name, wanted in _ELSEWHERE.items():
+        if settings.pop(name, None) is not None and name not in typed:
+            raise InputError(
+                f"--{name}", expected=wanted, got="none", fix=f"{path} was made with one and does not say where it is"
+            )
+    for name, value in settings.items():
+        if value is None or name in _DERIVED:
+            continue
+        _known(f"{path} settings", name, options, command)
+        yield Setting(f"{path} settings {name}", name, value)
+
+
+def _from_ini(
+    text: str, path: Path, section: str | None, command: str, options: Mapping[str, argparse.Action], typed: set[str]
+) -> list[Setting]:
+    """DefenMI's configuration: ranges of rows, paths and the target's training."""
+    if command not in _OF_A_STUDY:
+        raise InputError(f"--config {path}", expected="a .toml file for this command", got="DefenMI's configuration")
+    config = configparser.ConfigParser(interpolation=None)
+    try:
+        config.read_string(text, source=str(path))
+    except configparser.Error as error:
+        raise InputError(f"--config {path}", expected="a readable ini file", got=str(error)) from error
+    section = section or config.get("dataset", "dataset", fallback=None)
+    if section is None or not config.has_section(section):
+        there = [name for name in config.sections() if name != "dataset"]
+        raise InputError("--section", expected=f"one of {', '.join(there)} in {path}", got=section or "none")
+    held, where = config[section], f"{path} [{section}]"
+    _check_ini(held, where)
+    folder = path.parent
+    given = {option: held[key] for key, option in _INI_OPTIONS.items() if key in held}
+    keys = {option: key for key, option in _INI_OPTIONS.items()}
+    if "shuffle_index" in held and "data_path" in given and "data_path" not in typed:
+        order, data = folder / held["shuffle_index"], folder / given["data_path"]
+        if order.parent != data.parent or order.stem != "shuffle_index":
+            fix = "put it there, or give --data_path"
+            raise InputError(
+                f"{where} shuffle_index", expected="shuffle_index.npz beside all_data_path", got=str(order), fix=fix
+            )
+    # These scripts run where their configuration lies.
+    given |= {name: os.path.normpath(folder / given[name]) for name in ("data_path", "out") if name in given}
+    given |= {"split_config": str(path), "split_section": section}
+    if "dataset" in options and section in (options["dataset"].choices or ()):
+        given["dataset"] = section
+    return [
+        Setting(f"{where} {keys.get(option, option)}", option, value)
+        for option, value in given.items()
+        if option in options and not (option == "batch_size" and command == "export")
+    ]
+
+
+def _check_ini(held: Mapping[str, str], where: str) -> None:
+    """Refuses what would silently mean something else here."""
+    from mindefense.data.splits import RANGE_KEYS
+
+    known = {*RANGE_KEYS, *_INI_OPTIONS, *_INI_PUBLISHED, *_INI_SHADOW, *_INI_IDLE, "shuffle_index"}
+    fix = "to read the ranges of the rows alone, give --split_config and --split_section in place of --config"
+    for key, value in held.items():
+        if key not in known:
+            raise _unknown(f"{where} {key}", key, known, what="a key of DefenMI's config.ini", fix=fix)
+        same = held.get(_INI_SHADOW.get(key, ""), value) if key in _INI_SHADOW else _INI_PUBLISHED.get(key, value)
+        try:
+            differs = value != same and float(value) != float(same)
+        except ValueError:
+            differs = True
+        if differs:
+            other = f"{same}, as its target is trained" if key in _INI_SHADOW else f"{same}, as published"
+            raise InputError(f"{where} {key}", expected=other, got=value, fix=f"there is no option for it; {fix}")

@@ -1,0 +1,46 @@
+"""What `mindefense doctor` found, on a screen. Apart from the rest of the room, since it has to do without NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mindefense.doctor import OK, PROBLEM, WARNING, Finding
+
+_STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "bold red"}
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Each finding with what to do about it, and how many are wrong: a table on a terminal, elsewhere a line each."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:  # it may be what is missing
+        _print_lines(findings)
+        return
+    console = Console()
+    if not console.is_terminal:
+        _print_lines(findings)
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for finding in findings:
+        found = Text(finding.found)
+        if finding.fix:
+            found.append(f"\n→ {finding.fix}", style="cyan")
+        table.add_row(Text(finding.state, style=_STYLES[finding.state]), finding.name, found)
+    console.print(table)
+    console.print(conclusion(findings), style="bold", highlight=False)
+
+
+def _print_lines(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        print(f"{finding.state:<8} {finding.name}: {finding.found}" + (f" → {finding.fix}" if finding.fix else ""))
+    print(conclusion(findings))
+
+
+def conclusion(findings: Sequence[Finding]) -> str:
+    """The last line."""
+    problems, warnings = (sum(f.state == state for f in findings) for state in (PROBLEM, WARNING))
+    counted = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((problems, "problem"), (warnings, "warning")) if n]
+    fits = "something will not work" if problems else "all that is needed is here and fits together"
+    return f"{fits}: {', '.join(counted)}" if counted else fits
