@@ -213,7 +213,7 @@ def test_what_a_budget_leaves_without_a_vector(name, alignment, classes, outcome
 
 def test_budget_goes_with_the_defense_into_its_file(tmp_path):
     classifier = toy_defense("memguard", "corrected", 3).classifier()
-    for text, steps in (("defenmi", 44), ("memguard@55", 55), ("memguard-published=0.3", 44), ("defenmi@7", 7)):
+    for text, steps in (("defenmi", 44), ("memguard@55", 55), ("memguard-published=0.3@344", 344), ("defenmi@7", 7)):
         spec = DefenseSpec.parse(text, max_steps=44)
         spec.build(lambda: classifier, lambda: toy_means(3), 3).save(tmp_path / "defense.ckpt")
         held = load_defense(tmp_path / "defense.ckpt")
