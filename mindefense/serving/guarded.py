@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -30,6 +31,7 @@ class GuardedModel:
     def __init__(self, graph: nn.Cell, manifest: Manifest, key: bytes | None):
         self.manifest = manifest
         self._graph = graph
+        self._graph_file: Path | None = None
         self._draw = None
         if key is not None and manifest.noise_scale:
             self._draw = KeyedNoise.of(key, manifest.noise_scale)
@@ -72,15 +74,12 @@ class GuardedModel:
             raise CheckpointError(str(graph_file), expected=expected, got=got, fix=fix)
         use_device(device_target, device_id=device_id)
         try:
-            graph = nn.GraphCell(ms.load(str(graph_file)))
+            graph = _graph(graph_file, manifest)
         except (RuntimeError, ValueError) as error:
             said = str(error).strip().splitlines()[0]
             raise CheckpointError(str(graph_file), expected="a graph that loads", got=said, fix=fix) from error
-        if manifest.batch_size is None:
-            drawn = manifest.input_shape if manifest.noise_scale else (manifest.draws,)
-            shapes = [manifest.input_shape, *([drawn] if manifest.is_random else [])]
-            graph.set_inputs(*(ms.Tensor(shape=[None, *shape], dtype=ms.float32) for shape in shapes))
         model = cls(graph, manifest, secret)
+        model._graph_file = graph_file
         model.query(np.zeros((1, *manifest.input_shape), np.float32))  # the first stranger need not wait
         return model
 
@@ -112,8 +111,7 @@ class GuardedModel:
         if real < batch:
             feeds = [np.concatenate((feed, np.repeat(feed[-1:], batch - real, axis=0))) for feed in feeds]
         try:
-            with compiled():
-                answers = self._graph(*map(ms.Tensor, feeds)).asnumpy()[:real]
+            answers = self._run(feeds)[:real]
         except (RuntimeError, ValueError, TypeError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError("x", expected="inputs that the graph runs on", got=said) from error
@@ -123,6 +121,19 @@ class GuardedModel:
         answers = check_logits(answers, name="answer of the graph").astype(np.float32, copy=False)
         check_probs(np.exp(answers), name="answer of the graph")
         return answers
+
+    def _run(self, feeds: list[np.ndarray]) -> np.ndarray:
+        try:
+            with compiled():
+                return self._graph(*map(ms.Tensor, feeds)).asnumpy()
+        except RuntimeError as error:
+            # When its global state has changed, MindSpore may compile a loaded graph anew, and then stumbles over what
+            # is left of the first time. The same file, loaded afresh, is another graph to it.
+            if self._graph_file is None or "actor already exists" not in str(error):
+                raise
+            self._graph = _graph(self._graph_file, self.manifest)
+            with compiled():
+                return self._graph(*map(ms.Tensor, feeds)).asnumpy()
 
     def _checked(self, x: np.ndarray) -> np.ndarray:
         """`x` as contiguous float32."""
@@ -141,6 +152,16 @@ class GuardedModel:
         if not is_finite.all():
             raise InputError(f"x row {is_finite.argmin()}", expected="finite float32", got="NaN or infinity")
         return x
+
+
+def _graph(file: Path, manifest: Manifest) -> nn.Cell:
+    """The graph of a file, ready to be asked."""
+    graph = nn.GraphCell(ms.load(str(file)))
+    if manifest.batch_size is None:
+        drawn = manifest.input_shape if manifest.noise_scale else (manifest.draws,)
+        shapes = [manifest.input_shape, *([drawn] if manifest.is_random else [])]
+        graph.set_inputs(*(ms.Tensor(shape=[None, *shape], dtype=ms.float32) for shape in shapes))
+    return graph
 
 
 def _secret(manifest: Manifest, key: bytes | str | os.PathLike | None, fix: str) -> bytes | None:

@@ -205,6 +205,15 @@ def test_key_that_is_no_file(exported, tmp_path):
         GuardedModel.load(exported("defenmi"), tmp_path / "guarded.key")
 
 
+def test_graph_that_mindspore_stumbles_over_is_loaded_afresh(exported, guarded_of):
+    guarded = GuardedModel.load(exported("memguard"))
+    guarded._graph = Says(RuntimeError("The actor already exists: Default/Switch-op0"))
+    np.testing.assert_array_equal(guarded.query(X), guarded_of("memguard").query(X))
+    guarded._graph = Says(RuntimeError("out of memory"))
+    with pytest.raises(InputError, match="out of memory"):
+        guarded.query(X)
+
+
 @pytest.fixture
 def copied(exported, tmp_path):
     """A graph of one's own to spoil."""
