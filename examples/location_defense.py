@@ -7,7 +7,7 @@ python examples/location_defense.py --smoke
 import argparse
 import sys
 
-from mindefense.arguments import Parser, add_evaluation_arguments, add_study_arguments
+from mindefense.arguments import Parser, add_common_arguments, add_evaluation_arguments, add_study_arguments
 from mindefense.cli import guarded, run_study
 
 
@@ -16,6 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_study_arguments(parser)
     add_evaluation_arguments(parser)
+    add_common_arguments(parser)
     return parser.parse_args()
 
 

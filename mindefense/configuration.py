@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import configparser
 import dataclasses
-import difflib
 import importlib
 import json
 import os
@@ -14,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mindefense.errors import InputError
+from mindefense.errors import InputError, did_you_mean
 
 TABLES = (
     *("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "export", "download"),
-    *("report", "doctor", "location_defense", "example_vgg_cifar"),
+    *("report", "doctor", "demo", "location_defense", "example_vgg_cifar"),
 )
 """Commands, and scripts without their ``.py``: the tables that a file may have."""
 _OF_A_STUDY = (*TABLES[:8], "location_defense")
@@ -81,18 +80,21 @@ class Setting:
 def with_configuration(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
     """`argv` with the arguments that its ``--config FILE`` stands for in front; what is typed wins.
 
+    ``--no_SWITCH`` takes back a switch that the file turns on, or one that was typed before it.
+
     Args:
         parser: Of the command. The last word of its name, without ``.py``, is that of its table in a file.
         argv: What was typed after the command.
 
     Returns:
-        `argv` itself without ``--config``.
+        `argv` itself without ``--config``, but for ``--no_SWITCH``.
 
     Raises:
         InputError: If the file is missing or damaged, or holds a key or value that the parser does not take. Every
             value is checked, also where the command line has another.
     """
-    argv, options = list(argv), _options(parser)
+    options = _options(parser)
+    argv, taken_back = _without_switches_off(argv, options)
     if "config" not in options or not {"-h", "--help"}.isdisjoint(argv):
         return argv
     path, section = _typed(argv, "--config"), _typed(argv, "--section")
@@ -102,7 +104,7 @@ def with_configuration(parser: argparse.ArgumentParser, argv: Sequence[str]) -> 
         return argv
     for name in _NO_KEYS:
         options.pop(name, None)
-    typed = {word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
+    typed = taken_back | {word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
     command = Path(parser.prog.split()[-1]).stem
     arguments = []
     for setting in _read(Path(path), section, command, options, typed):
@@ -110,6 +112,25 @@ def with_configuration(parser: argparse.ArgumentParser, argv: Sequence[str]) -> 
         if setting.option not in typed:
             arguments += texts
     return arguments + argv
+
+
+def spelled(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """`argv` with each option in the parser's own spelling, whether it was typed with dashes or underscores."""
+    options = _options(parser)
+
+    def own(word: str) -> str:
+        name, equals, value = word.removeprefix("--").partition("=")
+        name = name.replace("-", "_")
+        is_own = word.startswith("--") and (name in options or _switched_off(name, options) is not None)
+        return f"--{name}{equals}{value}" if is_own else word
+
+    return [own(word) for word in argv]
+
+
+def _switched_off(name: str, options: Mapping[str, argparse.Action]) -> str | None:
+    """The switch that ``no_SWITCH`` takes back, if it is one."""
+    switch = name.removeprefix("no_")
+    return switch if switch != name and switch in options and options[switch].nargs == 0 else None
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
@@ -120,6 +141,20 @@ def _options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
         for name in action.option_strings
         if name.startswith("--")
     }
+
+
+def _without_switches_off(argv: Sequence[str], options: Mapping[str, argparse.Action]) -> tuple[list[str], set[str]]:
+    """`argv` without each ``--no_SWITCH`` and the switches it takes back, and the names of these."""
+    kept: list[str] = []
+    taken_back = set()
+    for word in argv:
+        switch = _switched_off(word.removeprefix("--"), options) if word.startswith("--") else None
+        if switch is None:
+            kept.append(word)
+        else:
+            kept = [earlier for earlier in kept if earlier != f"--{switch}"]
+            taken_back.add(switch)
+    return kept, taken_back
 
 
 def _typed(argv: Sequence[str], option: str) -> str | None:
@@ -195,9 +230,8 @@ def _shown(value: Any) -> str:
 def _unknown(where: str, name: str, known: Iterable[str], *, what: str, fix: str = "") -> InputError:
     """The error for a name that nobody knows, with the nearest one that is known."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else ""
-    expected = what if near else f"{what} ({', '.join(known)})"
+    hint = did_you_mean(name, known)
+    expected = what if hint else f"{what} ({', '.join(known)})"
     return InputError(
         where, expected=expected, got=repr(name), fix=" ".join(part for part in (hint, fix) if part) or None
     )
@@ -217,21 +251,23 @@ def _from_toml(text: str, path: Path, command: str, options: Mapping[str, Any]) 
     own = held.get(command)
     for name, value in held.items():
         if not isinstance(value, dict):
-            _known(
-                str(path), name, options, command, fix="what other commands alone take goes into tables of their names"
-            )
-            found[name] = Setting(f"{path} {name}", name, value)
+            fix = "what other commands alone take goes into tables of their names"
+            option = _known(str(path), name, options, command, fix=fix)
+            found[option] = Setting(f"{path} {name}", option, value)
         elif name not in TABLES:
             raise _unknown(f"{path} [{name}]", name, TABLES, what="a table with a command's name")
     for name, value in own.items() if isinstance(own, dict) else ():
-        _known(f"{path} [{command}]", name, options, command)
-        found[name] = Setting(f"{path} [{command}] {name}", name, value)
+        option = _known(f"{path} [{command}]", name, options, command)
+        found[option] = Setting(f"{path} [{command}] {name}", option, value)
     return list(found.values())
 
 
-def _known(where: str, name: str, options: Mapping[str, Any], command: str, *, fix: str = "") -> None:
-    if name not in options:
+def _known(where: str, name: str, options: Mapping[str, Any], command: str, *, fix: str = "") -> str:
+    """The option that a key names, with dashes or underscores."""
+    option = name.replace("-", "_")
+    if option not in options:
         raise _unknown(f"{where} {name}", name, options, what=f"an option of {command} without its dashes", fix=fix)
+    return option
 
 
 def _from_results(

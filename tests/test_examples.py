@@ -23,6 +23,7 @@ COMMON = {
         "--debug",
         "--config",
         "--section",
+        "--json",
         "--device_target",
         "--device_id",
         "--amp",
@@ -34,7 +35,7 @@ COMMON = {
         "--alignment",
     ),
     *("--seed", "--out", "--smoke"),
-    *("--attacks", "--knowledge", "--adversary", "--noise", "--max_queries", "--strict", "--fail-above"),
+    *("--attacks", "--knowledge", "--adversary", "--noise", "--max_queries", "--strict", "--fail_above"),
 }
 OPTIONS = {
     EXAMPLE: COMMON | {"--dataset", "--split_config", "--split_section", "--resume"},
@@ -90,7 +91,7 @@ def test_help_comes_at_once(script, tmp_path):
     assert run.returncode == 0
     assert f"examples/{script.name} --smoke" in run.stdout
     assert list(tmp_path.iterdir()) == []
-    assert set(re.findall(r"--[\w-]+", run.stdout[run.stdout.index("options:") :])) == OPTIONS[script]
+    assert set(re.findall(r"^  (?:-h, )?(--\w+)", run.stdout, re.MULTILINE)) == OPTIONS[script]
 
 
 @pytest.mark.parametrize(
@@ -109,14 +110,15 @@ def test_arguments_are_those_of_the_command_line(argv, monkeypatch):
     # How a target is trained, and on which images, is for the command line.
     nothing = vars(build_parser().parse_args(["run"]))
     assert {name: value for name, value in expected.items() if name not in given} == {
-        name: nothing[name] for name in ("command", *(option[2:].replace("-", "_") for option in beyond(EXAMPLE)))
+        name: nothing[name]
+        for name in ("command", "stage", *(option[2:].replace("-", "_") for option in beyond(EXAMPLE)))
     }
 
 
 def beyond(script):
     """Options of ``mindefense run`` that an example does not have."""
-    run = subprocess.run([sys.executable, "-m", "mindefense.cli", "run", "--help"], capture_output=True, text=True)
-    options = set(re.findall(r"--[\w-]+", run.stdout[run.stdout.index("options:") :]))
+    run = subprocess.run([sys.executable, "-m", "mindefense", "run", "--help"], capture_output=True, text=True)
+    options = set(re.findall(r"^  (?:-h, )?(--\w+)", run.stdout, re.MULTILINE))
     assert OPTIONS[script] <= options
     return sorted(options - OPTIONS[script])
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from mindefense.defenses.search import SearchConfig, check_first_round
-from mindefense.errors import InputError
+from mindefense.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +89,7 @@ class DefenseSpec:
         if name.endswith(PUBLISHED) and name.removesuffix(PUBLISHED) in _SEARCHING:
             name, alignment = name.removesuffix(PUBLISHED), "published"
         if name not in _VALUES:
-            raise InputError("defense", expected=" or ".join(_VALUES), got=repr(text))
+            raise InputError("defense", expected=" or ".join(_VALUES), got=repr(text), fix=did_you_mean(name, _VALUES))
         if at and not (name in _SEARCHING and steps.isdecimal()):
             fix = f"{' or '.join(_SEARCHING)}, such as {_SEARCHING[0]}@300"
             raise InputError(f"defense {name}", expected=f"@STEPS, a whole number, with {fix}", got=repr(text))

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TextIO
 
 from mindefense.doctor import OK, PROBLEM, WARNING, Finding
 
 _STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "bold red"}
 
 
-def print_findings(findings: Sequence[Finding]) -> None:
+def print_findings(findings: Sequence[Finding], *, file: TextIO | None = None) -> None:
     """Each finding with what to do about it, and how many are wrong: a table on a terminal, elsewhere a line each."""
     try:
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
     except ImportError:  # it may be what is missing
-        _print_lines(findings)
+        _print_lines(findings, file)
         return
-    console = Console()
+    console = Console(file=file)
     if not console.is_terminal:
-        _print_lines(findings)
+        _print_lines(findings, file)
         return
     table = Table.grid(padding=(0, 2, 0, 0))
     for finding in findings:
@@ -32,10 +33,11 @@ def print_findings(findings: Sequence[Finding]) -> None:
     console.print(conclusion(findings), style="bold", highlight=False)
 
 
-def _print_lines(findings: Sequence[Finding]) -> None:
+def _print_lines(findings: Sequence[Finding], file: TextIO | None) -> None:
     for finding in findings:
-        print(f"{finding.state:<8} {finding.name}: {finding.found}" + (f" → {finding.fix}" if finding.fix else ""))
-    print(conclusion(findings))
+        fix = f" → {finding.fix}" if finding.fix else ""
+        print(f"{finding.state:<8} {finding.name}: {finding.found}{fix}", file=file)
+    print(conclusion(findings), file=file)
 
 
 def conclusion(findings: Sequence[Finding]) -> str:

@@ -67,7 +67,7 @@ def test_the_gate(name, options, code, outputs, tmp_path, capsys):
     assert evaluate(outputs / f"{name}.npz", tmp_path, *options) == code
     err = capsys.readouterr().err
     assert err.count("\n") == (code == 4)  # one line, whatever else is wrong
-    assert not code or "--fail-above: " in err
+    assert not code or "--fail_above: " in err
     assert (tmp_path / "results.json").is_file()  # nothing is lost
 
 

@@ -1,0 +1,59 @@
+"""What may be chosen, by name, and what the command line ends with. Tests hold it against the rooms that do it."""
+
+DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "cifar100", "synthetic")
+DOWNLOADS = ("location", "cifar100")
+MODELS = ("mlp", "vgg16")
+SCHEDULES = ("step", "cosine")
+SHELLS = ("bash", "zsh", "tcsh")
+AMP_LEVELS = ("O0", "O2")
+TRAINING = (
+    "epochs",
+    "learning_rate",
+    "schedule",
+    "warmup_epochs",
+    "until_accuracy",
+    "weight_decay",
+    "label_smoothing",
+    "augment",
+    "canaries",
+)
+DEFENSES = (
+    "none, defenmi, memguard, memguard=L1_BUDGET, rounding=DIGITS, top-k=K, temperature=T, laplace=SCALE, class-mean, "
+    "label-only"
+)
+ATTACKS = (
+    "gap",
+    "confidence",
+    "confidence-per-class",
+    "max-confidence",
+    "entropy",
+    "entropy-per-class",
+    "modified-entropy",
+    "modified-entropy-per-class",
+    "loss",
+    "mindarmour-lr",
+    "mindarmour-knn",
+    "mindarmour-mlp",
+    "mindarmour-rf",
+    "salem-top3",
+    "shokri-label",
+    "nn",
+    "nsh",
+    "label-noise",
+    "label-flips",
+    "label-shifts",
+    "averaging-8",
+    "averaging-64",
+    "averaging-8-perturbed",
+    "boundary-distance",
+)
+EXIT_UNFIT, EXIT_MISTAKE, EXIT_STRICT, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+EXIT_CODES = {
+    0: "done",
+    EXIT_UNFIT: "doctor found a problem",
+    EXIT_MISTAKE: "a mistake in what was asked for, or a file that cannot be read or written",
+    EXIT_STRICT: "--strict, and a check failed: figures not to be believed",
+    EXIT_GATE: "--fail_above, and the strongest attacker exceeds it",
+    EXIT_INTERRUPTED: "interrupted (Ctrl-C)",
+}
+"""What the command line ends with, and what it means."""

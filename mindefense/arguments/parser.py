@@ -1,0 +1,64 @@
+"""How arguments are read: mistakes in one line with the nearest right word, options in either spelling, files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from typing import NoReturn
+
+from mindefense.arguments.choices import EXIT_MISTAKE
+from mindefense.configuration import spelled, with_configuration
+from mindefense.errors import InputError, complain, did_you_mean
+
+
+class Formatter(argparse.HelpFormatter):
+    """Fills paragraphs, and keeps lines that begin with a space, such as examples, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = [line if line.startswith(" ") else textwrap.fill(line, width) for line in text.strip().splitlines()]
+        return "\n".join(indent + line for line in lines)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says a mistake in one line; takes no abbreviated options; reads the file of ``--config`` if it has that."""
+
+    def __init__(self, *, formatter_class: type[argparse.HelpFormatter] = Formatter, **settings):
+        super().__init__(formatter_class=formatter_class, allow_abbrev=False, **settings)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's, for which what a file of ``--config`` says is typed before all else.
+
+        Refuses words that are not known, each with the nearest option, and a budget of steps with a defense that takes
+        none.
+        """
+        try:
+            args = with_configuration(self, spelled(self, sys.argv[1:] if args is None else args))
+        except InputError as error:
+            self.error(str(error))
+        known, others = super().parse_known_args(args, namespace)
+        if others:
+            near = did_you_mean(others[0].partition("=")[0], self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(others)}" + (f"; {near}" if near else ""))
+        if getattr(known, "max_steps", None) is not None and not _searches(known.defense):
+            self.error(f"--max_steps: expected a defense that searches, got {known.defense}; drop it")
+        return known, others
+
+    def _check_value(self, action: argparse.Action, value) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(name) for name in action.choices]
+            near = did_you_mean(str(value), names)
+            said = f"expected one of {', '.join(names)}, got {value!r}" + (f"; {near}" if near else "")
+            raise argparse.ArgumentError(action, said)
+
+    def error(self, message: str) -> NoReturn:
+        """Prints it and leaves with exit code 2."""
+        complain(self.prog, f"{message} (see {self.prog} --help)")
+        self.exit(EXIT_MISTAKE)
+
+
+def _searches(defense: str) -> bool:
+    """Whether this defense, whose name is a good one, searches."""
+    from mindefense.evaluation.lineup import NONE, DefenseSpec
+
+    return defense != NONE and DefenseSpec.parse(defense).searches

@@ -1,0 +1,133 @@
+"""What one word on the command line may be: each function makes a value of it or says what was expected.
+
+Nothing here imports MindSpore, so that mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from mindefense.arguments.choices import ATTACKS
+from mindefense.errors import InputError, did_you_mean
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    listed = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not listed:
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+    return listed
+
+
+def attacks(text: str) -> tuple[str, ...]:
+    """Names of attackers."""
+    listed = names(text)
+    if unknown := [name for name in listed if name not in ATTACKS]:
+        near = did_you_mean(unknown[0], ATTACKS)
+        said = f"expected {', '.join(ATTACKS)}, got {unknown[0]!r}" + (f"; {near}" if near else "")
+        raise argparse.ArgumentTypeError(said)
+    return listed
+
+
+def defense(text: str) -> str:
+    """The name of a defense, or none."""
+    from mindefense.evaluation.lineup import NONE, DefenseSpec
+
+    if text != NONE:
+        _checked(DefenseSpec.parse, text)
+    return text
+
+
+def fitted_defense(text: str) -> str:
+    """The file of a defense, or the name of one that needs no fitting."""
+    from mindefense.evaluation.lineup import DefenseSpec
+
+    if not text.endswith(".ckpt"):
+        _checked(DefenseSpec.parse_unfitted, text)
+    return text
+
+
+def lineup(text: str) -> tuple[str, ...]:
+    """Names of defenses, each once."""
+    from mindefense.evaluation.lineup import parse_lineup
+
+    listed = names(text)
+    _checked(parse_lineup, listed)
+    return listed
+
+
+def ways(text: str) -> tuple[str, ...]:
+    """Ways to train."""
+    from mindefense.evaluation.lineup import parse_ways
+
+    listed = names(text)
+    _checked(parse_ways, listed)
+    return listed
+
+
+def gate(text: str):
+    """A limit on a figure."""
+    from mindefense.evaluation.gate import Gate
+
+    return _checked(Gate.parse, text)
+
+
+def _checked(parse: Callable, given):
+    """What `parse` makes of an argument; its objection as argparse's."""
+    try:
+        return parse(given)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def whole(text: str) -> int:
+    """An integer of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def batch(text: str) -> int | None:
+    """An integer of at least 1; None for any."""
+    return None if text == "dynamic" else positive(text)
+
+
+def file_format(text: str) -> str:
+    """The one format."""
+    if text != "MINDIR":
+        raise argparse.ArgumentTypeError(f"expected MINDIR (loops do not export to others), got {text!r}")
+    return text
+
+
+def steps(text: str) -> int:
+    """An integer of at least 2: the start alone is one step."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 2, got {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """A number in (0, 1]."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and up to 1, got {text!r}")
+    return number
+
+
+def seed(text: str) -> int:
+    """An integer that NumPy's legacy generator, which MindArmour draws from, takes too."""
+    seed = whole(text)
+    if seed >= 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number below 2**32, got {text}")
+    return seed

@@ -1,0 +1,237 @@
+"""Every command: what its help says, two examples, its arguments, and the function that does it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from mindefense import __version__, arguments
+from mindefense.arguments import EXIT_CODES, Parser
+from mindefense.cli import studies, tools
+from mindefense.cli.outcome import Outcome
+
+Adder = Callable[[argparse.ArgumentParser], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        summary: What it does and leaves, for the list of all.
+        text: What a newcomer wants to know, above the options.
+        examples: What to type, and what that is for.
+        work: Does it.
+        adders: Add its arguments.
+    """
+
+    summary: str
+    text: str
+    examples: tuple[tuple[str, str], tuple[str, str]]
+    work: Callable[[argparse.Namespace], Outcome | None]
+    adders: tuple[Adder, ...]
+
+
+def _recordable_folder(parser: argparse.ArgumentParser) -> None:
+    arguments.add_folder_argument(parser, recorded=True)
+
+
+def _alone(parser: argparse.ArgumentParser) -> None:
+    arguments.add_common_arguments(parser, shares=False)
+
+
+_STUDY = (arguments.add_study_arguments, arguments.add_training_arguments, arguments.add_image_arguments)
+_FOLDER, _RESUME = arguments.add_folder_argument, arguments.add_resume_argument
+_COMMON, _SHARED = arguments.add_common_arguments, arguments.add_shared_arguments
+
+COMMANDS = {
+    "demo": Command(
+        "a first look: a whole study of made-up data in about a minute → runs/demo/report.html",
+        "Trains a target on made-up rows that are like Location's, puts DefenMI in front of it, lets some attackers "
+        "loose on both, and says what was found on the screen and on a page for a browser. Needs no data and no "
+        "network.",
+        (
+            ("mindefense demo", "train, attack, defend, attack again, report"),
+            ("mindefense demo --out /tmp/first --seed 1", "elsewhere, with other rows"),
+        ),
+        studies.demo,
+        (arguments.add_demo_arguments, _alone),
+    ),
+    "run": Command(
+        "all stages, one after the other",
+        "Trains the target, the attacker's shadow model and the defender's classifier, puts the defense in front, lets "
+        "every attacker loose before and behind it, and reports. The commands below do the same in stages, each of "
+        "which picks up what the one before left in --out.",
+        (
+            ("mindefense run --data_path data/location --out runs/location", "Location, as published"),
+            (
+                "mindefense run --data_path data/location --defense memguard --attacks gap,nn,label-flips",
+                "another defense, and three attackers",
+            ),
+        ),
+        studies.run_study,
+        (*_STUDY, arguments.add_evaluation_arguments, _COMMON),
+    ),
+    "train": Command(
+        "the target model → target.ckpt",
+        "Begins a study: settles data, split, seed and defense in study.json, and trains the target on its members.",
+        (
+            ("mindefense train --data_path data/location --out runs/location", "an MLP on Location, as published"),
+            (
+                "mindefense train --model vgg16 --data_path ./cifar-100-binary --image_size 32 --members 5000 --resume",
+                "VGG16 on small images, going on where it was stopped",
+            ),
+        ),
+        studies.train,
+        (*_STUDY, _COMMON),
+    ),
+    "train-defender": Command(
+        "the defender's classifier → defender.ckpt",
+        "Trains the classifier with which the defender, who knows the members, tells them apart; DefenMI and MemGuard "
+        "move answers to where it is undecided.",
+        (
+            ("mindefense train-defender --out runs/location", "after mindefense train"),
+            ("mindefense train-defender --out runs/location --resume", "going on where it was stopped"),
+        ),
+        studies.train_defender,
+        (_FOLDER, _RESUME, _alone),
+    ),
+    "train-shadow": Command(
+        "the attacker's shadow model → shadow.ckpt",
+        "Trains a model like the target on the attacker's own rows, whose members the attacker knows: what is learned "
+        "on it is tried on the target.",
+        (
+            ("mindefense train-shadow --out runs/location", "after mindefense train"),
+            ("mindefense train-shadow --out runs/location --resume", "going on where it was stopped"),
+        ),
+        studies.train_shadow,
+        (_FOLDER, _RESUME, _alone),
+    ),
+    "defend": Command(
+        "the defense and the reshaped vectors → defense.ckpt, defended.npz",
+        "Fits the study's defense and reshapes the answers to the rows of the evaluation. With --outputs it reshapes "
+        "recorded confidence vectors instead, any number of them.",
+        (
+            ("mindefense defend --out runs/location", "after mindefense train-defender"),
+            (
+                "mindefense defend --outputs big.npz --defense rounding=1 --out rounded",
+                "recorded vectors, and a defense that needs no fitting",
+            ),
+        ),
+        studies.defend,
+        (_recordable_folder, arguments.add_bulk_arguments, _COMMON),
+    ),
+    "evaluate": Command(
+        "every attacker before and after → results.json, report.html, report.md, attacks.csv, records.csv",
+        "Lets attackers loose on the target as it is and behind its defense, unaware of the defense and adapted to it, "
+        "and says what the strongest of them finds. With --outputs it judges recorded outputs of any framework.",
+        (
+            ("mindefense evaluate --out runs/location --strict --fail_above auc=0.6", "as a gate in a pipeline"),
+            ("mindefense evaluate --outputs outputs.npz --out runs/mine", "a model of another framework"),
+        ),
+        studies.evaluate,
+        (_recordable_folder, arguments.add_recorded_arguments, arguments.add_evaluation_arguments, _COMMON),
+    ),
+    "compare": Command(
+        "many defenses on one target → comparison.json, comparison.html, comparison.md, comparison.csv",
+        "Puts up one defense after the other in front of the same target and the same attackers, and says what each "
+        "leaves to the strongest of them, what it costs, and which are dominated.",
+        (
+            ("mindefense compare --out runs/location --attacks confidence,shokri-label,label-flips", "all defenses"),
+            (
+                "mindefense compare --out runs/location --defenses defenmi,top-k=3 --training early-stopping=0.9",
+                "two of them, and a target that is trained otherwise",
+            ),
+        ),
+        studies.compare,
+        (_FOLDER, arguments.add_comparison_arguments, arguments.add_attacker_arguments, _COMMON),
+    ),
+    "export": Command(
+        "target and defense as one graph → guarded.mindir, guarded.json, guarded.key",
+        "Puts target and defense into one MindIR graph that any host with MindSpore can run, with the secret key of "
+        "what is drawn in a file of its own.",
+        (
+            ("mindefense export --out runs/location", "the study's own defense"),
+            (
+                "mindefense export --out runs/location --defense defenmi@300 --batch_size dynamic --file_name bounded",
+                "at most 300 steps a query, any number of rows at a time",
+            ),
+        ),
+        tools.export,
+        (_FOLDER, arguments.add_export_arguments, _alone),
+    ),
+    "report": Command(
+        "what a results or comparison file says, on one page for everybody → report.html, report.md",
+        "Makes the page again that every evaluation and comparison leaves, from the file alone.",
+        (
+            ("mindefense report runs/location/results.json", "beside the file"),
+            (
+                "mindefense report runs/location/comparison.json --out for_the_customer --figures",
+                "elsewhere, with every picture as SVG and PNG",
+            ),
+        ),
+        tools.report,
+        (arguments.add_report_arguments, _SHARED),
+    ),
+    "download": Command(
+        "fetch a public data set",
+        "Fetches a data set from where its authors put it, and checks it against its published digest.",
+        (
+            ("mindefense download location --to data/location", "Location: 5,010 rows of check-ins"),
+            ("mindefense download cifar100 --to data", "CIFAR-100 in its binary version, as an archive"),
+        ),
+        tools.download,
+        (arguments.add_download_arguments, _SHARED),
+    ),
+    "doctor": Command(
+        "whether all that is needed is here and fits together",
+        "Tries imports, versions, devices (with a real small computation), data and places to write, and says what to "
+        "do about what is wrong.",
+        (
+            ("mindefense doctor", "look"),
+            ("mindefense doctor --data_path data/location --json", "look at data too, for a script"),
+        ),
+        tools.doctor,
+        (arguments.add_doctor_arguments, _SHARED),
+    ),
+    "completion": Command(
+        "what a shell runs to complete commands, options and files",
+        "Prints a script for the shell; put the line of the example into ~/.bashrc, or the output where zsh looks for "
+        "functions.",
+        (
+            ('eval "$(mindefense completion bash)"', "in this shell"),
+            ("mindefense completion zsh > ~/.zfunc/_mindefense", "for zsh, with ~/.zfunc in its fpath"),
+        ),
+        tools.completion,
+        (arguments.add_completion_arguments,),
+    ),
+}
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    first = (("mindefense demo", "a first look"), *COMMANDS["run"].examples[:1])
+    codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+    parser = Parser(
+        prog="mindefense",
+        description="How much does a model tell about its training data, and what does a defense change?",
+        epilog=f"{_shown(first)}\n\nexit codes:\n{codes}",
+    )
+    parser.add_argument("--version", action="version", version=f"mindefense {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        added = commands.add_parser(
+            name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.\n\n{command.text}",
+            epilog=_shown(command.examples),
+        )
+        for add in command.adders:
+            add(added)
+        added.set_defaults(command=command.work, stage=name)
+    return parser
+
+
+def _shown(examples: Sequence[tuple[str, str]]) -> str:
+    return "examples:\n" + "\n".join(f"  {typed}\n      {meaning}" for typed, meaning in examples)

@@ -1,0 +1,91 @@
+"""Commands on recorded answers: their evaluation, and their way through a defense."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from mindefense.cli.outcome import Outcome
+from mindefense.cli.studies import attackers, told
+from mindefense.errors import InputError
+
+
+def evaluate_recorded(args: argparse.Namespace) -> Outcome:
+    """The evaluation of recorded outputs."""
+    from mindefense.data.outputs import load_outputs
+    from mindefense.evaluation.recorded import evaluate_outputs
+    from mindefense.files import check_writable
+
+    config = attackers(args)
+    if args.knowledge == "shadow":
+        raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="auditors need none")
+    if args.noise == "fresh":
+        raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="they answer once")
+    outputs = load_outputs(args.outputs)
+    check_writable(args.out)
+    evaluation = evaluate_outputs(
+        outputs,
+        attacks=config.attacks,
+        adversary=config.adversary,
+        seed=args.seed or 0,
+        progress=args.screen.progress,
+    )
+    return told(args.out, evaluation, args)
+
+
+def defend_recorded(args: argparse.Namespace) -> Outcome:
+    """Recorded confidence vectors of any number behind a defense."""
+    from mindefense.data.vectors import open_vectors
+    from mindefense.evaluation.lineup import DefenseSpec
+    from mindefense.keyed import read_key
+
+    idle = {"device_target": ("auto", "CPU"), "amp": ("O0",), "device_id": (None,), "distributed": (False,)}
+    for name, usual in idle.items():
+        if getattr(args, name) not in usual:
+            got = str(getattr(args, name))
+            raise InputError(f"--{name}", expected="none with --outputs, which runs on the CPU", got=got, fix="drop it")
+    vectors = open_vectors(args.outputs)
+    key = None if args.key is None else read_key(args.key)
+    named = args.defense or os.path.join(args.out, "defense.ckpt")
+    is_file = named.endswith(".ckpt")
+    if is_file and not Path(named).is_file():
+        fix = "give --defense FILE.ckpt, or one that needs no fitting, such as rounding=1"
+        raise InputError("--defense", expected="the file of a defense", got=f"no {named}", fix=fix)
+    from mindefense.defenses.bulk import OUTPUT, check_fit, defend_vectors, rows_done
+    from mindefense.defenses.defended import load_defense
+
+    defense = load_defense(named) if is_file else DefenseSpec.parse_unfitted(named).build_unfitted(vectors.classes)
+    check_fit(vectors, defense, key)
+    progress, rows, say = args.screen.progress, len(vectors), args.screen.say
+    with progress.stage("check", rows) as advance:
+        sha256 = vectors.check(noised=defense.noise_scale > 0, on_progress=lambda done: advance(done, ""))
+        advance(0, f"{rows:,} rows × {vectors.classes} classes")
+    began = time.perf_counter()
+    try:
+        with progress.stage("defend", rows) as advance:
+            tally = defend_vectors(
+                vectors,
+                defense,
+                args.out,
+                key=key,
+                resume=args.resume,
+                sha256=sha256,
+                on_progress=lambda done: advance(done, defense.name),
+            )
+    except KeyboardInterrupt:
+        done = rows_done(args.out)
+        kept = f"{done:,} of {rows:,} rows are done and kept in {args.out}; the same command with --resume goes on"
+        raise KeyboardInterrupt(kept if done else "no chunk was done, so there is nothing to go on with") from None
+    new, seconds = tally.rows - tally.resumed, time.perf_counter() - began
+    earlier = f", {tally.resumed:,} by an earlier run" if tally.resumed else ""
+    say(f"rows: {rows:,}{earlier}" + (f"; {new / seconds:,.0f} rows/s" if new else ""))
+    search = f"; {tally.fallbacks:,} rows on which the search found nothing" if tally.fallbacks else ""
+    say(f"labels changed: {tally.labels_changed:,}; mean L1 distance {tally.mean_l1:.4f}{search}")
+    if tally.rescaled:
+        say(f"{tally.rescaled:,} rows whose sum was off by rounding were divided by it first")
+    written = Path(args.out) / OUTPUT
+    say(f"wrote {written}")
+    names = ("rows", "resumed", "labels_changed", "mean_l1", "fallbacks", "rescaled")
+    return Outcome(wrote=(written,), facts={name: getattr(tally, name) for name in names})

@@ -1,0 +1,257 @@
+"""Commands on a study: all of it at once, or stage by stage in one folder."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+
+from mindefense.arguments import EXIT_GATE, EXIT_STRICT, TRAINING
+from mindefense.cli.outcome import Outcome
+from mindefense.errors import InputError
+
+DEMO_ATTACKS = ("gap", "confidence", "entropy", "mindarmour-lr", "salem-top3", "shokri-label", "label-flips")
+"""One of each kind, and none that takes long."""
+NEXT = (
+    ("mindefense download location --to data/location", "real data"),
+    ("mindefense run --data_path data/location", "the study of it"),
+    ("mindefense evaluate --outputs FILE --out DIR", "recorded answers of your own model"),
+    ("python examples/your_model.py", "your own Cell, checkpoint and data set (docs/your_model.md)"),
+    ("mindefense doctor", "what this machine can do"),
+)
+"""What somebody who has seen the demonstration may want to type."""
+
+
+def demo(args: argparse.Namespace) -> Outcome:
+    """A study of made-up rows that takes about a minute, and what to do after it."""
+    from mindefense.cli.catalog import build_parser
+
+    same = ["run", "--attacks", ",".join(DEMO_ATTACKS)]
+    outcome = run_study(argparse.Namespace(**{**vars(build_parser().parse_args(same)), **vars(args)}))
+    say = args.screen.say
+    say("\nnext:")
+    for typed, meaning in (
+        (f"open {Path(args.out) / 'report.html'}", "all of it for people who did not run it"),
+        *NEXT,
+    ):
+        say(f"  {typed}\n      {meaning}")
+    return outcome
+
+
+def run_study(args: argparse.Namespace) -> Outcome:
+    """All stages of a study, as `add_study_arguments` describes it, with what is seen and written."""
+    study = _new_study(args)
+    evaluation = study.run(pre_trained=args.pre_trained, resume=args.resume, config=attackers(args))
+    return told(study.out, evaluation, args)
+
+
+def run_tutorial(args: argparse.Namespace) -> Outcome:
+    """What MindArmour's tutorial does, with its lines on the screen, and then the rest of an evaluation."""
+    args.model, args.dataset = "vgg16", None if args.data_path is None else "cifar100"
+    if not args.smoke:
+        for name, wanted, fix in (
+            ("data_path", "the folder of CIFAR-100", "fetch it with `mindefense download cifar100 --to DIR`"),
+            ("pre_trained", "a checkpoint of VGG16", "train one with `mindefense train --model vgg16`"),
+        ):
+            if getattr(args, name) is None:
+                raise InputError(f"--{name}", expected=wanted, got="none", fix=f"{fix}, or try --smoke")
+    # A folder of its own: a training of one's own may lie in that of `mindefense train`.
+    args.out = args.out or os.path.join("runs", "tutorial" + ("-smoke" if args.smoke else ""))
+    study = _new_study(args)
+    evaluation = study.run(pre_trained=args.pre_trained, config=attackers(args))
+    from mindefense.reports.console import tutorial_lines
+
+    for line in tutorial_lines(evaluation):
+        args.screen.say(line)
+    outcome = told(study.out, evaluation, args)
+    if args.defense == "none":
+        args.screen.say("nothing was defended; to see what a defense changes: --defense defenmi")
+    return outcome
+
+
+def train(args: argparse.Namespace) -> Outcome:
+    """The target of a new study."""
+    study = _new_study(args)
+    if args.pre_trained:
+        study.adopt_target(args.pre_trained)
+    else:
+        study.train_target(resume=args.resume)
+    return _done(study, args, "target.ckpt")
+
+
+def train_defender(args: argparse.Namespace) -> Outcome:
+    """The defender's classifier."""
+    study = open_study(args)
+    study.train_defender(resume=args.resume)
+    return _done(study, args, "defender.ckpt")
+
+
+def train_shadow(args: argparse.Namespace) -> Outcome:
+    """The attacker's shadow model."""
+    study = open_study(args)
+    study.train_shadow(resume=args.resume)
+    return _done(study, args, "shadow.ckpt")
+
+
+def defend(args: argparse.Namespace) -> Outcome:
+    """The defense and the reshaped vectors, of a study or of recorded vectors."""
+    if args.outputs is not None:
+        from mindefense.cli.recorded import defend_recorded
+
+        return defend_recorded(args)
+    if idle := [name for name in ("defense", "key", "resume") if getattr(args, name)]:
+        fix = "a study has its own defense and key"
+        raise InputError(f"--{idle[0]}", expected="--outputs beside it", got="none", fix=fix)
+    study = open_study(args)
+    study.defend()
+    return _done(study, args, "defense.ckpt", "defended.npz")
+
+
+def evaluate(args: argparse.Namespace) -> Outcome:
+    """Every attacker before and after, on a study or on recorded outputs."""
+    if args.outputs is not None:
+        from mindefense.cli.recorded import evaluate_recorded
+
+        return evaluate_recorded(args)
+    if args.seed is not None:
+        fix = "a study keeps the seed it began with"
+        raise InputError("--seed", expected="--outputs beside it", got="none", fix=fix)
+    study = open_study(args)
+    return told(study.out, study.evaluate(attackers(args)), args)
+
+
+def compare(args: argparse.Namespace) -> Outcome:
+    """Many defenses on one target."""
+    study = open_study(args)
+    from mindefense.evaluation.compare import compare
+    from mindefense.evaluation.lineup import LINEUP
+    from mindefense.reports.console import print_comparison
+    from mindefense.reports.report import write_report
+    from mindefense.reports.results import comparison_to_json, write_comparison
+
+    comparison = compare(study, args.defenses or LINEUP, training=args.training, config=attackers(args))
+    written = write_comparison(comparison, study.out)
+    print_comparison(args.screen.console, comparison)
+    held = comparison_to_json(comparison)
+    pages = write_report(held, study.out)
+    args.screen.say("wrote " + " and ".join(map(str, written)))
+    args.screen.say(f"report: {pages[0]}")
+    shown = ("name", "in_training", "dominated_by", "utility", "verdict")
+    contenders = [{name: contender[name] for name in shown} for contender in held["contenders"]]
+    marks = {name: held[name] for name in ("dataset", "synthetic", "smoke")}
+    return Outcome(wrote=(*written, *pages), facts={**marks, "contenders": contenders})
+
+
+def attackers(args: argparse.Namespace):
+    """Who attacks, as the arguments say."""
+    from mindefense.evaluation.audit import ADVERSARIES, KNOWLEDGE, EvaluationConfig
+
+    return EvaluationConfig(
+        attacks=args.attacks,
+        knowledge=KNOWLEDGE if args.knowledge == "both" else (args.knowledge,),
+        adversary=ADVERSARIES if args.adversary == "both" else (args.adversary,),
+        noise=args.noise,
+        max_queries=args.max_queries,
+    )
+
+
+def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> Outcome:
+    """Writes an evaluation and tells it; the outcome has the exit code it deserves."""
+    from mindefense.reports.console import print_evaluation
+    from mindefense.reports.results import to_json
+    from mindefense.reports.save import save_evaluation
+
+    screen = args.screen
+    written = save_evaluation(evaluation, out)
+    print_evaluation(screen.console, evaluation)
+    screen.say("wrote " + ", ".join(str(path) for path in written if not path.name.startswith("report.")))
+    screen.say(f"report: {Path(out) / 'report.html'}")
+    failed = [check.name for check in evaluation.checks if not check.passed]
+    exceeded = [line for gate in args.fail_above if (line := gate.exceeded(evaluation))]
+    if args.strict and failed:
+        screen.warn(f"--strict: {len(failed)} checks failed: {', '.join(failed)}")
+    if exceeded:
+        screen.warn(f"--fail_above: {'; '.join(exceeded)}")
+    held = to_json(evaluation) if screen.for_machines else {}
+    facts = {name: held[name] for name in ("dataset", "synthetic", "smoke", "verdict", "warnings") if name in held}
+    facts |= {"checks_failed": failed, "gates_exceeded": exceeded}
+    # A leak that was found is one, whatever the doubts.
+    code = EXIT_GATE if exceeded else EXIT_STRICT if args.strict and failed else 0
+    return Outcome(code, written, facts)
+
+
+def use_device(args: argparse.Namespace) -> str:
+    """Chooses the device that the arguments ask for; returns its kind."""
+    from mindefense.runtime import use_device
+
+    return use_device(args.device_target, device_id=args.device_id, tell=args.screen.warn)
+
+
+def open_study(args: argparse.Namespace):
+    """The study whose folder is ``--out``."""
+    if not (Path(args.out) / "study.json").is_file():
+        raise InputError(f"no study in {args.out}", fix=f"run `mindefense train --out {args.out}` first")
+    return _open_study(None, args.out, args)
+
+
+def _done(study, args: argparse.Namespace, *names: str) -> Outcome:
+    """Says what a stage has written and which one follows."""
+    passed_over = set() if study.recipe.has_shadow else {"train-shadow"}
+    passed_over |= set() if study.needs_defender else {"train-defender"}
+    passed_over |= {"defend"} if study.config.defense == "none" else set()
+    stages = ["train", "train-defender", "train-shadow", "defend", "evaluate"]
+    left = [name for name in stages[stages.index(args.stage) + 1 :] if name not in passed_over]
+    following = f"mindefense {left[0]} --out {study.out}"
+    args.screen.say(f"wrote {' and '.join(names)} in {study.out}; next: {following}")
+    return Outcome(wrote=tuple(study.out / name for name in names), facts={"next": following})
+
+
+def _new_study(args: argparse.Namespace):
+    """The study that the arguments describe; wrong paths show before MindSpore is loaded."""
+    given = {**dict.fromkeys(("model", "dataset", "split_config", "split_section", "members")), **vars(args)}
+    for name in ("data_path", "pre_trained", "split_config"):
+        if given[name] is not None and not Path(given[name]).exists():
+            raise InputError(f"--{name}", expected="an existing path", got=given[name], fix="check its spelling")
+    idle = [name for name in TRAINING if args.pre_trained and given.get(name)]
+    if idle:
+        raise InputError(f"--{idle[0]}", expected="no --pre_trained beside it", got=args.pre_trained, fix="drop one")
+    real = "cifar100" if given["model"] == "vgg16" else "location"
+    dataset = given["dataset"] or ("synthetic" if args.data_path is None else real)
+    given |= {"dataset": dataset, "model": given["model"] or ("vgg16" if dataset == "cifar100" else "mlp")}
+    if dataset == "synthetic" and args.data_path is not None:
+        raise InputError("--dataset synthetic", expected="no --data_path", got=args.data_path)
+    if dataset != "synthetic" and args.data_path is None:
+        raise InputError("--data_path", expected=f"the folder or file of {dataset}", got="none")
+    for name in ("data_path", "split_config"):
+        given[name] = given[name] and os.path.abspath(given[name])
+    out = args.out or os.path.join("runs", dataset + ("-smoke" if args.smoke else ""))
+    return _open_study(given, out, args)
+
+
+def _open_study(given, out, args: argparse.Namespace):
+    from mindefense.evaluation.config import StudyConfig, smoke_sizes
+    from mindefense.evaluation.provenance import settings_of
+    from mindefense.evaluation.study import Study
+    from mindefense.reports.console import print_opening
+
+    device = use_device(args)
+    config = None
+    if given is not None:
+        pre_trained = given.get("pre_trained")
+        if pre_trained and given["model"] == "vgg16":
+            given = {**settings_of(pre_trained), **{name: value for name, value in given.items() if value is not None}}
+        settings = {field.name for field in dataclasses.fields(StudyConfig)}
+        chosen = {name: value for name, value in given.items() if name in settings and value is not None}
+        config = StudyConfig(**smoke_sizes(chosen, pre_trained=bool(pre_trained)))
+    study = Study(config, out, progress=args.screen.progress, amp=args.amp, crew=args.crew)
+    print_opening(
+        args.screen.console,
+        dataset=study.data.name,
+        synthetic=study.data.synthetic,
+        smoke=study.config.smoke,
+        device=device if args.amp == "O0" else f"{device} in float16",
+        seed=study.config.seed,
+        parity=study.config.parity if study.config.model == "vgg16" else None,
+    )
+    return study

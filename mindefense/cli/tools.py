@@ -1,0 +1,136 @@
+"""Commands beside a study's stages: its export, pages of earlier results, data, the doctor, completion in a shell."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+from mindefense.arguments import EXIT_UNFIT
+from mindefense.cli.outcome import Outcome
+from mindefense.cli.studies import open_study
+from mindefense.errors import InputError
+
+
+def export(args: argparse.Namespace) -> Outcome:
+    """Target and defense as one graph, with a key beside it if something is drawn."""
+    study = open_study(args)
+    from mindefense.files import check_writable
+    from mindefense.keyed import read_key, write_key
+    from mindefense.serving import export_guarded
+    from mindefense.serving.manifest import files_of, sha256_of_file
+
+    say = args.screen.say
+    is_name = not os.path.dirname(args.file_name)
+    graph, manifest, key = files_of(study.out / args.file_name if is_name else args.file_name)
+    key = Path(args.key) if args.key is not None else key
+    net, defense, sources = study.guard(args.defense)
+    draws = defense is not None and defense.is_random
+    if args.key is not None and not draws:
+        got = "none" if defense is None else defense.name
+        raise InputError("--key", expected="a defense that draws, such as defenmi", got=got, fix="drop it")
+    if draws and key.exists():
+        read_key(key)  # a bad one must show before the work
+    elif draws:
+        check_writable(key.parent)
+    prepared = None if study.recipe.prepare is None else repr(study.recipe.prepare)
+    made = export_guarded(
+        net,
+        defense,
+        graph,
+        input_shape=study.input_shape,
+        batch_size=args.batch_size,
+        prepared=prepared,
+        amp=study.amp,
+        sources={path.name: sha256_of_file(path) for path in sources},
+    )
+    say(f"exported {made.defense or 'the bare target, without a defense'}" + " in float16" * (made.amp != "O0"))
+    say(f"wrote {graph} and {manifest}")
+    if made.most_passes is not None:
+        is_bounded = made.config["max_steps"] is not None
+        advice = "; a study that is run with --max_steps 300 is bounded, and judged so"
+        say(f"a query takes at most {made.most_passes} passes of the search" + advice * (not is_bounded))
+    wrote = [graph, manifest]
+    if made.is_random and key.exists():
+        say(f"kept {key}: the same query keeps its answer")
+    elif made.is_random:
+        write_key(key)
+        wrote.append(key)
+        say(f"wrote {key}")
+    if made.is_random:
+        say(f"keep {key.name} apart from the other two, and from everybody: who has it knows all that is drawn")
+    say("to load it:")
+    say("    from mindefense import GuardedModel")
+    secret = f', key="{key}"' if made.is_random else ""
+    say(f'    guarded = GuardedModel.load("{graph.with_suffix("")}"{secret})')
+    of = f" made by {prepared}" if prepared else ""
+    say(f"    log_probs = guarded.query(x)  # x: (N, {', '.join(map(str, made.input_shape))}) float32{of}")
+    facts = {"defense": made.defense, "key": str(key) if made.is_random else None, "most_passes": made.most_passes}
+    return Outcome(wrote=tuple(wrote), facts=facts)
+
+
+def report(args: argparse.Namespace) -> Outcome:
+    """The page of an earlier run."""
+    from mindefense.reports.report import read_results, write_report
+
+    results = read_results(args.results)
+    out = Path(args.results).parent if args.out is None else args.out
+    written = write_report(results, out, figures=args.figures, source=Path(args.results).name)
+    args.screen.say("wrote " + ", ".join(map(str, written)))
+    return Outcome(wrote=tuple(written))
+
+
+def download(args: argparse.Namespace) -> Outcome:
+    """A public data set."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mindefense.data.download import download
+
+    console = args.screen.console
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task(args.name, total=None)
+        path = download(args.name, args.to, progress=lambda done, total: bars.update(task, completed=done, total=total))
+    args.screen.say(f"wrote {path}")
+    return Outcome(wrote=(path,))
+
+
+def doctor(args: argparse.Namespace) -> Outcome:
+    """Works where MindSpore, or anything else, cannot be imported."""
+    from mindefense.doctor import PROBLEM, examine
+    from mindefense.reports.checkup import print_findings
+
+    if sys.stderr.isatty():
+        args.screen.warn("trying imports and devices, which takes some ten seconds")
+    findings = examine(data_path=args.data_path)
+    problems = [finding for finding in findings if finding.state == PROBLEM]
+    print_findings(findings, file=sys.stderr if args.screen.for_machines else sys.stdout)
+    facts = {"fit": not problems, "findings": [dataclasses.asdict(finding) for finding in findings]}
+    return Outcome(EXIT_UNFIT if problems else 0, facts=facts)
+
+
+def completion(args: argparse.Namespace) -> Outcome:
+    """What a shell runs to complete commands, options, their values and files."""
+    import shtab
+
+    from mindefense.cli.catalog import build_parser
+
+    files = {"DIR": shtab.DIRECTORY, **dict.fromkeys(("FILE", "PATH", "CKPT", "FILE|NAME"), shtab.FILE)}
+    parser = build_parser()
+    for action in _options_of(parser):
+        if isinstance(action.metavar, str) and action.metavar in files:
+            action.complete = files[action.metavar]  # type: ignore[attr-defined]  # shtab's way to be told
+    print(shtab.complete(parser, shell=args.shell))
+    return Outcome()
+
+
+def _options_of(parser: argparse.ArgumentParser):
+    """Options of a parser and of all its commands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _options_of(command)
+        else:
+            yield action
