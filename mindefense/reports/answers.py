@@ -6,7 +6,9 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from mindefense.reports.words import Row, find, level, moves, of_hundred, percent, span, who
+from mindefense.reports.words import Row, called, find, level, moves, of_hundred, percent, span, who
+
+_OF_OTHERS = "Of every other one, another leaks no more and costs no more."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
         _strength(results["attacks"], name, verdict, index > 0) for index, (name, verdict) in enumerate(states)
     ]
     figures = [percent(verdict["strongest_balanced_accuracy"]) for _, verdict in states]
-    best = f"{figures[0]} of its calls are right" + (
+    best = f"{figures[0]} of its guesses are right" + (
         f"; behind the defense {figures[1]}." if after is not None else "."
     )
     answers = [
@@ -44,10 +46,14 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
         Answer("How strong is the best attacker found?", best, "plain", strengths),
     ]
     if defense is None or after is None:
-        nothing = "Nothing was defended. `mindefense run --defense defenmi` shows what a defense changes."
+        nothing = (
+            "Record the answers of the defended model beside these, and both are attacked."
+            if "outputs" in results["settings"]
+            else "`mindefense run --defense defenmi` shows what a defense changes."
+        )
         return [
             *answers,
-            Answer("What did a defense change?", "None was put up.", "plain", [nothing]),
+            Answer("What did a defense change?", "There was no defense.", "plain", [nothing]),
             Answer("What does it cost the users of the model?", "Nothing: answers are as they were.", "plain", []),
         ]
     changed, cost = _change(results, before, after), _cost(results, defense)
@@ -56,7 +62,7 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
     return [*answers, changed, cost]
 
 
-def answer_leak(results: Row, before: Row, after: Row | None) -> Answer:
+def answer_leak(results: Row, before: Row, after: Row | None, *, defense: str = "the defense") -> Answer:
     """Whether the model leaks, and with a defense whether it still does."""
     question = "Does this model leak who was in its training data?"
     if results["smoke"]:
@@ -64,14 +70,14 @@ def answer_leak(results: Row, before: Row, after: Row | None) -> Answer:
         return Answer(question, "Not measured: this was a smoke test.", "mixed", [text])
     now = level(before if after is None else after)
     short = {
-        "leaks": "Yes." if after is None else "Yes, behind the defense too.",
-        "shown": "Somewhat: attackers do better than a coin." if after is None else "Somewhat, behind the defense too.",
-        "none": "These attackers found no leak." if after is None else "Behind the defense, no leak was found.",
+        "leaks": "Yes." if after is None else f"Yes, behind {defense} too.",
+        "shown": "Somewhat: attackers do better than a coin." if after is None else f"Somewhat, behind {defense} too.",
+        "none": "These attackers found no leak." if after is None else f"Behind {defense}, no leak was found.",
     }[now]
     if after is not None and now != "leaks" and level(before) == "leaks":
         short = {
-            "shown": "Yes; behind the defense less, but still some.",
-            "none": "Yes; behind the defense none was found.",
+            "shown": f"Yes; behind {defense} less, but still some.",
+            "none": f"Yes; behind {defense} none was found.",
         }[now]
     if results["synthetic"]:
         short = "On made-up data: " + short[0].lower() + short[1:]
@@ -84,10 +90,10 @@ def answer_leak(results: Row, before: Row, after: Row | None) -> Answer:
         "none": "none of these attackers did better than a coin by more than chance explains. A stronger one may.",
     }
     if after is not None and level(before) == now:
-        text = [f"With the defense as without it, {said[now]}"]
+        text = [f"With {defense} as without it, {said[now]}"]
     else:
         text = [f"Undefended, {said[level(before)]}"]
-        text += [] if after is None else [f"Behind the defense, {said[now]}"]
+        text += [] if after is None else [f"Behind {defense}, {said[now]}"]
     return Answer(question, short, {"leaks": "bad", "shown": "mixed", "none": "good"}[now], text)
 
 
@@ -97,8 +103,8 @@ def _strength(attacks: Sequence[Row], state: str, verdict: Row, defended: bool) 
     named, falsely = best["recall"], best["recall"] - best["advantage"]
     return (
         f"{state[0].upper() + state[1:]}, the strongest of {verdict['attackers']} attackers is {who(best)}. It is "
-        f"right in {percent(best['balanced_accuracy'])} of its calls (95% interval {span(verdict, 'strongest')}, which "
-        f"allows for having picked the best), a coin in 50%. Of 100 members it names {of_hundred(named)}; of 100 "
+        f"right in {percent(best['balanced_accuracy'])} of its guesses (95% interval {span(verdict, 'strongest')}, "
+        f"which allows for having picked the best), a coin in 50%. Of 100 members it names {of_hundred(named)}; of 100 "
         f"others it falsely names {of_hundred(falsely)}."
     )
 
@@ -121,14 +127,15 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
         for key in (("static", False), ("static", True), ("adaptive", True))
     }
     middle = {key: percent(statistics.median(values)) for key, values in medians.items() if values}
-    said = f"Half of the attackers are right in at least {middle['static', False]} of their calls undefended"
+    said = f"Half of the attackers are right in at least {middle['static', False]} of their guesses undefended"
     if ("static", True) in middle:
         said += f", {middle['static', True]} behind a defense that they do not know of"
     if ("adaptive", True) in middle:
         said += f", and {middle['adaptive', True]} once they adapt to it"
     text.append(said + ".")
     gap = (
-        f"Who only looks whether the prediction is right (the gap attack) is right in {percent(after['gap_accuracy'])}"
+        "Who only looks whether the model classifies a sample rightly (the gap attack) is right in "
+        f"{percent(after['gap_accuracy'])}"
     )
     keeps = results["defense"]["keeps_labels"] is not False
     text.append(f"{gap}, which no defense that keeps the predicted classes can lower." if keeps else f"{gap}.")
@@ -138,15 +145,15 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
 def _cost(results: Row, defense: Row) -> Answer:
     clean, rows = defense["undefended"], max(a["n_members"] + a["n_non_members"] for a in results["attacks"])
     changed = defense["label_changes"]
-    moved = f"confidences move by {defense['mean_l1']:.2f} on average"
+    moved = f"confidences move by {defense['mean_l1']:.2f} of at most 2, on average"
     labels = "No predicted class changes" if not changed else f"{changed:,} of {rows:,} predicted classes change"
     lost = clean["accuracy"] - defense["accuracy"]
     text = (
         f"On {rows:,} samples, accuracy {moves(clean, defense, 'accuracy', '.1%')}. The L1 "
         f"distance of the answers to those without a defense is {defense['mean_l1']:.3f} in the mean and "
-        f"{defense['max_l1']:.3f} at most (0 is no change, 2 the largest there is). The calibration error "
-        f"{moves(clean, defense, 'ece')}, the log-loss "
-        f"{moves(clean, defense, 'nll')}."
+        f"{defense['max_l1']:.3f} at most (0 is no change, 2 the largest there is). The calibration error, by which "
+        f"confidences miss how often the model is right, {moves(clean, defense, 'ece')}; the log-loss, lower for "
+        f"better predictions, {moves(clean, defense, 'nll')}."
     )
     tone = "bad" if lost > 0.02 else "mixed" if changed or defense["mean_l1"] > 0.1 else "good"
     return Answer("What does it cost the users of the model?", f"{labels}; {moved}.", tone, [text])
@@ -157,7 +164,7 @@ def answer_trust(checks: Sequence[Row], results: Row) -> Answer:
     failed = [check for check in checks if not check["passed"]]
     question = "How far can this be trusted?"
     tone = "bad" if results["smoke"] or results["synthetic"] else "mixed" if failed else "good"
-    limit = "The strongest attacker of those listed below bounds the leak from below only: a stronger one may exist."
+    limit = "The leak is as large as the strongest of these attackers shows, or larger: a stronger one may exist."
     if results["smoke"] or results["synthetic"]:
         what = "a smoke test" if results["smoke"] else "made-up data"
         limit = f"These are figures of {what}: quote none of them. " + limit
@@ -177,7 +184,7 @@ def answer_comparison(results: Row, clean: Row, best: Row) -> list[Answer]:
     reshaped = [one for one in contenders[1:] if not one["in_training"]]
     question = "What do the defenses change?"
     if len(contenders) == 1:
-        change = Answer(question, "None was put up.", "plain", [])
+        change = Answer(question, "There was none.", "plain", [])
     else:
         figure = [one["verdict"]["strongest_balanced_accuracy"] for one in (clean, best)]
         if best is clean:
@@ -185,11 +192,18 @@ def answer_comparison(results: Row, clean: Row, best: Row) -> list[Answer]:
         else:
             short = f"At best {percent(figure[0])} falls to {percent(figure[1])}, by {best['name']}."
             tone = "bad" if best["verdict"]["strongest_high"] >= clean["verdict"]["strongest_low"] else "mixed"
-        text = (
-            [f"With {best['name']}, the strongest attacker is {who(best['verdict']['strongest'])}."]
-            if best is not clean
-            else []
-        )
+        text = []
+        if best is not clean:
+            text.append(f"With {best['name']}, the strongest attacker is {who(best['verdict']['strongest'])}.")
+            alike = [
+                one["name"]
+                for one in contenders
+                if one is not best and percent(one["verdict"]["strongest_balanced_accuracy"]) == percent(figure[1])
+            ]
+            more = f" and {len(alike) - 5} more" if len(alike) > 5 else ""
+            text[0] += f" As little is left by {', '.join(alike[:5])}{more}." if alike else ""
+            if best["verdict"]["strongest_high"] >= clean["verdict"]["strongest_low"]:
+                text.append("The intervals of the two figures overlap, so that chance may explain the difference.")
         if reshaped and best["in_training"]:
             least = min(reshaped, key=lambda one: one["verdict"]["strongest_balanced_accuracy"])
             text.append(
@@ -197,28 +211,37 @@ def answer_comparison(results: Row, clean: Row, best: Row) -> list[Answer]:
                 f"{percent(least['verdict']['strongest_balanced_accuracy'])} ({span(least['verdict'], 'strongest')})."
             )
         change = Answer(question, short, tone, text)
-    kept = [one["name"] for one in contenders if not one["dominated_by"]]
+    kept = [called(one["name"]) for one in contenders if not one["dominated_by"]]
     cost, was = best["utility"], clean["utility"]
-    text = []
+    changed = f"{cost['label_changes']:,}" if cost["label_changes"] else "no"
+    dearest, text = "Nothing: answers are as they were.", []
     if best is not clean:
+        dearest = f"With {best['name']}, the model's accuracy {moves(was, cost, 'accuracy', '.1%')}."
         text.append(
-            f"With {best['name']}, accuracy {moves(was, cost, 'accuracy', '.1%')}, the calibration "
-            f"error {moves(was, cost, 'ece')}, the log-loss "
-            f"{moves(was, cost, 'nll')}; {cost['label_changes']:,} predicted classes change."
+            f"With it the calibration error, by which confidences miss how often the model is right, "
+            f"{moves(was, cost, 'ece')}; the log-loss, lower for better predictions, {moves(was, cost, 'nll')}; and "
+            f"{changed} predicted classes change."
         )
-    text.append(
-        f"Not dominated, that is, worth a choice: {', '.join(kept)}. Of every other one, "
-        "another leaks no more and costs no more."
-    )
-    few = f"{len(kept)} of {len(contenders)} are worth a choice."
+    elif len(contenders) > 1:
+        dearest = "What they cost buys nothing against the best attacker."
+    if len(contenders) > 1:
+        text.append(
+            f"{len(kept)} of {len(contenders)} are worth a choice, by all costs in the table: {', '.join(kept)}. "
+            f"{_OF_OTHERS if len(kept) < len(contenders) else ''}".strip()
+        )
     return [
-        answer_leak(results, clean["verdict"], None),
+        answer_leak(
+            results,
+            clean["verdict"],
+            None if best is clean else best["verdict"],
+            defense="the best of the defenses",
+        ),
         Answer(
             "How strong is the best attacker found?",
-            f"{percent(clean['verdict']['strongest_balanced_accuracy'])} of its calls are right.",
+            f"{percent(clean['verdict']['strongest_balanced_accuracy'])} of its guesses are right, undefended.",
             "plain",
             strengths,
         ),
         change,
-        Answer("What do they cost the users of the model?", few, "plain", text),
+        Answer("What do they cost the users of the model?", dearest, "plain", text),
     ]

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mindefense.reports.words import Row
+from mindefense.reports.words import Row, learned_from
 
 LOOKS_AT = {
     "gap": "Whether the prediction is right. No defense that keeps the predicted classes can lower it.",
     "confidence": "The confidence in the true class, against one threshold.",
     "max-confidence": "The largest confidence, against one threshold; the true class is not needed.",
-    "entropy": "How evenly the confidences are spread, against one threshold.",
+    "entropy": "How evenly the confidences are spread, against one threshold; the true class is not needed.",
     "modified-entropy": "How evenly the confidences are spread, counting for the true class and against the others.",
-    "loss": "The loss, against the mean loss of known members.",
-    "mindarmour-lr": "Loss and log-probabilities, by MindArmour's logistic regression.",
-    "mindarmour-knn": "Loss and log-probabilities, by MindArmour's nearest neighbors.",
-    "mindarmour-mlp": "Loss and log-probabilities, by MindArmour's small network.",
-    "mindarmour-rf": "Loss and log-probabilities, by MindArmour's random forest.",
-    "salem-top3": "The three largest confidences, by a classifier.",
+    "loss": "How far the model is from the true class (the loss), against the mean loss of known members.",
+    "mindarmour-lr": "All confidences and the loss, by MindArmour's logistic regression.",
+    "mindarmour-knn": "All confidences and the loss, by MindArmour's nearest neighbors.",
+    "mindarmour-mlp": "All confidences and the loss, by MindArmour's small network.",
+    "mindarmour-rf": "All confidences and the loss, by MindArmour's random forest.",
+    "salem-top3": "The three largest confidences, by a classifier; the true class is not needed.",
     "shokri-label": "The sorted confidences and where the true class stands among them, by a classifier.",
-    "nn": "The sorted confidences, by the network of the MemGuard and DefenMI papers.",
+    "nn": "The sorted confidences, by the network of the MemGuard and DefenMI papers; the true class is not needed.",
     "nsh": "The confidences and the true class, by a network of two branches.",
     "label-noise": "Predicted classes alone: whether they stand noise on the sample.",
     "label-flips": "Predicted classes alone: whether they stand flipped bits of the sample.",
@@ -39,17 +39,19 @@ _THREATS = {
     "none": ("learned from nothing", "needs no examples: it asks the model and looks at the answer (knowledge: none)"),
     "auditor": (
         "learned from the target",
-        "was given examples of members and non-members of this very model, and is judged by others: the worst case, "
-        "and the one to release by (knowledge: auditor)",
+        "was given samples of which it knows whether they were in this model's training data, and is judged by others: "
+        "the worst case, and the one to release by (knowledge: auditor)",
     ),
     "shadow": (
         "learned from a shadow",
-        "trained a model of its own, whose members it knows, and learned from its answers (knowledge: shadow)",
+        "has no examples of this model's members; trained a model of its own on data of the same kind and learned from "
+        "that one's answers (knowledge: shadow)",
     ),
     "static": ("unaware", "does not know of the defense; learned from answers without it (adversary: static)"),
     "adaptive": (
         "adapts",
-        "knows of the defense; learned from answers from behind the same one. Expect this one (adversary: adaptive)",
+        "knows of the defense and learned from answers from behind the same one; a shadow stands behind it with a key, "
+        "and so noise, of the attacker's own. Expect this one (adversary: adaptive)",
     ),
 }
 
@@ -69,9 +71,11 @@ _ATTACKED_BY = ("attacks", "knowledge", "adversary", "noise", "max_queries")
 """Settings with an argument of the same name."""
 
 
-def threat_models(threat_models: Row) -> list[tuple[str, str]]:
-    """The words for who knows what, in plain words; what is not known here in the file's own."""
+def threat_models(threat_models: Row, attacks: Iterable[Row]) -> list[tuple[str, str]]:
+    """The words for who knows what, if somebody here does, in plain words; what is not known here in the file's own."""
+    there = {attack[key] for attack in attacks for key in ("knowledge", "adversary")}
     words = {**threat_models.get("knowledge", {}), **threat_models.get("adversary", {})}
+    words = {name: text for name, text in words.items() if name in there}
     noise = [(f"{name} noise", text) for name, text in threat_models.get("noise", {}).items() if name != "none"]
     return [
         ("member", "a sample that the model was trained on; a leak is any way to tell members from non-members"),
@@ -93,11 +97,20 @@ def known_attackers(names: Any) -> list[tuple[str, str]]:
 
 
 def not_run_by_reason(not_run: Sequence[Row]) -> list[tuple[str, str]]:
-    """Reasons, and who was left out for each."""
-    reasons: dict[str, list[str]] = {}
+    """Reasons, and who was left out for each: names by what they would have learned from."""
+    reasons: dict[str, dict[str, list[str]]] = {}
     for one in not_run:
-        reasons.setdefault(one["reason"], []).append(f"{one['name']} ({one['knowledge']})")
-    return [(reason, ", ".join(names)) for reason, names in reasons.items()]
+        reasons.setdefault(one["reason"], {}).setdefault(one["name"], []).append(learned_from(one))
+    said = []
+    for reason, names in reasons.items():
+        groups: dict[str, list[str]] = {}
+        for name, learned in names.items():
+            groups.setdefault(" or ".join(dict.fromkeys(learned)), []).append(name)
+        parts = [
+            ", ".join(who) + ("" if how == "training" else f" (learned from {how})") for how, who in groups.items()
+        ]
+        said.append((reason, "; ".join(parts)))
+    return said
 
 
 def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
@@ -107,7 +120,7 @@ def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
     if "outputs" in settings:
         chosen = _arguments(settings, ("attacks", "adversary"))
         commands = [["mindefense", "evaluate", "--outputs", settings["outputs"], "--seed", results["seed"], *chosen]]
-        note = "The file of recorded outputs is the one of that name."
+        note = "Where you type this must lie the file of recorded outputs that was evaluated."
     elif "dataset" in settings and last[0] == "compare":
         trained = [*_arguments(settings, _TRAINED_BY), *_adopted(settings)]
         searching = any(
@@ -123,8 +136,10 @@ def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
         commands = [["mindefense", "run", *_arguments(settings, (*_TRAINED_BY, *_ATTACKED_BY)), *_adopted(settings)]]
     else:
         note = "This was made from Python, by mindefense.evaluate with the settings below, not by a command."
-    if "dataset" in settings:
+    if settings.get("data_path"):
         note = "Paths are the names of files and folders on the machine where this was made; put your own."
+        if settings.get("order") == "published":
+            note += " The rows were in the published order: shuffle_index.npz must lie beside the data."
     for command in commands:
         command += ["--out", "runs/again"]
     return {
@@ -136,7 +151,7 @@ def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
                 [("seed", str(results["seed"])), *((n, str(v)) for n, v in results["versions"].items())],
             ),
             ("Settings", [(name, _said(value)) for name, value in settings.items() if value is not None]),
-            ("Seconds", _seconds(results["timings"])),
+            *((("Seconds", _seconds(results["timings"])),) if results["timings"] else ()),
         ],
     }
 
@@ -174,6 +189,8 @@ def _adopted(settings: Row) -> list[str]:
 def _said(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -1,139 +1,33 @@
-"""The pictures of a report: matplotlib figures from the values of a results file, and their bytes.
-
-Colors are roles: a page that shows the inline SVG says what each looks like, in the light and in the dark. Nothing
-tells two things apart by color alone; line styles, markers and filling say the same.
-"""
+"""What the pictures of a report show: each drawn from the values of a results file, and told apart without colors."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import Bbox
 
-INK, SOFT, GRID, FAINT, PAPER = "#1d2127", "#5b6470", "#e1e5ea", "#a7afb9", "#ffffff"
-BLUE, RED, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"  # Okabe and Ito, color-blind-safe
-ROLES = {
-    "ink": INK,
-    "soft": SOFT,
-    "grid": GRID,
-    "faint": FAINT,
-    "paper": PAPER,
-    "blue": BLUE,
-    "red": RED,
-    "green": GREEN,
-    "purple": PURPLE,
-}
-"""What stands in the page's style sheet as ``--ink`` and so on; the values here are those of the light."""
+from mindefense.reports.pictures import BLUE, FAINT, GREEN, GRID, INK, PAPER, PURPLE, RED, SOFT, canvas
+from mindefense.reports.words import Row, called
 
-_WIDTH = 4.7
-"""Inches of every picture: on a phone a point is then about a pixel, on a desk a little more."""
 _STYLES = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), (PURPLE, (0, (1, 1))))
-_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's own font
-    "text.parse_math": False,  # names come from files; a dollar sign is a dollar sign
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.labelsize": 9.5,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "text.color": INK,
-    "axes.labelcolor": SOFT,
-    "axes.edgecolor": FAINT,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": SOFT,
-    "ytick.labelcolor": SOFT,
-    "grid.color": GRID,
-    "hatch.color": RED,
-    "lines.linewidth": 1.7,
-    "figure.facecolor": "none",
-}
 _SHOWN_CLASSES = 24
-_Row = Mapping[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """One picture of a report.
-
-    Attributes:
-        name: Of its files, and in the page; unique within a report.
-        title: What it is of, in a few words.
-        alt: What it shows, for those who do not see it.
-        figure: The picture.
-    """
-
-    name: str
-    title: str
-    alt: str
-    figure: Figure = dataclasses.field(repr=False)
-
-    def inline(self) -> Markup:
-        """An ``<svg>`` for a page: takes its colors and font from there, has a name, and no id of another picture."""
-        with _quiet():
-            text = self.svg("none").decode()
-        text = text[text.index("<svg") :]
-        text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
-        text = re.sub(r'<g id="tip:([^"]*)">', r"<g><title>\1</title>", text)
-        used = set(re.findall(r"url\(#([^)]+)\)", text)) | set(re.findall(r'href="#([^"]+)"', text))
-        text = re.sub(r' id="([^"]*)"', lambda at: f' id="{self.name}-{at[1]}"' if at[1] in used else "", text)
-        text = text.replace("xlink:href", "href")
-        text = re.sub(r'(url\(|href=")#', rf"\1#{self.name}-", text)
-        text = re.sub(r"font-family: [^;\"]+;? ?", "", text)
-        text = re.sub(r"(font: )([0-9.]+px) [^;\"]+", r"font-size: \2", text)
-        for role, color in ROLES.items():
-            text = text.replace(color, f"var(--{role})")
-        box = re.search(r'viewBox="[^"]*"', text)
-        assert box is not None
-        head = (
-            f'<svg {box[0]} role="img" aria-labelledby="{self.name}-title {self.name}-alt">'
-            f'<title id="{self.name}-title">{escape(self.title)}</title>'
-            f'<desc id="{self.name}-alt">{escape(self.alt)}</desc>'
-        )
-        text = re.sub(r"\s*\n\s*", "\n", text[text.index(">") + 1 :])
-        return Markup(head + text.strip())
-
-    def svg(self, background: str = PAPER) -> bytes:
-        """A file of its own; the same bytes for the same values."""
-        return self._saved("svg", facecolor=background, metadata={"Date": None, "Creator": None})
-
-    def png(self) -> bytes:
-        """Likewise, about 940 pixels wide."""
-        return self._saved("png", facecolor=PAPER, dpi=200, metadata={"Software": None})
-
-    def _saved(self, kind: str, **options: Any) -> bytes:
-        stream = io.BytesIO()
-        with _quiet(), matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": self.name}):
-            self.figure.savefig(stream, format=kind, **options)
-        return stream.getvalue()
-
-
-def draw_scale(states: Sequence[tuple[str, _Row]]) -> Figure:
+def draw_scale(states: Sequence[tuple[str, Row]]) -> Figure:
     """How often the strongest attacker is right, before and behind the defense, between a coin and always.
 
     Args:
         states: Name and verdict of each.
     """
-    with _canvas(0.62 + 0.4 * len(states), left=0.24, bottom=0.5 / (0.62 + 0.4 * len(states)), top=0.95) as (
+    with canvas(0.62 + 0.4 * len(states), left=0.24, bottom=0.5 / (0.62 + 0.4 * len(states)), top=0.95) as (
         figure,
         ax,
     ):
@@ -147,7 +41,7 @@ def draw_scale(states: Sequence[tuple[str, _Row]]) -> Figure:
             ax.text(min(max(high, middle) + 0.012, 0.93), y - 0.24, f"{middle:.1%}", color=INK, va="center", ha="left")
         ax.axvline(0.5, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         low = min([0.5, *(verdict["strongest_low"] for _, verdict in states)])
-        ax.set(xlim=(low - 0.01, 1.0), ylim=(len(states) - 0.5, -0.6), xlabel="right, of all calls (a coin: 50%)")
+        ax.set(xlim=(low - 0.01, 1.0), ylim=(len(states) - 0.5, -0.6), xlabel="guesses that are right (a coin: 50%)")
         ax.set_yticks(range(len(states)), [name for name, _ in states])
         ax.xaxis.set_major_formatter(FuncFormatter(_percent))
         ax.spines["left"].set_visible(False)
@@ -155,20 +49,21 @@ def draw_scale(states: Sequence[tuple[str, _Row]]) -> Figure:
     return figure
 
 
-def draw_roc(attacks: Sequence[_Row], highlighted: Sequence[tuple[str, _Row]]) -> Figure:
+def draw_roc(attacks: Sequence[Row], highlighted: Sequence[tuple[str, Row]]) -> Figure:
     """ROC curves on logarithmic axes.
 
     Args:
         attacks: All attackers on one state of the target that have points.
         highlighted: Those of them to tell apart, with what to call them.
     """
-    with _canvas(4.1, left=0.14, bottom=0.125) as (figure, ax):
+    with canvas(4.1, left=0.14, bottom=0.125) as (figure, ax):
         least = min(_least_rate(attack) for attack in attacks)
         ax.plot([least, 1], [least, 1], color=SOFT, linewidth=1, linestyle=(0, (5, 4)))
         at = (least * 10) ** 0.5 * 0.1 if least < 0.01 else least * 2
         ax.annotate(
             "a coin", (at, at), xytext=(5, -5), textcoords="offset points", rotation=45, rotation_mode="anchor",
-            color=SOFT, fontsize=8.5, va="top", ha="left", transform_rotates_text=True,
+            color=SOFT, fontsize=8.5, va="top", ha="left", transform_rotates_text=True, zorder=3,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85, "pad": 0.6},
         )  # fmt: skip
         chosen = [id(attack) for _, attack in highlighted]
         for attack in attacks:
@@ -197,14 +92,14 @@ def draw_roc(attacks: Sequence[_Row], highlighted: Sequence[tuple[str, _Row]]) -
     return figure
 
 
-def draw_confidences(histogram: _Row, most: float) -> Figure:
+def draw_confidences(histogram: Row, most: float) -> Figure:
     """How sure the target is of the true class, members against non-members.
 
     Args:
         histogram: Counts of either kind in bins of equal width.
         most: The largest share on the axis, so that two pictures can be compared.
     """
-    with _canvas(3.3, left=0.165, bottom=0.155) as (figure, ax):
+    with canvas(3.3, left=0.165, bottom=0.155) as (figure, ax):
         members, others = shares(histogram["members"]), shares(histogram["non_members"])
         edges = np.linspace(0, 1, len(members) + 1)
         ax.stairs(members, edges, fill=True, color=BLUE, alpha=0.45, linewidth=0, label="members")
@@ -219,7 +114,12 @@ def draw_confidences(histogram: _Row, most: float) -> Figure:
 
 
 def draw_tradeoff(
-    contenders: Sequence[_Row], cost: Callable[[_Row], float], label: str, *, log: bool = False
+    contenders: Sequence[Row],
+    cost: Callable[[Row], float],
+    label: str,
+    *,
+    log: bool = False,
+    floor: float | None = None,
 ) -> Figure:
     """What each defense leaves to the strongest attacker, over one of its costs, with the frontier.
 
@@ -228,8 +128,9 @@ def draw_tradeoff(
         cost: The cost of one.
         label: What the cost is called.
         log: Whether its axis is logarithmic.
+        floor: How often the gap attack is right, if no defense here can lower that.
     """
-    with _canvas(4.3, left=0.155, bottom=0.12, top=0.885) as (figure, ax):
+    with canvas(4.3, left=0.155, bottom=0.12, top=0.885) as (figure, ax):
         places = {c["name"]: (cost(c), c["verdict"]["strongest_balanced_accuracy"]) for c in contenders}
         frontier = frontier_of(places)
         if log:
@@ -243,26 +144,20 @@ def draw_tradeoff(
             marker = "s" if contender["in_training"] else "X" if name == "none" else "o"
             ax.vlines(x, verdict["strongest_low"], verdict["strongest_high"], color=color if on else GRID, linewidth=1)
             ax.plot(
-                x, y, marker, color=color, markersize=6.5, markerfacecolor=color if on else PAPER, gid=f"tip:{name}",
-                zorder=3 if on else 2,
+                x, y, marker, color=color, markersize=6.5, markerfacecolor=color if on else PAPER,
+                gid=f"tip:{called(name)}", zorder=3 if on else 2,
             )  # fmt: skip
         xs, ys = zip(*(places[name] for name in frontier), strict=True)
         ax.step(xs, ys, where="post", color=BLUE, linewidth=1.2, alpha=0.7, zorder=1)
         lows = [c["verdict"]["strongest_low"] for c in contenders]
         highs = [c["verdict"]["strongest_high"] for c in contenders]
-        ax.set_ylim(min([0.49, *(low - 0.01 for low in lows)]), min(1.01, max(highs) + 0.035))
+        ax.set_ylim(min([0.49, *(low - 0.01 for low in lows)]), min(1.01, max([*highs, floor or 0]) + 0.035))
         ax.margins(x=0.08)
-        ax.axhline(0.5, color=SOFT, linewidth=1, linestyle=(0, (5, 4)))
-        ax.text(
-            0.995,
-            0.503,
-            "a coin",
-            color=SOFT,
-            fontsize=8.5,
-            ha="right",
-            va="bottom",
-            transform=ax.get_yaxis_transform(),
-        )
+        for height, name, dashes in ((0.5, "a coin", (5, 4)), (floor, "gap attack", (1, 2))):
+            if height is not None:
+                ax.axhline(height, color=SOFT, linewidth=1, linestyle=(0, dashes), zorder=1)
+                ax.text(0.995, height + 0.003, name, color=SOFT, fontsize=8.5, ha="right", va="bottom",
+                        transform=ax.get_yaxis_transform())  # fmt: skip
         for marker, color, face, name in (
             ("X", INK, INK, "undefended"),
             ("o", BLUE, BLUE, "answers reshaped"),
@@ -270,7 +165,7 @@ def draw_tradeoff(
             ("o", FAINT, PAPER, "leaks no less, costs more"),
         ):
             kinds = {"X": "none" in places, "s": any(c["in_training"] for c in contenders)}
-            if kinds.get(marker, True):
+            if kinds.get(marker, True) and (face != PAPER or len(frontier) < len(places)):
                 ax.plot([], [], marker, color=color, markerfacecolor=face, markersize=5.5, label=name)
         if log:
             ax.xaxis.set_minor_locator(NullLocator())
@@ -285,12 +180,16 @@ def draw_tradeoff(
             loc="lower left", bbox_to_anchor=(-0.03, 1.0), ncols=2, labelspacing=0.25, handletextpad=0, columnspacing=1,
             borderaxespad=0.2,
         )  # fmt: skip
-        bars = [(places[c["name"]][0], low, high) for c, low, high in zip(contenders, lows, highs, strict=True)]
-        _name_points(figure, ax, {name: places[name] for name in frontier}, list(places.values()), bars)
+        lines = [((places[c["name"]][0], low), (places[c["name"]][0], high)) for c, low, high in
+                 zip(contenders, lows, highs, strict=True)]  # fmt: skip
+        for (x, y), (next_x, next_y) in itertools.pairwise(places[name] for name in frontier):
+            lines += [((x, y), (next_x, y)), ((next_x, next_y), (next_x, y))]
+        named = {name: places[name] for name in frontier if name != "none"}  # that one has a sign of its own
+        _name_points(figure, ax, named, list(places.values()), lines)
     return figure
 
 
-def draw_classes(states: Sequence[tuple[str, _Row]]) -> Figure:
+def draw_classes(states: Sequence[tuple[str, Row]]) -> Figure:
     """The sharpest attacker's AUC within each class; of many classes those with the highest.
 
     Args:
@@ -298,7 +197,7 @@ def draw_classes(states: Sequence[tuple[str, _Row]]) -> Figure:
     """
     kept = shown_classes(states)
     height = 0.85 + 0.19 * len(kept)
-    with _canvas(height, left=0.2, bottom=0.47 / height, top=1 - 0.34 / height) as (figure, ax):
+    with canvas(height, left=0.2, bottom=0.47 / height, top=1 - 0.34 / height) as (figure, ax):
         places = {part: y for y, part in enumerate(kept)}
         for number, (name, slices) in enumerate(states):
             color, marker = ((BLUE, "o"), (RED, "D"))[number]
@@ -320,10 +219,10 @@ def draw_classes(states: Sequence[tuple[str, _Row]]) -> Figure:
     return figure
 
 
-def draw_budgets(budgets: Sequence[_Row]) -> Figure:
+def draw_budgets(budgets: Sequence[Row]) -> Figure:
     """The published attacker's accuracy over the distance that answers may be moved."""
     points = sorted(budgets, key=lambda point: point["budget"])
-    with _canvas(3.2, left=0.15, bottom=0.16) as (figure, ax):
+    with canvas(3.2, left=0.15, bottom=0.16) as (figure, ax):
         xs, ys = [point["budget"] for point in points], [point["accuracy"] for point in points]
         ax.plot(xs, ys, "o-", color=BLUE, markersize=5.5)
         for x, y in zip(xs, ys, strict=True):
@@ -336,13 +235,13 @@ def draw_budgets(budgets: Sequence[_Row]) -> Figure:
     return figure
 
 
-def draw_averaging(lines: Mapping[str, Sequence[tuple[int, _Row]]]) -> Figure:
+def draw_averaging(lines: Mapping[str, Sequence[tuple[int, Row]]]) -> Figure:
     """AUC over how often the attacker asks about the same sample.
 
     Args:
         lines: By what to call it, each attacker with the number of questions, fewest first.
     """
-    with _canvas(3.2, left=0.14, bottom=0.16) as (figure, ax):
+    with canvas(3.2, left=0.14, bottom=0.16) as (figure, ax):
         for number, (name, points) in enumerate(lines.items()):
             color, style = _STYLES[number % len(_STYLES)]
             xs = np.array([asked for asked, _ in points]) * 1.05 ** (number - (len(lines) - 1) / 2)
@@ -386,31 +285,14 @@ def frontier_of(places: Mapping[str, tuple[float, float]]) -> list[str]:
     return kept
 
 
-def shown_classes(states: Sequence[tuple[str, _Row]]) -> list[str]:
+def shown_classes(states: Sequence[tuple[str, Row]]) -> list[str]:
     """The classes whose AUC is highest in the first state, highest first, at most 24."""
     parts = [part for part in states[0][1]["parts"] if part["by"] == "class" and part["auc"] is not None]
     return [part["part"] for part in sorted(parts, key=lambda part: -part["auc"])[:_SHOWN_CLASSES]]
 
 
-@contextlib.contextmanager
-def _canvas(height: float, *, left: float, bottom: float, top: float = 0.975) -> Iterator[tuple[Figure, Axes]]:
-    with _quiet(), matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(_WIDTH, height))
-        figure.subplots_adjust(left=left, bottom=bottom, right=0.95, top=top)
-        yield figure, figure.subplots()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Names in scripts that matplotlib's font lacks are no news: the page has fonts of its own."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        yield
-
-
 def _curve(
-    ax: Axes, attack: _Row, least: float, *, color: str, linestyle: Any, linewidth: float = 1.7, label: str = ""
+    ax: Axes, attack: Row, least: float, *, color: str, linestyle: Any, linewidth: float = 1.7, label: str = ""
 ) -> None:
     """One attacker: from one kept point to the next it finds no more, so the curve is a staircase."""
     fpr = np.asarray(attack["roc"]["false_alarms"]) / attack["n_non_members"]
@@ -422,7 +304,7 @@ def _curve(
     )  # fmt: skip
 
 
-def _least_rate(attack: _Row) -> float:
+def _least_rate(attack: Row) -> float:
     """The rate of a single false alarm, down to a whole power of ten."""
     return 10.0 ** np.floor(np.log10(1 / max(attack["n_non_members"], 10)) + 1e-9)
 
@@ -432,51 +314,48 @@ def _name_points(
     ax: Axes,
     points: Mapping[str, tuple[float, float]],
     others: Sequence[tuple[float, float]],
-    bars: Sequence[tuple[float, float, float]],
+    lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
 ) -> None:
-    """Writes names beside points, each where it covers least of other names, points and bars.
+    """Writes names beside points, each where it covers least of other names, points and lines.
 
     Args:
         figure: The picture.
         ax: Its axes, with limits that stay.
         points: What to name, and where it is.
         others: All points.
-        bars: Horizontal place, lower and upper end of each interval.
+        lines: Lower left and upper right end of each, upright or level.
     """
     renderer = FigureCanvasAgg(figure).get_renderer()
     pixels = ax.transData.transform(np.asarray(others, float))
-    lines = [ax.transData.transform([(x, low), (x, high)]) for x, low, high in bars]
+    drawn = [Bbox(ax.transData.transform(line)) for line in lines]
     frame = ax.get_window_extent(renderer)
-    taken: list[Any] = []
+    taken: list[Bbox] = []
 
-    def extent(text: Annotation):
-        text.update_positions(renderer)
-        return Text.get_window_extent(text, renderer).padded(2)  # without its line
+    def burden(box: Bbox) -> float:
+        outside = box.x0 < frame.x0 or box.x1 > frame.x1 + 6 or box.y1 > frame.y1 or box.y0 < frame.y0
+        covered = sum(box.overlaps(other) for other in taken)
+        hidden = sum(bool(box.contains(x, y)) for x, y in pixels)
+        crossed = sum(box.overlaps(line) for line in drawn)
+        return 9 * outside + 9 * covered + 3 * hidden + crossed
 
     rings = [(turn, far) for far in (13, 22, 33, 46) for turn in range(0, 360, 20)]
     for name, place in points.items():
-
-        def write(turn: int, far: int, name: str = name, place: tuple[float, float] = place):
-            x, y = far * np.cos(np.radians(turn)), far * np.sin(np.radians(turn))
-            side = "center" if abs(x) < far / 3 else "left" if x > 0 else "right"
-            leader = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
-            return ax.annotate(name, place, xytext=(x, y), textcoords="offset points", ha=side, va="center",
-                               fontsize=8.5, color=INK, arrowprops=leader)  # fmt: skip
-
-        def burden(turn: int, far: int) -> float:
-            text = write(turn, far)
-            box = extent(text)
-            text.remove()
-            outside = box.x0 < frame.x0 or box.x1 > frame.x1 + 6 or box.y1 > frame.y1 or box.y0 < frame.y0
-            covered = sum(box.overlaps(other) for other in taken)
-            hidden = sum(bool(box.contains(x, y)) for x, y in pixels)
-            crossed = sum(
-                box.x0 < line[0, 0] < box.x1 and box.y0 < line[1, 1] and line[0, 1] < box.y1 for line in lines
-            )
-            return 9 * outside + 9 * covered + 3 * hidden + crossed + far / 40
-
-        text = write(*min(rings, key=lambda ring: burden(*ring)))
-        taken.append(extent(text))
+        leader = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
+        text = ax.annotate(name, place, xytext=(0, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK,
+                           arrowprops=leader)  # fmt: skip
+        size = Text.get_window_extent(text, renderer)  # of the name without its line, measured once: it is slow
+        middle = ax.transData.transform(place)
+        tried = []
+        for turn, far in rings:
+            offset = far * np.cos(np.radians(turn)), far * np.sin(np.radians(turn))
+            side = "center" if abs(offset[0]) < far / 3 else "left" if offset[0] > 0 else "right"
+            left, bottom = middle + np.multiply(offset, figure.dpi / 72)
+            left -= size.width * {"left": 0.0, "center": 0.5, "right": 1.0}[side]
+            box = Bbox.from_bounds(left, bottom - size.height / 2, size.width, size.height).padded(2)
+            tried.append((burden(box) + far / 40, offset, side, box))
+        _, offset, side, box = min(tried, key=lambda one: one[0])
+        text.set(position=offset, ha=side)
+        taken.append(box)
 
 
 def _percent(tick: float, _: int = 0) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mindefense.reports import figures as draw
-from mindefense.reports.figures import Picture
-from mindefense.reports.words import Row, find, percent, short_name, span, tpr
+from mindefense.reports.pictures import Picture
+from mindefense.reports.words import Row, called, find, percent, short_name, span, tpr
 
 _ASKED = {"shokri-label": 1, "averaging-8": 8, "averaging-64": 64, "averaging-8-perturbed": 8}
 """How often these ask about a sample; all look at the answers in the same way."""
@@ -39,15 +39,10 @@ def evaluation_plates(results: Row, states: Sequence[tuple[str, Row]]) -> list[P
     return [
         _roc_plate(results, states),
         _confidence_plate(results, states),
+        _bargain_plate(results),
         _class_plate(results, states),
         _budget_plate(results),
         _averaging_plate(results),
-        Plate(
-            "tradeoff",
-            "Trade-off of defenses",
-            "This evaluation has one defense at most. `mindefense compare` puts many in front of the same target and "
-            "writes comparison.html, with what each leaves to the attackers, what it costs, and the frontier.",
-        ),
     ]
 
 
@@ -59,10 +54,12 @@ def _roc_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
     for defended, (name, verdict) in enumerate(states):
         here = [attack for attack in results["attacks"] if attack["defended"] == bool(defended) and "roc" in attack]
         best = max(here, key=tpr)
-        picks = [best, *(find(here, verdict[key], defended=bool(defended)) for key in ("sharpest", "strongest"))]
+        picks = [best, *(find(here, verdict[key], defended=bool(defended)) for key in ("strongest", "sharpest"))]
         picks += [attack for attack in here if attack["name"] == "gap"]
-        unique = list({pick["name"]: pick for pick in reversed(picks)}.values())[::-1]
-        shown = [(short_name(pick, here), pick) for pick in unique]
+        unique: dict[str, Row] = {}
+        for pick in picks:
+            unique.setdefault(pick["name"], pick)
+        shown = [(short_name(pick, here), pick) for pick in unique.values()]
         alt = (
             f"ROC curves of {len(here)} attackers, {name}, both axes logarithmic, with the 45° line of a coin. At 1% "
             f"false alarms the best names {percent(tpr(best))} of the members. Told apart: "
@@ -95,10 +92,10 @@ def _confidence_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         )
         slug = _slug(histogram["defended"])
         pictures.append(Picture(f"confidence-{slug}", name, alt, draw.draw_confidences(histogram, most)))
-        said.append(f"{name} {common:.0%}")
+        said.append(f"{common:.0%} of their area {name}")
     sentence = (
-        f"The shapes of members (filled) and non-members (dashed) have in common, of their area, {' and '.join(said)}: "
-        "the less, the more this confidence alone tells who was in the training data."
+        f"The shapes of members (filled) and non-members (dashed) share {' and '.join(said)}: the less they share, the "
+        "more this confidence alone tells who was in the training data."
     )
     return Plate("confidences", heading, sentence, pictures)
 
@@ -115,13 +112,14 @@ def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         parts = [part for part in one["parts"] if part["by"] == "class" and part["auc"] is not None]
         above = sum(part["low"] > 0.5 for part in parts)
         total = max(total, len(parts))
-        said.append(f"in {above} {name} (by {one['attack']})")
+        said.append(f"{name} in {above} of {len(parts)} classes (by {one['attack']})")
     top = next(part for part in slices[0][1]["parts"] if part["part"] == kept[0])
-    few = f"The {len(kept)} with the highest AUC are shown; the table has more. " if total > len(kept) else ""
+    few = f" The {len(kept)} with the highest are shown; the table has more." if total > len(kept) else ""
     sentence = (
-        f"Of {total} classes, members can be told beyond what chance explains {' and '.join(said)}; undefended, "
-        f"{kept[0]} has the highest AUC, {top['auc']:.3f} ({top['low']:.3f}–{top['high']:.3f}). {few}"
-    ).strip()
+        f"Members can be told beyond what chance explains {' and '.join(said)}. Undefended, {kept[0]} has the highest "
+        f"AUC, {top['auc']:.3f} ({top['low']:.3f}–{top['high']:.3f}): so often a member of it scores above another "
+        f"sample of it.{few}"
+    )
     alt = f"AUC of the sharpest attacker within each class, with 95% intervals. {sentence}"
     return Plate("classes", heading, sentence, [Picture("classes", "By class", alt, draw.draw_classes(slices))])
 
@@ -140,10 +138,11 @@ def _budget_plate(results: Row) -> Plate:
     first, last = budgets[0], budgets[-1]
     adaptive = max((a["balanced_accuracy"] for a in results["attacks"] if a["adversary"] == "adaptive"), default=None)
     sentence = (
-        f"The published attacker, unaware of the defense, falls from {percent(first['accuracy'])} with nothing to "
-        f"spend to {percent(last['accuracy'])} at a budget of {last['budget']:g}"
+        "An answer is defended so often that it moves, on average, no further than the budget. The published attacker "
+        f"(nn), unaware of the defense, falls from {percent(first['accuracy'])} with nothing to spend to "
+        f"{percent(last['accuracy'])} at a budget of {last['budget']:g}"
     )
-    sentence += f"; the best attacker that adapts still reaches {percent(adaptive)}." if adaptive is not None else "."
+    sentence += f"; the best attacker that adapts is right in {percent(adaptive)}." if adaptive is not None else "."
     alt = "Accuracy of the nn attacker by L1 budget: " + ", ".join(
         f"{point['budget']:g}: {percent(point['accuracy'])}" for point in budgets
     )
@@ -203,7 +202,54 @@ def tradeoff_plates(contenders: Sequence[Row]) -> list[Plate]:
     heading = "What each defense leaves, and what it costs"
     if len(contenders) < 2:
         return [Plate("tradeoff", heading, "No defense was put up, so there is nothing to compare.")]
-    pictures, said = [], []
+    drawn = _tradeoffs(contenders)
+    said = "; ".join(
+        f"{picture.title.removeprefix('cost: ')}: {', '.join(map(called, frontier))}" for picture, frontier in drawn
+    )
+    sentence = (
+        "Lower leaks less, further left costs less; the named ones, along the line, are those that none beats in both "
+        f"({said})."
+    )
+    return [Plate("tradeoff", heading, sentence, [picture for picture, _ in drawn])]
+
+
+def _bargain_plate(results: Row) -> Plate:
+    """The trade-off of the one defense of an evaluation: two points, made of this evaluation alone."""
+    heading = "What the defense buys, and what it costs"
+    more = "" if "outputs" in results["settings"] else "`mindefense compare` weighs many defenses of the same target."
+    defense, (before, after) = results["defense"], (results["verdict"][key] for key in ("undefended", "defended"))
+    if defense is None:
+        return Plate("tradeoff", heading, f"There is no defense to weigh. {more}".strip())
+    name, clean = defense["name"], defense["undefended"]
+    leaks = [percent(verdict["strongest_balanced_accuracy"]) for verdict in (before, after)]
+    gain = before["strongest_balanced_accuracy"] - after["strongest_balanced_accuracy"]
+    if not gain and not defense["mean_l1"]:
+        return Plate("tradeoff", heading, f"It changed neither an answer nor the best attacker. {more}".strip())
+    floor = after["gap_accuracy"] if defense["keeps_labels"] is not False else None
+    contenders = [
+        {"name": "none", "in_training": False, "verdict": before, "utility": clean},
+        {"name": name, "in_training": False, "verdict": after, "utility": defense},
+    ]
+    apart = after["strongest_high"] < before["strongest_low"] or after["strongest_low"] > before["strongest_high"]
+    sentence = (
+        f"Lower leaks less, further left costs less. The defense moves the answers by {defense['mean_l1']:.3f} on "
+        f"average and the log-loss from {clean['nll']:.3f} to {defense['nll']:.3f}; "
+    )
+    sentence += (
+        f"for that the best attacker is right in {leaks[1]} instead of {leaks[0]}"
+        if gain > 0
+        else f"that buys nothing: the best attacker is right in {leaks[1]}, undefended in {leaks[0]}"
+    )
+    sentence += "." if apart or gain <= 0 else ", a difference that chance may explain."
+    if floor is not None:
+        sentence += f" No defense that keeps the predicted classes gets below the gap attack, {percent(floor)}."
+    pictures = [picture for picture, _ in _tradeoffs(contenders, floor)]
+    return Plate("tradeoff", heading, f"{sentence} {more}".strip(), pictures)
+
+
+def _tradeoffs(contenders: Sequence[Row], floor: float | None = None) -> list[tuple[Picture, list[str]]]:
+    """A picture for each cost that tells contenders apart, and who is on its frontier."""
+    drawn = []
     for name, title, axis, key, chosen in (
         ("tradeoff-l1", "cost: change of the answers", "mean L1 distance of the answers", "mean_l1",
          [one for one in contenders if not one["in_training"]]),
@@ -218,19 +264,16 @@ def tradeoff_plates(contenders: Sequence[Row]) -> list[Plate]:
         places = {one["name"]: (cost(one), one["verdict"]["strongest_balanced_accuracy"]) for one in chosen}
         frontier = draw.frontier_of(places)
         alt = (
-            f"How often the strongest attacker is right against each of {len(chosen)} ways to defend, over the "
-            f"{axis}, with 95% intervals. On the frontier: "
-            + ", ".join(f"{one} ({places[one][0]:.3f}, {percent(places[one][1])})" for one in frontier)
+            f"How often the strongest attacker is right against each of {len(chosen)} contenders, the undefended "
+            f"model among them, over the {axis}, with 95% intervals. On the frontier: "
+            + ", ".join(f"{called(one)} ({places[one][0]:.3f}, {percent(places[one][1])})" for one in frontier)
             + "."
         )
-        log = key == "nll" and min(cost(one) for one in chosen) > 0
-        pictures.append(Picture(name, title, alt, draw.draw_tradeoff(chosen, cost, axis, log=log)))
-        said.append(f"{title.removeprefix('cost: ')}: {', '.join(frontier)}")
-    sentence = (
-        "Lower leaks less, further left costs less; the named ones, along the line, are those that none beats in both "
-        f"({'; '.join(said)})."
-    )
-    return [Plate("tradeoff", heading, sentence, pictures)]
+        costs = [cost(one) for one in chosen]
+        log = key == "nll" and 0 < 4 * min(costs) < max(costs)
+        figure = draw.draw_tradeoff(chosen, cost, axis if log else axis.removesuffix(" (log)"), log=log, floor=floor)
+        drawn.append((Picture(name, title, alt, figure), frontier))
+    return drawn
 
 
 def _slug(defended: Any) -> str:

@@ -24,7 +24,7 @@ from mindefense.errors import DataError
 from mindefense.files import replacing, write_text
 from mindefense.reports.answers import Answer, answer_comparison, answer_evaluation, answer_trust
 from mindefense.reports.appendix import how_to_repeat, known_attackers, not_run_by_reason, threat_models
-from mindefense.reports.figures import Picture
+from mindefense.reports.pictures import Picture
 from mindefense.reports.plates import Plate, evaluation_plates, scale, tradeoff_plates
 from mindefense.reports.results import SCHEMA_VERSION
 from mindefense.reports.sheets import (
@@ -34,9 +34,15 @@ from mindefense.reports.sheets import (
     checks_sheet,
     contender_sheet,
     cost_sheets,
+    matrix_sheet,
     part_sheets,
 )
-from mindefense.reports.words import Row, behind
+from mindefense.reports.words import Row, behind, called
+
+_LEAD = (
+    "Membership inference: somebody who holds a sample, say a person's record, asks the model about it and guesses "
+    "from the answer whether it was in the training data."
+)
 
 OLDEST = 3
 """The first schema whose files say enough."""
@@ -49,6 +55,7 @@ class Page:
     Attributes:
         title: Of the page.
         subtitle: What was evaluated.
+        lead: What this is about, for somebody who has never heard of it.
         banners: Reasons not to believe the figures, loud.
         answers: The questions and answers at the top.
         scale: The picture beside them.
@@ -65,6 +72,7 @@ class Page:
 
     title: str
     subtitle: str
+    lead: str
     banners: Sequence[str]
     answers: Sequence[Answer]
     scale: Picture
@@ -168,7 +176,13 @@ def evaluation_page(results: Row, source: str) -> Page:
     if defense is not None:
         states.append((behind(defense), verdicts["defended"]))
     return Page(
-        title=f"What {results['dataset']} tells about its training data",
+        title=(
+            f"What the answers in {results['dataset']} tell about the training data"
+            if "outputs" in results["settings"]
+            else f"What a model trained on {results['dataset']} tells about its training data"
+        ),
+        lead=f"{_LEAD} This page says how often such guesses are right"
+        f"{'' if defense is None else ', without a defense and with one'}.",
         subtitle=_subtitle(results, [f"defense: {defense['name'] if defense is not None else 'none'}"]),
         banners=[*results["warnings"]],
         answers=[*answer_evaluation(results, states), answer_trust(results["checks"], results)],
@@ -181,7 +195,7 @@ def evaluation_page(results: Row, source: str) -> Page:
             *canary_sheets(results),
             *cost_sheets(defense),
         ],
-        threats=threat_models(results["threat_models"]),
+        threats=threat_models(results["threat_models"], results["attacks"]),
         attackers=known_attackers(attack["name"] for attack in results["attacks"]),
         left_out=not_run_by_reason(results["not_run"]),
         **how_to_repeat(results, ["evaluate"]),
@@ -203,22 +217,23 @@ def comparison_page(results: Row, source: str) -> Page:
         for check in contender["checks"]:
             said.setdefault(check["name"], check)
             if not check["passed"]:
-                about.setdefault(check["name"], []).append(contender["name"])
+                about.setdefault(check["name"], []).append(called(contender["name"]))
                 said[check["name"]] = check if len(about[check["name"]]) == 1 else said[check["name"]]
-    checks = [(said[name], _listed(about.get(name, ()), everyone=len(contenders))) for name in said]
+    checks = [(said[name], _about(about.get(name, ()), [called(one["name"]) for one in contenders])) for name in said]
     used = [name for contender in contenders if not contender["in_training"] for name in [contender["name"]]][1:]
     ways = [contender["name"] for contender in contenders if contender["in_training"]]
     ways += [left["name"] for left in results["not_run"] if left["knowledge"] == "training"]
     extra = [*(["--defenses", ",".join(used)] if used else []), *(["--training", ",".join(ways)] if ways else [])]
     return Page(
-        title=f"Ways to defend {results['dataset']}",
+        title=f"Ways to defend a model trained on {results['dataset']}",
+        lead=f"{_LEAD} This page says how often such guesses are right behind each defense, and what it costs.",
         subtitle=_subtitle(results, [f"{len(contenders) - 1} ways to defend"]),
         banners=[*results["warnings"]],
         answers=[*answer_comparison(results, clean, best), answer_trust([check for check, _ in checks], results)],
         scale=scale(states, "best defense"),
         plates=tradeoff_plates(contenders),
-        sheets=[contender_sheet(contenders), checks_sheet(checks)],
-        threats=threat_models(results["threat_models"]),
+        sheets=[contender_sheet(contenders), matrix_sheet(contenders), checks_sheet(checks)],
+        threats=threat_models(results["threat_models"], (a for contender in contenders for a in contender["attacks"])),
         attackers=known_attackers(attack["name"] for contender in contenders for attack in contender["attacks"]),
         left_out=not_run_by_reason(results["not_run"]),
         **how_to_repeat(results, ["compare", *extra]),
@@ -230,12 +245,16 @@ def _subtitle(results: Row, more: Sequence[str]) -> str:
     settings = results["settings"]
     model = settings.get("model")
     what = [f"recorded outputs {settings['outputs']}"] if "outputs" in settings else []
-    return " · ".join([f"data: {results['dataset']}", *([f"model: {model}"] if model else []), *what, *more,
-                       f"seed {results['seed']}"])  # fmt: skip
+    what = what or [f"data: {results['dataset']}", *([f"model: {model}"] if model else [])]
+    return " · ".join([*what, *more, f"seed {results['seed']}"])
 
 
-def _listed(names: Sequence[str], *, everyone: int) -> str:
-    return "" if not names else "all" if len(names) == everyone else ", ".join(names)
+def _about(names: Sequence[str], everyone: Sequence[str]) -> str:
+    """Whom a failed check is about; what was found is told of the first of them."""
+    others = [name for name in everyone if name not in names]
+    few = len(others) < len(names)
+    about = "all" if not others else f"all but {', '.join(others)}" if few else ", ".join(names)
+    return "" if not names else names[0] if len(names) == 1 else f"{about}; for example {names[0]}"
 
 
 def _unmarked(value: Any) -> Any:

@@ -7,20 +7,23 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mindefense.reports.words import Row, identity, learned_from, state_of
+from mindefense.reports.words import Row, called, identity, learned_from, state_of
 
 _DAGGER = "†"
+_TINTS = (0.55, 0.6, 0.65, 0.7, 0.8)
+"""From where on an attacker's accuracy has a deeper tint."""
 _MOST_PARTS = 300
 """Parts of one state in the table, so that a thousand classes do not make a page of many megabytes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A field of a table: what it says, what it is sorted by, and whether it stands out."""
+    """A field of a table: what it says, what it is sorted by, whether it stands out, how deep its tint is (0 to 5)."""
 
     text: str
     sort: float | str | None = None
     strong: bool = False
+    tint: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Sheet:
         columns: Heads; those of figures end in ``#``, which is not shown.
         rows: Fields, as many as there are columns.
         sorted_by: The column by which the rows come sorted downwards, or None.
+        named_by: The column that names a row.
     """
 
     anchor: str
@@ -42,6 +46,7 @@ class Sheet:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     sorted_by: int | None = None
+    named_by: int = 0
 
 
 def attacker_sheet(results: Row) -> Sheet:
@@ -87,7 +92,7 @@ def contender_sheet(contenders: Sequence[Row]) -> Sheet:
         verdict, cost = one["verdict"], one["utility"]
         strong = not one["dominated_by"]
         rows.append([
-            Cell(one["name"] + (" *" if one["in_training"] else ""), one["name"], strong),
+            Cell(called(one["name"]) + (" *" if one["in_training"] else ""), called(one["name"]), strong),
             _figure(verdict["strongest_balanced_accuracy"], strong=strong),
             _interval(verdict, "strongest"),
             Cell(verdict["strongest"]["name"]),
@@ -109,6 +114,34 @@ def contender_sheet(contenders: Sequence[Row]) -> Sheet:
     return Sheet("contenders", "All ways to defend", note, columns, rows, sorted_by=1)
 
 
+def matrix_sheet(contenders: Sequence[Row]) -> Sheet:
+    """Every attacker against every way to defend: how often it is right."""
+    found = [{identity(attack): attack["balanced_accuracy"] for attack in one["attacks"]} for one in contenders]
+    tops = [identity(one["verdict"]["strongest"]) for one in contenders]
+    attackers = {identity(attack): attack for one in contenders for attack in one["attacks"]}
+    ordered = sorted(attackers, key=lambda key: -max(here.get(key, 0) for here in found))
+    rows = [
+        [
+            Cell(attackers[key]["name"]),
+            Cell(learned_from(attackers[key])),
+            Cell("yes" if attackers[key]["adversary"] == "adaptive" else "no"),
+            *(
+                _figure(here.get(key), strong=key == top, tinted=True)
+                for here, top in zip(found, tops, strict=True)
+            ),
+        ]
+        for key in ordered
+    ]  # fmt: skip
+    note = (
+        "Balanced accuracy: 0.5 is a coin; the higher, the deeper the tint. The strongest against each way to defend "
+        "in bold. An attacker that knows of the defense learned from answers from behind it; where there is nothing "
+        "to know, or it could not take part, stands a dash. * trained otherwise."
+    )
+    names = [f"{called(one['name'])}{' *' if one['in_training'] else ''}#" for one in contenders]
+    columns = ("attacker", "learned from", "knows of the defense", *names)
+    return Sheet("matrix", "Every attacker against every defense", note, columns, rows)
+
+
 def checks_sheet(checks: Any) -> Sheet:
     """Every check, with whom it is about if it is about some; the failed ones first."""
     rows = []
@@ -122,7 +155,7 @@ def checks_sheet(checks: Any) -> Sheet:
         ])  # fmt: skip
     rows.sort(key=lambda row: row[0].sort)
     note = "Doubts that were looked into. A failed one says what it does to the figures and what to do."
-    return Sheet("checks", "Checks", note, ("", "check", "what was found"), rows)
+    return Sheet("checks", "Checks", note, ("result", "check", "what was found"), rows, named_by=1)
 
 
 def part_sheets(results: Row) -> list[Sheet]:
@@ -209,8 +242,10 @@ def cost_sheets(defense: Row | None) -> list[Sheet]:
     return [Sheet("cost", "Cost to the users", note, ("measure", "undefended#", "defended#"), rows)]
 
 
-def _figure(number: float | None, *, digits: int = 3, strong: bool = False) -> Cell:
-    return Cell("–") if number is None else Cell(f"{number:,.{digits}f}", number, strong)
+def _figure(number: float | None, *, digits: int = 3, strong: bool = False, tinted: bool = False) -> Cell:
+    if number is None:
+        return Cell("–")
+    return Cell(f"{number:,.{digits}f}", number, strong, sum(number >= step for step in _TINTS) if tinted else 0)
 
 
 def _interval(attack: Row, name: str) -> Cell:
@@ -220,7 +255,7 @@ def _interval(attack: Row, name: str) -> Cell:
 def _dominated(by: Sequence[str]) -> Cell:
     """By whom; of many the first alone, since one is enough."""
     more = f" and {len(by) - 1} more" if len(by) > 1 else ""
-    return Cell(f"{by[0]}{more}" if by else "–", len(by) if by else None)
+    return Cell(f"{called(by[0])}{more}" if by else "–", len(by) if by else None)
 
 
 def _rate(rate: Row | None) -> Cell:

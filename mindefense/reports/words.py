@@ -7,13 +7,17 @@ from typing import Any
 
 _LEARNED_FROM = {"none": "nothing", "auditor": "the target", "shadow": "a shadow"}
 
-
 Row = Mapping[str, Any]
 
 
 def behind(defense: Row) -> str:
     """A state of the target by its defense."""
     return "behind the recorded defense" if defense["name"] == "recorded" else f"behind {defense['name']}"
+
+
+def called(name: str) -> str:
+    """A way to defend, for readers: none is what is compared with."""
+    return "undefended" if name == "none" else name
 
 
 def level(verdict: Row) -> str:

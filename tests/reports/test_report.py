@@ -18,7 +18,7 @@ from mindefense import cli
 from mindefense.errors import DataError
 from mindefense.evaluation.conclusion import confidence_histogram, roc_points
 from mindefense.metrics import roc_curve_points
-from mindefense.reports.appendix import LOOKS_AT
+from mindefense.reports.appendix import LOOKS_AT, not_run_by_reason
 from mindefense.reports.figures import frontier_of
 from mindefense.reports.report import as_html, comparison_page, evaluation_page, read_results, write_report
 from mindefense.reports.results import SCHEMA_VERSION
@@ -145,7 +145,7 @@ def test_thousands_of_classes_do_not_make_a_page_of_megabytes(recorded, tmp_path
 def test_figures_are_files_of_their_own(kinds, tmp_path):
     _, markdown = written(kinds["smoke run"], tmp_path, figures=True)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    stems = {"scale", "classes", "budgets", "averaging"}
+    stems = {"scale", "classes", "budgets", "averaging", "tradeoff-l1", "tradeoff-nll"}
     stems |= {f"{name}-{state}" for name in ("roc", "confidence") for state in ("undefended", "defended")}
     assert names == {f"{stem}.{end}" for stem in stems for end in ("svg", "png")}
     for path in (tmp_path / "figures").iterdir():
@@ -171,20 +171,64 @@ def test_colors_in_the_page_are_those_of_its_style(recorded):
     assert not re.search(r"(fill|stroke): #", html.replace(style, ""))
 
 
+def contrast(one, other):
+    """WCAG 2's ratio of two colors, #rrggbb."""
+
+    def luminance(color):
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_words_stand_out_from_their_ground_in_every_scheme(recorded):
+    style = re.search(r"<style>(.*?)</style>", as_html(page_of(recorded)), re.DOTALL)[1]
+    tints = [int(part) for part in re.findall(r"var\(--red\) (\d+)%, var\(--paper\)", style)]
+    assert tints == sorted(tints)
+    assert len(tints) == 5
+    for scheme in re.split(r"@media \((?:prefers)|@media print", style):
+        colors = dict(re.findall(r"--(\w+): (#\w{6})", scheme))
+        for word in ("ink", "soft", "blue", "bad", "mixed", "good"):
+            for ground in ("paper", "tint"):
+                assert contrast(colors[word], colors[ground]) >= 4.5, (word, ground)
+        for mark in ("red", "green", "purple", "blue"):  # lines and points, which differ in shape too
+            assert contrast(colors[mark], colors["paper"]) >= (2.6 if mark == "purple" else 3), mark
+        red, paper = ([int(colors[name][at : at + 2], 16) for at in (1, 3, 5)] for name in ("red", "paper"))
+        deepest = "#" + "".join(f"{round(r * tints[-1] / 100 + p * (1 - tints[-1] / 100)):02x}" for r, p in
+                                zip(red, paper, strict=True))  # fmt: skip
+        assert contrast(colors["ink"], deepest) >= 4.5
+    assert not re.search(r"transition|animation|scroll-behavior", style)  # nothing moves, so nothing to be reduced
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_say_what_they_head(kind, kinds):
+    for table in re.findall(r"<table.*?</table>", as_html(page_of(kinds[kind])), re.DOTALL):
+        columns, rows = table.split("<tbody>")
+        assert "<caption" in columns
+        assert columns.count("<th ") == columns.count('scope="col"') > 1
+        assert not re.search(r"<th [^>]*></th>", table)
+        assert rows.count("<tr>") == rows.count("<th ") == rows.count('scope="row"') > 0
+
+
 # ------------------------------------------------------------------------------------------------------------ the words
 
 SAID = {
     "smoke run": [
         "Not measured: this was a smoke test.", "Do not quote these figures synthetic data", "Not at all: ",
-        "The published attacker, unaware of the defense, falls from", "slightly changed questions asked 8 times: AUC",
-        "--smoke", "learned from a shadow", "defense: defenmi",
+        "The published attacker (nn), unaware of the defense, falls from", "for that the best attacker is right in",
+        "slightly changed questions asked 8 times: AUC", "--smoke", "learned from a shadow", "defense: defenmi",
     ],
     "recorded": [
         "behind the recorded defense", "recorded outputs answers.npz", "No predicted class changes", "600 samples",
         "nobody can ask recorded outputs again", "mindefense evaluate --outputs answers.npz --seed 0",
-        "Of 100 members it names", "have in common, of their area, undefended",
+        "Of 100 members it names", "of their area undefended and", "What the answers in answers.npz tell",
     ],
-    "recorded alone": ["Yes.", "None was put up.", "Nothing: answers are as they were.", "there is no budget to spend"],
+    "recorded alone": [
+        "Yes.", "There was no defense.", "Nothing: answers are as they were.", "there is no budget to spend",
+        "Record the answers of the defended model beside these", "There is no defense to weigh",
+    ],
     "one attack": ["the strongest of 2 attackers", "max-confidence", "A stronger one may", "checks"],
     "failed checks and canaries": [
         "1 of 3 checks failed.", "sample-size : Figures are rough. Judge by more rows.", "FAILED", "wrong label",
@@ -194,13 +238,17 @@ SAID = {
     ],
     "old": ["kept no points of the ROC curves", "Fresh noise averages out.", "asked 64 times"],
     "comparison": [
-        "At best 100.0% falls to", "3 ways to defend", "worth a choice: none, defenmi-published",
+        "At best 100.0% falls to", "3 ways to defend", "by all costs in the table: undefended, defenmi-published",
+        "behind the best of the defenses", "sample-size all; for example undefended: There are 500 members.",
+        "smoke top-k=3, label-smoothing=0.3; for example top-k=3: This was a smoke test.",
         "--defenses defenmi-published,top-k=3 --training label-smoothing=0.3,dp=1", "VGG16 has batch normalization",
     ],
     "old comparison": [
         "At best 83.2% falls to 69.4%, by early-stopping=0.9.", "laplace=0.1 leaves least: 79.5% (76.1–82.6%)",
-        "worse predictions: none, weight-decay=0.005, memguard=0.1, early-stopping=0.9",
-        "With early-stopping=0.9, accuracy goes from 80.8% to 72.8%", "mindefense train-defender --out",
+        "worse predictions: undefended, weight-decay=0.005, memguard=0.1, early-stopping=0.9",
+        "With early-stopping=0.9, the model's accuracy goes from 80.8% to 72.8%", "mindefense train-defender --out",
+        "Yes, behind the best of the defenses too.",
+        "all but weight-decay=0.005, label-smoothing=0.3; for example undefended:",
     ],
 }  # fmt: skip
 
@@ -250,6 +298,110 @@ def test_failed_checks_come_first_and_in_full(kinds):
     assert [row[0].text for row in sheet.rows] == ["FAILED", "passed", "passed"]
     assert sheet.rows[0][2].text == "There are 500 members. Figures are rough. Judge by more rows."
     assert page.answers[-1].tone == "mixed"
+
+
+def test_every_attacker_meets_every_defense_in_the_matrix(stored_comparison):
+    contenders = stored_comparison["contenders"]
+    sheet = next(sheet for sheet in page_of(stored_comparison).sheets if sheet.anchor == "matrix")
+    assert sheet.columns[3:5] == ("undefended#", "defenmi#")
+    assert sheet.columns[-1] == "label-smoothing=0.3 *#"
+    names = {"the target": "auditor", "a shadow": "shadow", "nothing": "none", "yes": "adaptive", "no": "static"}
+    seen = {}
+    for name, learned, knows, *cells in sheet.rows:
+        for number, cell in enumerate(cells):
+            seen[number, name.text, names[learned.text], names[knows.text]] = cell
+    assert len(seen) == len(sheet.rows) * len(contenders)
+    for number, contender in enumerate(contenders):
+        strongest = contender["verdict"]["strongest"]
+        for attack in contender["attacks"]:
+            cell = seen.pop((number, attack["name"], attack["knowledge"], attack["adversary"]))
+            assert cell.sort == attack["balanced_accuracy"]
+            assert cell.text == f"{attack['balanced_accuracy']:.3f}"
+            is_strongest = all(attack[key] == strongest[key] for key in ("name", "knowledge", "adversary"))
+            assert cell.strong == is_strongest
+            assert (cell.tint == 0) == (cell.sort < 0.55)
+            assert (cell.tint == 5) == (cell.sort >= 0.8)
+    assert {cell.text for cell in seen.values()} == {"–"}
+    highest = [max(cell.sort or 0 for cell in row[3:]) for row in sheet.rows]
+    assert highest == sorted(highest, reverse=True)
+
+
+def bargain(held, *, leaks=(0.8, 0.7), half=0.02, **defense):
+    """The trade-off plate of an evaluation with these figures."""
+    held = copy.deepcopy(held)
+    held["defense"] |= defense
+    for state, leak in zip(("undefended", "defended"), leaks, strict=True):
+        figures = {"strongest_balanced_accuracy": leak, "strongest_low": leak - half, "strongest_high": leak + half}
+        held["verdict"][state] |= {**figures, "gap_accuracy": 0.61}
+    return next(plate for plate in page_of(held).plates if plate.anchor == "tradeoff")
+
+
+@pytest.mark.parametrize(
+    ("figures", "said", "unsaid", "frontier"),
+    [
+        ({}, "for that the best attacker is right in 70.0% instead of 80.0%.", "chance", "undefended, recorded"),
+        ({"half": 0.06}, "instead of 80.0%, a difference that chance may explain.", "buys nothing", ""),
+        ({"leaks": (0.7, 0.8)}, "that buys nothing: the best attacker is right in 80.0%, undefended in 70.0%.",
+         "chance", "undefended"),
+        ({"keeps_labels": True}, "gets below the gap attack, 61.0%.", "chance", "undefended, recorded"),
+        ({"keeps_labels": False}, "instead of 80.0%.", "gap attack", "undefended, recorded"),
+    ],
+)  # fmt: skip
+def test_one_defense_is_weighed_against_none(figures, said, unsaid, frontier, recorded):
+    plate = bargain(recorded, **figures)
+    assert said in plate.sentence
+    assert unsaid not in plate.sentence
+    assert [picture.name for picture in plate.pictures] == ["tradeoff-l1", "tradeoff-nll"]
+    alt = plate.pictures[0].alt
+    on = re.sub(r" \([^)]*\)", "", alt[alt.index("On the frontier: ") + 17 : -1])
+    assert on == frontier or not frontier
+    assert ("gap attack" in str(plate.pictures[0].inline())) == (figures.get("keeps_labels") is not False)
+
+
+def test_a_defense_that_changes_nothing_is_not_drawn(recorded):
+    plate = bargain(recorded, leaks=(0.7, 0.7), mean_l1=0.0)
+    assert (plate.pictures, "neither an answer nor the best attacker" in plate.sentence) == ((), True)
+
+
+@pytest.mark.parametrize("kind", ["recorded alone", "one attack", "smoke run"])
+def test_what_has_no_picture_is_said_in_one_place(kind, kinds):
+    page = page_of(kinds[kind])
+    missing = [plate.heading for plate in page.plates if not plate.pictures]
+    html = as_html(page)
+    headings = re.findall(r"<h2>(.*?)</h2>", html)
+    assert headings.count("No picture") == bool(missing)
+    assert not set(missing) & set(headings)
+    for plate in page.plates:
+        assert html.count(f'href="#{plate.anchor}"') == bool(plate.pictures)
+
+
+def test_who_was_left_out_is_named_once_for_each_reason():
+    left = [
+        {"name": name, "knowledge": knowledge, "reason": reason}
+        for name, knowledge, reason in (
+            ("nn", "shadow", "no shadow"), ("label-noise", "auditor", "bits"), ("label-noise", "shadow", "bits"),
+            ("nsh", "shadow", "no shadow"), ("dp=1", "training", "norms"),
+        )
+    ]  # fmt: skip
+    assert not_run_by_reason(left) == [
+        ("no shadow", "nn, nsh (learned from a shadow)"),
+        ("bits", "label-noise (learned from the target or a shadow)"),
+        ("norms", "dp=1"),
+    ]
+
+
+def test_only_threat_models_of_somebody_there_are_spelled_out(kinds):
+    said = {kind: {name for name, _ in page_of(kinds[kind]).threats} for kind in ("smoke run", "recorded alone")}
+    everybody = {
+        "member",
+        "learned from nothing",
+        "learned from the target",
+        "learned from a shadow",
+        "unaware",
+        "adapts",
+    }
+    assert said["smoke run"] == {*everybody, "keyed noise"}
+    assert said["recorded alone"] == everybody - {"learned from a shadow", "adapts"}
 
 
 @pytest.mark.parametrize(("mark", "tone"), [("synthetic", "bad"), ("smoke", "bad"), (None, "good")])

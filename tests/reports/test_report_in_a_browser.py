@@ -2,10 +2,12 @@
 
 import functools
 import http.server
+import importlib.util
 import itertools
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.skipif(
     reason="no browser to look with: apt-get install chromium chromium-driver, pip install selenium",
 )
 
+AXE = importlib.util.find_spec("axe_core_python")
 DESK, PHONE = (1200, 900), (360, 740)
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
@@ -251,3 +254,50 @@ def test_everything_has_a_name_for_those_who_do_not_see_it(name, see):
     levels = [int(e.tag_name[1]) for e in browser.find_elements(By.CSS_SELECTOR, "h1, h2, h3")]
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+@pytest.mark.skipif(AXE is None, reason='axe-core is in the extra "test"')
+@pytest.mark.parametrize("name", ["evaluation", "comparison"])
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")], ids=str)
+def test_axe_finds_nothing_that_shuts_somebody_out(name, size, scheme, see):
+    browser = see(name, size, scheme)
+    browser.execute_script((Path(AXE.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = browser.execute_async_script("axe.run(document, {resultTypes: ['violations']}).then(arguments[0])")
+    assert len(found["passes"]) > 20
+    assert [(fault["id"], [node["target"] for node in fault["nodes"]]) for fault in found["violations"]] == []
+
+
+def test_names_stay_in_sight_while_the_matrix_scrolls(see):
+    browser = see("comparison", PHONE)
+    places = browser.execute_script(
+        "const box = document.querySelector('#matrix .box'); box.scrollLeft = 400; "
+        "const at = e => e.getBoundingClientRect().left - box.getBoundingClientRect().left; "
+        "return [box.scrollWidth > box.clientWidth, box.scrollLeft, at(box.querySelector('tbody th')), "
+        "at(box.querySelector('thead th')), at(box.querySelector('tbody td'))]"
+    )
+    assert places[0] is True
+    assert places[1] == 400
+    assert places[2] == pytest.approx(1, abs=1)  # the border
+    assert places[3] == pytest.approx(1, abs=1)
+    assert places[4] < 0
+
+
+def test_matrix_sorts_by_a_defense(see):
+    browser = see("comparison")
+    before = numbers(column(browser, "matrix", 4))
+    head(browser, "matrix", 4).find_element(By.TAG_NAME, "button").click()
+    seen = numbers(column(browser, "matrix", 4))
+    assert seen == sorted(before, reverse=True) != before
+    deepest = browser.execute_script(
+        "return [...document.querySelectorAll('#table-matrix tbody tr')].map(r => r.cells[4].className)"
+    )
+    assert "tint5" in deepest[0]
+
+
+@pytest.mark.parametrize(("name", "table"), [("comparison", "contenders"), ("evaluation", "attackers")])
+def test_wide_tables_keep_their_last_column_in_sight_on_a_desk(name, table, see):
+    browser = see(name)
+    assert browser.execute_script(
+        "const box = document.querySelector(`#${arguments[0]} .box`); return box.scrollWidth <= box.clientWidth + 1",
+        table,
+    )
