@@ -3,11 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 # The whole story on made-up data: train, defend, attack, report.
 demo: $(READY)
-	$(BIN)/python examples/location_defense.py --out runs/demo
+	$(BIN)/mindefense demo
 
 # Tests on real data run where MINDEFENSE_DATA names a folder that holds it.
 test: $(READY)
@@ -17,6 +17,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# The site, from the pages in docs/ and the docstrings; every warning is an error. Read build/docs/index.html.
+docs: $(READY)
+	rm -rf build/docs
+	$(BIN)/python -m sphinx -q -n -W --keep-going -E -d build/doctrees docs build/docs
 
 # One pip call, so that all pins hold together: mindarmour alone would bring a NumPy that breaks mindspore.
 $(READY): setup.py constraints.txt

@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "mindefense/__init__.py").read_text(encoding="utf-8"))
 assert VERSION is not None
+DOCS = ["sphinx>=8.1", "myst-parser>=4", "furo>=2024.8", "sphinx-copybutton>=0.5.2", "sphinx-argparse-cli>=1.19"]
 
 setup(
     name="mindefense",
@@ -33,9 +34,23 @@ setup(
         "rich>=13",
         "jinja2>=3.1",
         "matplotlib>=3.8",
+        "shtab>=1.7",
         'tomli>=2; python_version < "3.11"',  # tomllib before it was in Python
     ],
-    extras_require={"test": ["pytest>=8", "hypothesis>=6", "ruff>=0.6", "pyright>=1.1.380", "selenium>=4.20"]},
+    extras_require={
+        "docs": DOCS,
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6",
+            "ruff>=0.6",
+            "pyright>=1.1.380",
+            "selenium>=4.20",
+            "axe-core-python>=0.1",
+            "markdown-it-py>=3",
+            "syrupy>=4.7",
+            *DOCS,
+        ],
+    },
     entry_points={"console_scripts": ["mindefense=mindefense.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

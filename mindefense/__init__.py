@@ -23,6 +23,7 @@ _HOMES = {
         "ClassifierAttack",
         "ConfidenceAttack",
         "EntropyAttack",
+        "Entry",
         "GapAttack",
         "LossAttack",
         "MaxConfidenceAttack",
@@ -31,9 +32,11 @@ _HOMES = {
         "NSHAttack",
         "NeuralAttack",
         "NoiseRobustnessAttack",
+        "ScoreAttack",
         "ShiftAttack",
     ),
     "mindefense.data": (
+        "from_datasets",
         "load_cifar100",
         "load_dataset",
         "load_location",
@@ -78,8 +81,9 @@ _HOMES = {
     "mindefense.metrics": ("budget_table", "membership_metrics", "utility_metrics"),
     "mindefense.models": ("MLP", "NSH", "VGG16", "vgg16"),
     "mindefense.private": ("epsilon", "train_privately", "why_not_private"),
+    "mindefense.reports.save": ("save_evaluation",),
     "mindefense.serving": ("GuardedModel", "export_guarded"),
-    "mindefense.target": ("Network", "Target"),
+    "mindefense.target": ("BeforeSoftmax", "Network", "Target"),
     "mindefense.training": ("TrainConfig", "train_classifier"),
     "mindefense.types": ("LabelledData", "Samples"),
 }
@@ -96,6 +100,7 @@ if TYPE_CHECKING:
     from mindefense.metrics import *  # noqa: F403
     from mindefense.models import *  # noqa: F403
     from mindefense.private import *  # noqa: F403
+    from mindefense.reports.save import *  # noqa: F403
     from mindefense.serving import *  # noqa: F403
     from mindefense.target import *  # noqa: F403
     from mindefense.training import *  # noqa: F403

@@ -147,7 +147,7 @@ def load_into(net: nn.Cell, checkpoint: Checkpoint) -> None:
             fix="build the network that the file holds, or choose another checkpoint",
         )
     for name, parameter in wanted.items():
-        parameter.set_data(ms.Tensor(held[name].astype(ms.dtype_to_nptype(parameter.dtype), copy=False)))
+        parameter.set_data(ms.Tensor(held[name], dtype=parameter.dtype))
 
 
 def _short(names: list[str], most: int = 4) -> str:

@@ -9,16 +9,20 @@ from typing import Any, Protocol
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
+from mindspore import nn, ops
 
 from mindefense.checks import check_logits
-from mindefense.confidence import log_softmax
+from mindefense.confidence import LOWEST_PROB, log_softmax
 from mindefense.errors import InputError, MindefenseError
 from mindefense.keyed import KeyedNoise
 from mindefense.runtime import compiled
 
 BATCH_SIZE = 64
 """Rows that a network is given at a time."""
+_ROUNDED_SUM = 1e-2
+"""How far the sum of a row of a softmax in float16 may be from 1."""
+_FEWEST_TELLING = 8
+"""Rows below which it may be chance that all sum to 1."""
 
 
 class Preparation(Protocol):
@@ -109,13 +113,14 @@ def forward(
         ``(N, C)`` float32 logits.
 
     Raises:
-        InputError: If `net` does not take such rows, or answers with NaN or another shape.
+        InputError: If `net` does not take such rows, or answers with NaN, another shape, or what a softmax has made.
     """
     n = len(samples)
     if not n:
         raise InputError("features", expected="at least one row", got="none")
     if spread is not None:
-        return check_logits(spread.forward(samples, noise=noise, on_rows=on_rows), name="logits of the network")
+        return _checked(net, spread.forward(samples, noise=noise, on_rows=on_rows))
+    _check_cell(net)
     was_training = net.training
     net.set_train(False)
     logits = []
@@ -127,7 +132,11 @@ def forward(
             if real < batch_size:
                 inputs = np.concatenate((inputs, np.repeat(inputs[-1:], batch_size - real, axis=0)))
             with compiled() if as_graph else contextlib.nullcontext():
-                logits.append(net(ms.Tensor(inputs)).asnumpy()[:real])
+                answer = net(ms.Tensor(inputs))
+                if not isinstance(answer, ms.Tensor):
+                    fix = "wrap the Cell in one that returns its logits alone"
+                    raise InputError("answer of the network", expected="one Tensor", got=type(answer).__name__, fix=fix)
+                logits.append(answer.asnumpy()[:real])
             if on_rows is not None:
                 on_rows(real)
     except MindefenseError:
@@ -142,7 +151,60 @@ def forward(
         ) from error
     finally:
         net.set_train(was_training)
-    return check_logits(np.concatenate(logits), name="logits of the network").astype(np.float32, copy=False)
+    return _checked(net, np.concatenate(logits)).astype(np.float32, copy=False)
+
+
+def _check_cell(net: object) -> None:
+    if not isinstance(net, nn.Cell):
+        fix = "of an ms.Model give the network that it was made of; of a class an instance"
+        raise InputError("network", expected="an nn.Cell", got=getattr(net, "__name__", type(net).__name__), fix=fix)
+
+
+def _checked(net: nn.Cell, logits: np.ndarray) -> np.ndarray:
+    """The logits of a network, if they are any."""
+    name = "logits of the network"
+    check_logits(logits, name=name)
+    wrapped = isinstance(net, BeforeSoftmax)
+    if logits.shape[1] < 2 or len(logits) < _FEWEST_TELLING:
+        return logits
+    probs = np.exp(logits.astype(np.float64)) if wrapped else logits
+    sums_to_1 = bool((np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= _ROUNDED_SUM).all())
+    if wrapped and not sums_to_1:
+        raise InputError(
+            "BeforeSoftmax", expected="a network that ends in a softmax", got="another", fix="give the network itself"
+        )
+    if not wrapped and sums_to_1 and (logits >= 0).all():
+        fix = "leave the softmax out of the Cell, or wrap it: mindefense.BeforeSoftmax(net)"
+        raise InputError(name, expected="values from before softmax", got="rows ≥ 0 that sum to 1", fix=fix)
+    return logits
+
+
+class BeforeSoftmax(nn.Cell):
+    """A network that ends in a softmax, as one that gives logits: the logarithms of its answers.
+
+    Better leave the softmax out of the network: in float32 it answers 1 where logits still differ, and those
+    differences are part of what leaks.
+
+    Args:
+        net: Cell from ``(N, ...)`` to ``(N, C)`` probabilities.
+
+    Inputs:
+        - **x** (Tensor) - ``(N, ...)``, what `net` takes.
+
+    Outputs:
+        Tensor, ``(N, C)`` float32 log-probabilities, at least log `LOWEST_PROB`.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, net: nn.Cell):
+        super().__init__()
+        self.net = net
+
+    def construct(self, x):
+        """Log-probabilities, the softmax of which is what the network says."""
+        return ops.log(ops.maximum(self.net(x).astype(ms.float32), LOWEST_PROB))
 
 
 class _Remembered:
@@ -201,6 +263,7 @@ class Network:
         as_graph: bool = False,
         spread: Spread | None = None,
     ):
+        _check_cell(cell)
         self.cell = cell
         self.feed: dict[str, Any] = {
             "prepare": prepare,

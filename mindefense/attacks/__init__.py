@@ -1,8 +1,9 @@
 """Attackers under one contract."""
 
 from mindefense.attacks.averaging import AveragingAttack
-from mindefense.attacks.base import Attack
+from mindefense.attacks.base import Attack, ScoreAttack
 from mindefense.attacks.boundary import BoundaryDistanceAttack
+from mindefense.attacks.catalog import Entry
 from mindefense.attacks.classifier import ClassifierAttack
 from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack
 from mindefense.attacks.metric import (
@@ -25,6 +26,7 @@ __all__ = [
     "ClassifierAttack",
     "ConfidenceAttack",
     "EntropyAttack",
+    "Entry",
     "GapAttack",
     "LossAttack",
     "MaxConfidenceAttack",
@@ -33,5 +35,6 @@ __all__ = [
     "NSHAttack",
     "NeuralAttack",
     "NoiseRobustnessAttack",
+    "ScoreAttack",
     "ShiftAttack",
 ]

@@ -83,6 +83,28 @@ def chosen(names: Sequence[str] | None) -> dict[str, Entry]:
     return {name: entry for name, entry in ATTACKS.items() if name in names or name == "gap"}
 
 
+def entries_of(own: Mapping[str, Entry | type[Attack]]) -> dict[str, Entry]:
+    """Attackers from outside, by name; a class that is made without arguments stands for an `Entry` that makes it.
+
+    Raises:
+        InputError: If one is neither.
+    """
+    entries = {}
+    for name, value in own.items():
+        if isinstance(value, type) and issubclass(value, Attack):
+            value = Entry(functools.partial(_made, value))
+        if not isinstance(value, Entry):
+            expected = "a subclass of mindefense.attacks.Attack, or Entry(lambda terms: an instance)"
+            got = getattr(value, "__name__", type(value).__name__)
+            raise InputError(f"attack {name}", expected=expected, got=got)
+        entries[str(name)] = value
+    return entries
+
+
+def _made(kind: Callable[[], Attack], terms: Terms) -> Attack:
+    return kind()
+
+
 def is_image(samples: Samples) -> bool:
     """Whether the samples are bytes of images ``(N, channels, height, width)``."""
     return samples.features.dtype == np.uint8 and samples.features.ndim == 4

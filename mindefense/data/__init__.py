@@ -9,6 +9,7 @@ from mindefense.data.cifar100 import load_cifar100
 from mindefense.data.download import SOURCES, Source, download
 from mindefense.data.location import load_location
 from mindefense.data.outputs import RecordedOutputs, load_outputs
+from mindefense.data.pipelines import from_datasets
 from mindefense.data.purchase100 import load_purchase100
 from mindefense.data.splits import Split, check_split, parts_split, published_split, split_from_config
 from mindefense.data.synthetic import make_cifar_like, make_location_like
@@ -32,6 +33,7 @@ __all__ = [
     "Split",
     "check_split",
     "download",
+    "from_datasets",
     "load_ch_mnist",
     "load_cifar100",
     "load_dataset",

@@ -19,6 +19,7 @@ from mindefense.defenses.graph import GraphSearch
 from mindefense.defenses.reshaping import Reshaped, Reshaper, halfway, put_on_top
 from mindefense.defenses.search import SearchConfig
 from mindefense.errors import InputError
+from mindefense.target import BATCH_SIZE
 
 ALIGNMENTS = ("corrected", "published")
 
@@ -43,8 +44,9 @@ class DefenseConfig(SearchConfig):
 class Defense(nn.Cell):
     """What stands between a model and those who ask it: confidence vectors in, others out.
 
-    Whoever builds one on this class gives `_reshape` (NumPy) and `_defend` (the same as a graph), or overrides
-    `reshape` and `construct`; and `settings`, `arrays` and `restore`, if there is anything to keep in a file.
+    Whoever builds one on this class gives `_defend`, the formula in MindSpore's operators, and a `name`; if it is to be
+    quick on a CPU, also `_reshape`, the same in NumPy; or overrides `reshape` and `construct`. And `settings` and
+    `arrays`, if there is anything to keep in a file that ``__init__`` takes.
 
     Attributes:
         name: What the defense is called. Of the class, it is its name in files too; an instance may say more, such as
@@ -64,7 +66,7 @@ class Defense(nn.Cell):
         Tensor, ``(N, C)`` float32 log-probabilities, at least log `LOWEST_PROB`.
     """
 
-    name: str
+    name: str = "unnamed"
     keeps_labels: bool = True
     classes: int | None = None
     draws: int = 0
@@ -105,10 +107,16 @@ class Defense(nn.Cell):
 
         Raises:
             InputError: If something that the defense needs is not given, shapes differ or do not fit the defense, rows
-                of `clean_probs` do not sum to 1, `start_logits` hold NaN or infinity, or `draws` are outside (0, 1).
+                of `clean_probs` do not sum to 1, `start_logits` hold NaN or infinity, or `draws` are outside (0, 1);
+                or what the defense answers are no confidence vectors.
         """
         clean_probs, start_logits, draws = self._checked(clean_probs, start_logits, draws, workers)
-        probs = self._reshape(clean_probs, start_logits, draws)
+        what, shape = f"answers of the defense {self.name}", clean_probs.shape
+        # A copy, since somebody else's formula may hand its own input back.
+        probs = np.array(self._reshape(clean_probs, start_logits, draws), np.float32)
+        if probs.shape != shape:
+            raise InputError(what, expected=f"shape {shape}", got=str(probs.shape))
+        check_probs(probs, name=what)
         if self.keeps_labels:
             put_on_top(probs, clean_probs.argmax(axis=1))
         if on_progress is not None:
@@ -116,8 +124,19 @@ class Defense(nn.Cell):
         return probs
 
     def _reshape(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """New float32 vectors; `reshape` lifts the predicted class where it is to be kept."""
-        raise NotImplementedError
+        """Vectors for `reshape`, which lifts the predicted class where it is to be kept; here what `_defend` says."""
+        second = start_logits if self.noise_scale else draws if self.draws else np.zeros((len(draws), 1))
+        logits = log_probs(clean_probs) if self.noise_scale else start_logits
+        predicted = clean_probs.argmax(axis=1).astype(np.int32)
+        inputs = [clean_probs, logits, predicted, second.astype(np.float32)]
+        answers = []
+        for first in range(0, len(clean_probs), BATCH_SIZE):
+            parts = [array[first : first + BATCH_SIZE] for array in inputs]
+            # Filled up to one size: then a row's answer does not depend on how many are asked about.
+            missing = BATCH_SIZE - len(parts[0])
+            filled = [np.concatenate((part, np.repeat(part[-1:], missing, axis=0))) for part in parts]
+            answers.append(self._defend(*map(ms.Tensor, filled)).asnumpy()[: len(parts[0])])
+        return np.concatenate(answers) if answers else clean_probs
 
     def _checked(
         self,
@@ -164,7 +183,12 @@ class Defense(nn.Cell):
         return self._log(probs)
 
     def _defend(self, probs, logits, predicted, draws):
-        """`_reshape` as a graph."""
+        """The formula, in MindSpore's operators.
+
+        Takes ``(N, C)`` clean confidence vectors, ``(N, C)`` logits that they are the softmax of, which may be off by a
+        constant in each row, ``(N,)`` predicted classes and what `construct` takes second; gives ``(N, C)`` rows that
+        are non-negative and sum to 1.
+        """
         raise NotImplementedError
 
     def _put_on_top(self, probs, predicted):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mindspore as ms
@@ -39,18 +39,23 @@ DEFENSES: dict[str, type[Defense]] = {
 NOISES = ("keyed", "fresh")
 
 
-def load_defense(path: str | os.PathLike) -> Defense:
+def load_defense(path: str | os.PathLike, *, own: Sequence[type[Defense]] = ()) -> Defense:
     """The defense that `Defense.save` wrote.
+
+    Args:
+        path: The file.
+        own: Classes of defenses from outside that it may hold, beside those of this package.
 
     Raises:
         CheckpointError: If the file is missing, damaged or holds something else.
     """
     checkpoint = load_checkpoint(path)
     described = checkpoint.description
-    kind = DEFENSES.get(described.get("defense", ""))
+    known = {**DEFENSES, **{kind.name: kind for kind in own}}
+    kind = known.get(described.get("defense", ""))
     if described.get("kind") != "defense" or kind is None:
-        held = described.get("kind", "another program's parameters")
-        raise CheckpointError(str(path), expected=f"a defense ({', '.join(DEFENSES)})", got=held)
+        held = described.get("defense") or described.get("kind", "another program's parameters")
+        raise CheckpointError(str(path), expected=f"a defense ({', '.join(known)})", got=held)
     try:
         return kind.restore(described["config"], checkpoint.parameters)
     except (KeyError, TypeError, InputError) as error:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from mindspore import nn
 
-from mindefense.attacks.catalog import Entry, Terms, chosen
+from mindefense.attacks.base import Attack
+from mindefense.attacks.catalog import ATTACKS, Entry, Terms, chosen, entries_of
 from mindefense.confidence import log_softmax, softmax
 from mindefense.data import Split
 from mindefense.defenses.base import Defense, SearchDefense
@@ -97,15 +99,16 @@ class Ground:
 
 
 def evaluate(
-    target: Network,
+    target: Network | nn.Cell,
     data: LabelledData,
     split: Split,
     *,
-    attacks: Sequence[str] | Mapping[str, Entry] | None = None,
+    attacks: Sequence[str] | Mapping[str, Entry | type[Attack]] | None = None,
+    own_attacks: Mapping[str, Entry | type[Attack]] | None = None,
     knowledge: Sequence[str] = KNOWLEDGE,
     adversary: Sequence[str] = ADVERSARIES,
     defense: Defense | None = None,
-    shadow: Network | None = None,
+    shadow: Network | nn.Cell | None = None,
     noise: str = "keyed",
     seed: int = 0,
     fit_share: float = 0.5,
@@ -118,10 +121,12 @@ def evaluate(
     are fitted on answers from behind the same defense; the shadow's defense has the attacker's own key and noise.
 
     Args:
-        target: The trained model.
+        target: The trained model; a Cell from samples to logits, or a `Network` where more is to be said of it.
         data: The data set.
         split: Which of its rows are members of what.
-        attacks: Names of attackers, or `Entry` by name for attackers of your own; None for all.
+        attacks: Names of attackers; None for all. Attackers by name, as `own_attacks` takes them, are let loose alone.
+        own_attacks: Attackers of your own, by the names to give them, beside those of `attacks`: classes that are made
+            without arguments, or an `Entry` each.
         knowledge: ``"auditor"``, ``"shadow"`` or both.
         adversary: ``"static"``, ``"adaptive"`` or both.
         defense: What reshapes the answers; None to evaluate the undefended model alone.
@@ -137,9 +142,19 @@ def evaluate(
     Raises:
         InputError: If an argument is unknown, or the rows or the model do not fit.
     """
-    names = None if attacks is None or isinstance(attacks, Mapping) else tuple(attacks)
+    target = target if isinstance(target, Network) else Network(target)
+    shadow = shadow if shadow is None or isinstance(shadow, Network) else Network(shadow)
+    own = entries_of(own_attacks or {})
+    if taken := [name for name in own if name in ATTACKS]:
+        raise InputError("own_attacks", expected="a name that no attacker here has", got=repr(taken[0]))
+    if isinstance(attacks, Mapping):
+        names, entries = None, {**chosen(("gap",)), **entries_of(attacks), **own}
+    else:
+        names = None if attacks is None else (attacks,) if isinstance(attacks, str) else tuple(attacks)
+        entries = {**chosen(names), **own}
     config = EvaluationConfig(names, tuple(knowledge), tuple(adversary), noise)
     ground = Ground.of(data, split, seed=seed, fit_share=fit_share)
+    _check_classes(target, ground.everyone, data.name)
     clean = clean_doors(target, shadow)
     arena = make_arena(
         config,
@@ -147,7 +162,7 @@ def evaluate(
         clean,
         seed=seed,
         progress=progress,
-        entries={**chosen(("gap",)), **attacks} if isinstance(attacks, Mapping) else None,
+        entries=entries,
     )
     trials = arena.undefended()
     doors = None
@@ -165,6 +180,18 @@ def evaluate(
         seed=seed,
         settings={**dataclasses.asdict(config), "split": split.name, "order": split.permutation, "seed": seed},
     )
+
+
+def _check_classes(target: Network, everyone: Rows, name: str) -> None:
+    """Refuses labels that the network has no output for."""
+    outputs, largest = target.logits(everyone.features()).shape[1], int(everyone.labels().max())
+    if largest >= outputs:
+        raise InputError(
+            f"{name} labels",
+            expected=f"classes 0…{outputs - 1}, since the network has {outputs} outputs",
+            got=f"up to {largest}",
+            fix="count classes from 0, and give the network that was trained on these labels",
+        )
 
 
 def clean_doors(target: Network, shadow: Network | None) -> Doors:

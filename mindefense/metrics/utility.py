@@ -21,7 +21,7 @@ def utility_metrics(probs: ArrayLike, labels: ArrayLike, *, clean_probs: ArrayLi
 
     Everything is summed in float64, whatever the inputs are. The most likely class of a row is the first of equals.
 
-    - ECE: Σ_b (n_b / N)·|accuracy_b − mean confidence_b| over `ECE_BINS` bins ``((b−1)/15, b/15]`` of the largest
+    - ECE: ``Σ_b (n_b / N)·|accuracy_b − mean confidence_b|`` over `ECE_BINS` bins ``((b−1)/15, b/15]`` of the largest
       confidence (Guo et al. 2017, Equation 3).
     - NLL: mean of −ln p(true class) with p at least `NLL_FLOOR`, so one sample costs at most 27.6.
 

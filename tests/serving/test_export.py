@@ -46,9 +46,14 @@ def feeds_for(defense):
     return [ROWS] if second is None else [ROWS, second(ROWS)]
 
 
-def run_graph(path, *feeds):
-    with compiled():
-        return nn.GraphCell(ms.load(f"{path}.mindir"))(*map(ms.Tensor, feeds)).asnumpy()
+def run_graph(path, *feeds, again=True):
+    try:
+        with compiled():
+            return nn.GraphCell(ms.load(f"{path}.mindir"))(*map(ms.Tensor, feeds)).asnumpy()
+    except RuntimeError as error:
+        if not again or "actor already exists" not in str(error):  # see `GuardedModel`
+            raise
+        return run_graph(path, *feeds, again=False)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -1,17 +1,14 @@
 """What docs/devices.md says of operators, platforms and commands is so."""
 
 import re
-import shlex
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import ops
 from mindspore.train.mind_ir_pb2 import ModelProto, TensorProto
+from pages import ROOT, page
 
-from mindefense import cli
-from mindefense.arguments import Parser, add_evaluation_arguments, add_study_arguments, add_tutorial_arguments
 from mindefense.defenses import (
     ClassMean,
     DefendedModel,
@@ -29,12 +26,10 @@ from mindefense.defenses import (
 from mindefense.defenses.defended import DEFENSES
 from mindefense.models import MLP, vgg16
 
-TEXT = (Path(__file__).parent.parent / "docs" / "devices.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.M))
-OPERATORS = SECTIONS["Operators"]
+PAGE = page("docs/devices.md")
+OPERATORS = PAGE.sections["Operators"]
 ROWS = re.findall(r"^\| (\w+) \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", OPERATORS, re.M)[1:]
 GLUE = set(re.findall(r"`(\w+)`", OPERATORS.split("is not listed:")[1].split(", of which")[0]))
-COMMANDS = [shlex.split(line) for line in re.findall(r"^\$ (.+)$", TEXT, re.M)]
 
 CLASSES, FEATURES = 4, 6
 MEANS = (np.eye(CLASSES) * 0.6 + 0.1).astype(np.float32)
@@ -129,36 +124,19 @@ def test_tensors_are_of_types_that_all_devices_have(graphs):
     assert {TensorProto.DataType.Name(kind) for kind in found} == {"FLOAT", "INT32", "BOOL"}
 
 
-def parser_of(words):
-    """The parser and the arguments of a command of ours; None for other programs."""
-    if words[0] == "mindefense":
-        return cli.build_parser(), words[1:]
-    parser = Parser()
-    if words[1] == "examples/example_vgg_cifar.py":
-        add_tutorial_arguments(parser)
-    elif words[1] == "examples/location_defense.py":
-        add_study_arguments(parser)
-        add_evaluation_arguments(parser)
-    else:
-        return None
-    return parser, words[2:]
+def test_scripts_that_the_commands_name_are_there():
+    scripts = re.findall(r"^\$ python ([\w/]+\.py)", PAGE.text, re.M)
+    assert {script.partition("/")[0] for script in scripts} == {"benchmarks", "examples"}
+    assert [script for script in scripts if not (ROOT / script).is_file()] == []
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=[" ".join(words)[:60] for words in COMMANDS])
-def test_commands(words):
-    if (given := parser_of(words)) is not None:
-        parser, arguments = given
-        parser.parse_args(arguments)
-        return
-    assert words[0] == "python"
-    if words[1] == "-c":
-        compile(words[2], "docs/devices.md", "exec")
-    elif words[1] != "-m":
-        assert (Path(__file__).parent.parent / words[1]).is_file()
+def test_python_that_the_commands_hold_is_python():
+    for code in re.findall(r"^\$ python -c \"(.+)\"$", PAGE.text, re.M):
+        compile(code, PAGE.name, "exec")
 
 
 def test_the_code_shown_names_what_mindspore_has():
-    for name in re.findall(r"`mindspore\.([\w.]+)", TEXT):
+    for name in re.findall(r"`mindspore\.([\w.]+)", PAGE.text):
         found = ms
         for part in name.split("."):
             found = getattr(found, part)

@@ -1,0 +1,332 @@
+"""Anybody's `mindspore.dataset` pipelines, or arrays, to what an evaluation takes. They are only iterated."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from mindefense.checks import check_labels
+from mindefense.data.outputs import FEWEST
+from mindefense.data.seeding import generator
+from mindefense.data.splits import Split, check_split
+from mindefense.errors import DataError, InputError
+from mindefense.types import LabelledData
+
+Source = Any
+"""A `mindspore.dataset`, an iterable of dictionaries, or a pair of arrays."""
+MOST_SHARED = 0.01
+"""Share of the non-members that may also be among the members: published data sets hold a few rows twice."""
+_READ_AGAIN = 64
+"""Rows that are read a second time, to see whether they stay what they are."""
+_MAKE_BATCHES = ("BatchDataset", "PaddedBatchDataset", "BucketBatchByLengthDataset")
+
+
+def from_datasets(
+    members: Source,
+    non_members: Source,
+    *,
+    columns: tuple[str, str] = ("image", "label"),
+    num_classes: int | None = None,
+    name: str = "your data",
+    seed: int = 0,
+    defender_share: float = 0.5,
+    batched: bool | None = None,
+    synthetic: bool = False,
+) -> tuple[LabelledData, Split]:
+    """Data and split of samples that a model was trained on, and of others from the same source.
+
+    **If a row is on the wrong side, the result is a false all-clear.** Members are exactly what the model was trained
+    on, or a random part of it; non-members were in no training and picked no epoch. Both must come through the same
+    operations, those of training without anything random: the image that was cropped and flipped in training is the
+    member. A few rows are read a second time; if they are other bytes then, the pipeline is refused. (One that cannot
+    be read twice is believed.) The order of rows does not matter, so a pipeline may shuffle.
+
+    Who gets which rows, as in `parts_split` for a target that was trained on all of its training part: both kinds are
+    shuffled by `seed`. One part of the non-members, `defender_share`, is for the defender to fit a defense on; all
+    others are for judging, and the target's accuracy is tested on them. Of the members, as many as there are
+    non-members for either purpose, at most all: the owner of a model may fit its defense on the very members that it
+    is to protect. There is no row for an attacker's shadow model; write a `Split` by hand if you train one.
+
+    All rows are held in memory, and twice for a moment: uint8 images take one byte a pixel and channel, all else four.
+    Give a part, such as ``dataset.take(5000)``, of what is too large.
+
+    Args:
+        members: What the model was trained on: a `mindspore.dataset`, batched or not; or any iterable of dictionaries,
+            such as its ``create_dict_iterator()``; or a pair of arrays ``(images, labels)``.
+        non_members: What it was not trained on, likewise.
+        columns: Names of the two columns: images ``(...)`` of any shape, all alike, uint8 or any other real numbers,
+            which become float32; labels, which are class numbers from 0, scalars or of shape ``(1,)``, or one-hot rows
+            ``(C,)``. Other columns are ignored.
+        num_classes: Number of classes C, as many as the model has outputs; None for the length of one-hot rows, or one
+            more than the largest label among all rows.
+        name: What to call the data in results.
+        seed: Shuffles the rows, a whole number ≥ 0.
+        defender_share: Share of the non-members that are for the defender, in 0 … 1; 0 if no defense is to be fitted,
+            so that more are left for judging.
+        batched: Whether each item holds many rows; None to tell by the pipeline. Needed if a generator of your own
+            makes the batches.
+        synthetic: Whether the rows were made up; every report then says so.
+
+    Returns:
+        The data, members first, each kind in the order in which it was read, and the split.
+
+    Raises:
+        DataError: A source cannot be read, lacks a column, is empty, or holds rows of different shapes, NaN, labels
+            that are none, or other rows when it is read again.
+        InputError: There are too few rows for the roles, labels are not below `num_classes`, rows are in both sources,
+            or an argument is wrong.
+    """
+    if len(columns) != 2 or isinstance(columns, str):
+        raise InputError("columns", expected='two names, such as ("image", "label")', got=repr(columns))
+    if not 0 <= defender_share < 1:
+        raise InputError("defender_share", expected="a fraction in [0, 1)", got=repr(defender_share))
+    inside, outside = (_read(source, what, columns, batched) for source, what in
+                       ((members, "members"), (non_members, "non_members")))  # fmt: skip
+    for what, one, other in (
+        ("shape", inside.images.shape[1:], outside.images.shape[1:]),
+        ("dtype", inside.images.dtype, outside.images.dtype),
+        ("length of one-hot labels", inside.width, outside.width),
+    ):
+        if one != other:
+            fix = "pass both through the same operations"
+            raise InputError("members and non_members", expected=f"one {what}", got=f"{one} and {other}", fix=fix)
+    if num_classes is None:
+        num_classes = inside.width or int(max(inside.labels.max(), outside.labels.max())) + 1
+    for what, kind in (("members", inside), ("non_members", outside)):
+        check_labels(kind.labels, num_classes=num_classes, name=f"labels of {what}")
+    _check_apart(inside, outside)
+    data = LabelledData(
+        name,
+        np.concatenate((inside.images, outside.images)),
+        np.concatenate((inside.labels, outside.labels)).astype(np.int32),
+        num_classes,
+        synthetic=synthetic,
+    )
+    split = _split(len(inside.images), len(outside.images), seed=seed, defender_share=defender_share)
+    return data, split
+
+
+def _split(members: int, non_members: int, *, seed: int, defender_share: float) -> Split:
+    """Who gets which rows of data that hold the members first; see `from_datasets`."""
+    for_defender = round(non_members * defender_share)
+    judged = non_members - for_defender
+    for what, rows, fewest in (
+        ("members", members, 2 * FEWEST),
+        ("non_members to judge by", judged, 2 * FEWEST),
+        ("non_members for the defender", for_defender, FEWEST if defender_share else 0),
+    ):
+        if rows < fewest:
+            fix = "give more rows: 1,000 members and 2,000 non-members make figures worth reading"
+            raise InputError(what, expected=f"at least {fewest}", got=str(rows), fix=fix)
+    rng = generator(seed)
+    inside = rng.permutation(members)
+    judging, defending = np.split(members + rng.permutation(non_members), [judged])
+    nobody = np.empty(0, np.int64)
+    split = Split(
+        target_members=inside,
+        target_non_members=judging,
+        defender_members=inside[: len(defending)],
+        defender_non_members=defending[:members],
+        eval_members=inside[: len(judging)],
+        eval_non_members=judging,
+        attacker_members=nobody,
+        attacker_non_members=nobody,
+        name=f"{members:,} members, {non_members:,} non-members, {for_defender:,} of them the defender's",
+        permutation=f"seed {seed}",
+    )
+    check_split(split, members + non_members)
+    return split
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Kind:
+    """What a source holds: images ``(N, ...)``, labels ``(N,)``, the length of one-hot labels, and digests."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    width: int | None
+    digests: list[bytes]
+
+
+def _check_apart(inside: _Kind, outside: _Kind) -> None:
+    """Nothing can be trained on and not."""
+    known = set(inside.digests)
+    shared = sum(digest in known for digest in outside.digests)
+    if shared > MOST_SHARED * len(outside.digests):
+        raise InputError(
+            "non_members",
+            expected="rows that the model was not trained on",
+            got=f"{shared:,} of {len(outside.digests):,} that are among the members too",
+            fix="leave those out: a false non-member makes a false all-clear",
+        )
+
+
+def _digests(images: np.ndarray) -> list[bytes]:
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in images]
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def _read(source: Source, what: str, columns: tuple[str, str], batched: bool | None) -> _Kind:
+    items, again = _epochs(source, what, columns)
+    first = list(_parts(items, source, what, columns, batched))
+    if not any(len(images) for images, _ in first):
+        raise DataError(what, expected="at least one row", got="none", fix="see what the pipeline leaves out")
+    images, labels = (np.concatenate(column) for column in zip(*first, strict=True))
+    classes, width = _classes(labels, what)
+    digests = _digests(images)
+    if again is not None:
+        _check_lasting(_parts(again, source, what, columns, batched), set(digests), what)
+    return _Kind(images, classes, width, digests)
+
+
+def _epochs(source: Source, what: str, columns: tuple[str, str]) -> tuple[Iterable[Any], Iterable[Any] | None]:
+    """The items of a source, and the same once more; None if that cannot be."""
+    if isinstance(source, tuple):
+        if len(source) != 2:
+            raise DataError(what, expected="a pair (images, labels)", got=f"a tuple of {len(source)}")
+        return [dict(zip(columns, source, strict=True))], None
+    if hasattr(source, "create_dict_iterator"):
+        # One iterator for both, since a fixed seed gives every new iterator the same crops and flips.
+        try:
+            both = source.create_dict_iterator(num_epochs=2, output_numpy=True)
+        except Exception as error:  # the user's own functions are called here, and may raise anything
+            raise _unreadable(what, error) from error
+        return both, both
+    if not isinstance(source, Iterable):
+        expected = "a mindspore.dataset, dictionaries, or a pair of arrays (images, labels)"
+        raise DataError(what, expected=expected, got=type(source).__name__)
+    return source, None if isinstance(source, Iterator) else source
+
+
+def _parts(
+    items: Iterable[Any], source: Source, what: str, columns: tuple[str, str], batched: bool | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of one or more rows at a time."""
+    rows, shapes = 0, None
+    for item in _told(items, what):
+        image, label = _cells(item, what, columns)
+        if not (_holds_many(source, image, label) if batched is None else batched):
+            image, label = image[None], label[None]
+        if not image.ndim or image.shape[:1] != label.shape[:1]:
+            expected = f"as many of {columns[1]} as of {columns[0]}"
+            got, fix = f"shapes {label.shape} and {image.shape}", "batched=False if an item is one row"
+            raise DataError(f"{what} row {rows}", expected=expected, got=got, fix=fix)
+        shapes = shapes or (image.shape[1:], label.shape[1:])
+        if shapes != (image.shape[1:], label.shape[1:]):
+            expected, got = f"shapes {shapes[0]} and {shapes[1]}, as before", f"{image.shape[1:]} and {label.shape[1:]}"
+            raise DataError(f"{what} row {rows}", expected=expected, got=got, fix="resize all images to one size")
+        yield _numbers(image, what, columns[0], rows), label
+        rows += len(image)
+
+
+def _told(items: Iterable[Any], what: str) -> Iterator[Any]:
+    """The items; what goes wrong in the pipeline becomes one line."""
+    try:
+        yield from items
+    except Exception as error:  # the user's own functions are called here, and may raise anything
+        raise _unreadable(what, error) from error
+
+
+def _cells(item: Any, what: str, columns: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(item, Mapping):
+        expected = f"rows with the columns {' and '.join(columns)}"
+        fix = "give the dataset itself, or its create_dict_iterator()"
+        raise DataError(what, expected=expected, got=type(item).__name__, fix=fix)
+    for column in columns:
+        if column not in item:
+            fix = f'columns=("{next(iter(item), "image")}", …) names those that are there'
+            raise DataError(what, expected=f"a column {column}", got=", ".join(map(str, item)) or "none", fix=fix)
+    image, label = (item[column] for column in columns)
+    return _as_array(image), _as_array(label)
+
+
+def _as_array(cell: Any) -> np.ndarray:
+    return np.asarray(cell.asnumpy() if hasattr(cell, "asnumpy") else cell)
+
+
+def _holds_many(source: Source, image: np.ndarray, label: np.ndarray) -> bool:
+    """Whether an item is a batch."""
+    if isinstance(source, tuple):
+        return True
+    if not label.ndim:
+        return False
+    pipeline = getattr(source, "dataset", source)  # an iterator knows what it goes over
+    if hasattr(pipeline, "children"):
+        return any(kind.__name__ in _MAKE_BATCHES for node in _nodes(pipeline) for kind in type(node).__mro__)
+    return image.shape[:1] == label.shape[:1]
+
+
+def _nodes(pipeline: Any) -> Iterator[Any]:
+    yield pipeline
+    for node in pipeline.children:
+        yield from _nodes(node)
+
+
+def _numbers(images: np.ndarray, what: str, column: str, rows: int) -> np.ndarray:
+    """The images as uint8 or float32, in memory of their own."""
+    if images.dtype.kind not in "iufb":
+        fix = "decode images, and turn words into numbers, in the pipeline"
+        raise DataError(f"{what} {column}", expected="numbers", got=str(images.dtype), fix=fix)
+    if images.dtype == np.uint8:
+        return np.array(images, order="C")
+    with np.errstate(over="ignore"):
+        images = np.array(images, np.float32, order="C")
+    is_bad = ~np.isfinite(images.reshape(len(images), -1)).all(axis=1)
+    if is_bad.any():
+        row = int(is_bad.argmax())
+        got = str(images[row][~np.isfinite(images[row])][0])
+        raise DataError(f"{what} {column} row {rows + row}", expected="finite float32 numbers", got=got)
+    return images
+
+
+def _classes(labels: np.ndarray, what: str) -> tuple[np.ndarray, int | None]:
+    """``(N,)`` int64 class numbers, and the length of the rows if they were one-hot."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype == np.bool_:
+        labels = labels.astype(np.uint8)
+    expected = "class numbers from 0, or one-hot rows"
+    if labels.dtype.kind not in "iuf" or labels.ndim not in (1, 2):
+        raise DataError(f"labels of {what}", expected=expected, got=f"{labels.dtype} of shape {labels.shape[1:]}")
+    width = labels.shape[1] if labels.ndim == 2 else None
+    if width is None:
+        is_right = (labels >= 0) & (labels == np.floor(labels))  # so asked, NaN is wrong too
+    else:
+        is_right = ((labels == 0) | (labels == 1)).all(axis=1) & (labels.sum(axis=1) == 1)
+    if not is_right.all():
+        row = int(is_right.argmin())
+        fix = "use labels from before smoothing and mixup" if width else "count classes from 0"
+        if width and labels.dtype.kind in "iu":
+            fix = "batched=True if each item holds many rows"
+        got = np.array2string(labels[row], precision=3, threshold=8, edgeitems=3)
+        raise DataError(f"labels of {what} row {row}", expected=expected, got=got, fix=fix)
+    return (labels if width is None else labels.argmax(axis=1)).astype(np.int64), width
+
+
+def _check_lasting(parts: Iterator[tuple[np.ndarray, np.ndarray]], known: set[bytes], what: str) -> None:
+    """Reads some rows a second time; of a pipeline that cannot be, nothing is known."""
+    try:
+        seen = list(itertools.islice((digest for images, _ in parts for digest in _digests(images)), _READ_AGAIN))
+    except DataError:
+        return
+    if strange := sum(digest not in known for digest in seen):
+        raise DataError(
+            what,
+            expected="the same rows whenever they are read",
+            got=f"others, {strange} of {len(seen)}, the second time",
+            fix="leave out random crops, flips and noise, and shuffles before take: the originals are the members",
+        )
+
+
+def _unreadable(what: str, error: Exception) -> DataError:
+    """The error in one line: of what a user's function raised inside a pipeline, MindSpore makes dozens."""
+    lines = [line.strip() for line in str(error).partition("- Dataset Pipeline Error Message")[0].splitlines()]
+    said = [line for line in lines if line.strip("- ")] or [type(error).__name__]
+    return DataError(f"{what} cannot be read: {said[-1 if 'Python Call Stack' in str(error) else 0][:200]}")

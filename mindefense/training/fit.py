@@ -1,0 +1,174 @@
+"""Fits a classifier Cell to samples, epoch by epoch, with checkpoints from which it goes on in the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, save_checkpoint
+from mindefense.errors import CheckpointError, InputError
+from mindefense.ranks import Crew
+from mindefense.runtime import compiled
+from mindefense.target import Preparation, forward
+from mindefense.training.config import Epoch, TrainConfig
+from mindefense.training.engines import Engine, EpochGraph, Steps, trains_in_steps
+
+
+def train_classifier(
+    net: nn.Cell,
+    features: np.ndarray,
+    labels: np.ndarray,
+    config: TrainConfig,
+    *,
+    prepare: Preparation | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 50,
+    resume: bool = False,
+    description: Mapping[str, Any] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    crew: Crew | None = None,
+) -> tuple[Epoch, ...]:
+    """Trains `net` in place.
+
+    Args:
+        net: Cell from ``(N, ...)`` float32 to logits, ``(N, C)`` for softmax and ``(N, 1)`` for sigmoid.
+        features: ``(N, ...)`` rows: float32, or what `prepare` takes.
+        labels: ``(N,)``: int32 classes for softmax, 0/1 for sigmoid.
+        config: How to train.
+        prepare: Makes the network's inputs of the rows, batch by batch; None if the rows are the inputs.
+        checkpoint: Where to keep the weights, a ``.ckpt`` path; None keeps them in memory alone.
+        checkpoint_every: Epochs between two writes; the last epoch is always written.
+        resume: Go on from `checkpoint` if it is there; the weights come out the same to the last bit as without the
+            interruption, unless the network has dropout, whose draws are not kept.
+        description: Joins the checkpoint's description: what was trained on what.
+        on_epoch: Called after every epoch.
+        crew: The ranks of a job that train the network together, each on its part of every batch; all of them call
+            this. `checkpoint` and `resume` are rank 0's. With another number of ranks, sums are rounded elsewhere and
+            batch normalization sees other parts, so that the weights come out a little different. None to train here.
+
+    Returns:
+        The figures of all epochs, those before a resume included.
+
+    Raises:
+        InputError: If features and labels do not match, hold NaN, or the loss becomes NaN.
+        CheckpointError: If `checkpoint` is of another network, configuration or data.
+        OutputError: If it cannot be written.
+    """
+    check_rows(net, features, labels, config.loss, prepare=prepare)
+    # As JSON gives it back, so that a resume compares like with like.
+    described = json.loads(json.dumps({**(description or {}), "train": dataclasses.asdict(config)}))
+    if trains_in_steps(config, prepare):
+        engine: Engine = Steps(net, features, labels, config, prepare, crew)
+    else:
+        engine = EpochGraph(net, features, labels, config)
+    history: list[Epoch] = []
+    if resume and checkpoint is not None and os.path.exists(checkpoint):
+        history = _resume(net, checkpoint, described, config)
+        if not config.ends(history):
+            engine.restore(load_checkpoint(checkpoint))
+    if crew is not None:
+        history = _start_alike(net, engine, history, config, crew)
+    while not config.ends(history):
+        number = len(history)
+        with compiled():
+            loss, accuracy = engine.run(number)
+        check_loss(loss, number, config)
+        history.append(Epoch(number + 1, config.epochs, loss, accuracy))
+        finished = config.ends(history)
+        if checkpoint is not None and ((number + 1) % checkpoint_every == 0 or finished):
+            state = {} if finished else engine.state()
+            save_checkpoint(checkpoint, {**parameters_of(net), **state}, {**described, "history": _columns(history)})
+        if on_epoch is not None:
+            on_epoch(history[-1])
+    net.set_train(False)
+    return tuple(history)
+
+
+def _start_alike(net: nn.Cell, engine: Engine, history: list[Epoch], config: TrainConfig, crew: Crew) -> list[Epoch]:
+    """Gives every rank the weights, the optimizer's state and the history of rank 0."""
+    columns = _columns(history)
+    state = {**parameters_of(net), **engine.state(), **{f"history.{name}": np.array(columns[name]) for name in columns}}
+    held = crew.agree(state)
+    columns = {name: held.pop(f"history.{name}").tolist() for name in columns}
+    if not crew.leads:
+        for parameter in net.get_parameters():
+            parameter.set_data(ms.Tensor(held[parameter.name]))
+        engine.take(held)
+    return _rows(columns, config)
+
+
+def _rows(columns: Mapping[str, Sequence[float]], config: TrainConfig) -> list[Epoch]:
+    """Epochs of what `_columns` made of them."""
+    rows = zip(columns["loss"], columns["accuracy"], strict=True)
+    return [Epoch(number, config.epochs, loss, accuracy) for number, (loss, accuracy) in enumerate(rows, 1)]
+
+
+def check_rows(
+    net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str, *, prepare: Preparation | None = None
+) -> None:
+    """Checks that `net` can be trained on these rows.
+
+    Args:
+        net: The network.
+        features: ``(N, ...)`` rows.
+        labels: ``(N,)``.
+        loss: ``"softmax"`` or ``"sigmoid"``.
+        prepare: Makes the network's inputs of the rows; None if the rows are the inputs.
+
+    Raises:
+        InputError: If features and labels do not match or hold NaN, or `net` does not take such rows or does not have
+            such classes.
+    """
+    if len(features) != len(labels) or not len(labels):
+        raise InputError("labels", expected=f"one per row ({len(features)}, at least 1)", got=str(len(labels)))
+    if features.dtype.kind == "f" and not np.isfinite(features).all():
+        raise InputError("features", expected="finite numbers", got="NaN or infinity", fix="clean the data first")
+    outputs = forward(net, features[:1], prepare=prepare, batch_size=1).shape[1]
+    if loss == "sigmoid":
+        wanted, fits = "0 or 1, and a network with one output", outputs == 1 and np.isin(labels, (0, 1)).all()
+    else:
+        wanted = f"classes 0…{outputs - 1}, as many as the network has outputs"
+        fits = labels.min() >= 0 and labels.max() < outputs
+    if not fits:
+        raise InputError("labels", expected=wanted, got=f"{labels.min()}…{labels.max()} and {outputs} outputs")
+
+
+def check_loss(loss: float, epoch: int, config: TrainConfig) -> None:
+    """Raises InputError if the loss of an epoch, counted from 0, is NaN or infinite."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss became {loss} in epoch {epoch + 1}",
+            fix=f"use a learning rate below {config.learning_rate:g}, or look for extreme features",
+        )
+
+
+def _columns(history: list[Epoch]) -> dict[str, list[float]]:
+    return {"loss": [epoch.loss for epoch in history], "accuracy": [epoch.accuracy for epoch in history]}
+
+
+def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any], config: TrainConfig) -> list[Epoch]:
+    """Loads the weights of an interrupted run and returns its history."""
+    held = load_checkpoint(path)
+
+    def agrees(key: str) -> bool:
+        value = held.description.get(key)
+        return key == "versions" or (config.is_described_by(value) if key == "train" else value == described[key])
+
+    if differing := [key for key in described if not agrees(key)]:
+        raise CheckpointError(
+            f"{path} cannot be resumed: its {', '.join(differing)} differ from this run's",
+            fix="give the same data and settings, or start afresh without --resume",
+        )
+    kept = held.description.get("history")
+    if kept is None:
+        raise CheckpointError(f"{path} cannot be resumed: it says nothing of its epochs", fix="start afresh")
+    load_into(net, held)
+    return _rows(kept, config)

@@ -1,0 +1,76 @@
+"""What docs/outputs.md shows of frameworks makes the file that it describes."""
+
+import re
+import types
+
+import brought
+import numpy as np
+import pytest
+from brought import CLASSES, FEATURES, MEMBERS, WEIGHTS
+from pages import page
+
+from mindefense.confidence import log_softmax
+from mindefense.data import outputs
+from mindefense.data.outputs import load_outputs
+
+PAGE = page("docs/outputs.md")
+TORCH, KERAS, SCIKIT_LEARN, MINDSPORE = (block.text for block in PAGE.under("How to save it"))
+IN_ORDER = np.arange(len(FEATURES))
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """Runs a snippet with what a reader has → what it recorded, and the names that are there after it."""
+
+    def run(snippet, bring):
+        monkeypatch.chdir(tmp_path)
+        reader = types.SimpleNamespace(names={}, patch=monkeypatch)
+        bring(reader)
+        exec(snippet, reader.names)
+        return load_outputs("outputs.npz"), reader.names
+
+    return run
+
+
+def assert_is(recorded, log_probs, order):
+    np.testing.assert_allclose(recorded.log_probs, log_probs[order], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(recorded.labels, CLASSES[order])
+    np.testing.assert_array_equal(recorded.is_member, order < MEMBERS)
+
+
+@pytest.mark.parametrize("snippet", [TORCH, KERAS, SCIKIT_LEARN, MINDSPORE])
+def test_every_snippet_is_a_few_lines(snippet):
+    assert len(snippet.strip().splitlines()) <= 8
+
+
+@pytest.mark.parametrize(("snippet", "bring"), [(KERAS, brought.of_keras), (MINDSPORE, brought.of_mindspore)])
+def test_rows_in_their_order(snippet, bring, record):
+    recorded, _ = record(snippet, bring)
+    assert_is(recorded, log_softmax(FEATURES @ WEIGHTS), IN_ORDER)
+
+
+def test_pytorch_with_loaders_that_shuffle(record):
+    recorded, names = record(TORCH, brought.of_torch)
+    assert (names["order"] != IN_ORDER).any()
+    assert_is(recorded, log_softmax(FEATURES @ WEIGHTS), names["order"])
+
+
+def test_scikit_learn_with_classes_that_have_names(record):
+    recorded, names = record(SCIKIT_LEARN, brought.of_scikit_learn)
+    assert_is(recorded, np.log(np.maximum(names["model"].predict_proba(FEATURES), 1e-30)), IN_ORDER)
+    correct = recorded.log_probs.argmax(axis=1) == recorded.labels
+    assert correct[recorded.is_member].mean() > 0.9, "labels must be the columns' classes"
+
+
+def test_the_table_lists_every_array_and_column():
+    table = "".join(line for line in PAGE.text.splitlines() if line.startswith("|"))
+    for name in (*outputs.MATRICES, *outputs.COLUMNS, *outputs.COLUMNS.values()):
+        assert f"`{name}`" in table
+    for column in re.findall(r"`(\w+_0)[ `]", table):
+        assert outputs.NUMBERED.fullmatch(column)
+
+
+def test_the_figures_are_the_loader_s():
+    numbers = f"At least {2 * outputs.FEWEST} members and {2 * outputs.FEWEST} non-members, or {outputs.FEWEST} of each"
+    assert numbers in PAGE.text
+    assert f"up to {outputs.ROUNDED_SUM:g} away from 1" in PAGE.text

@@ -1,0 +1,367 @@
+"""What docs/your_model.md promises: the messages on it are those that come; own Cells, attacks and defenses work."""
+
+import re
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+
+from mindefense import (
+    Attack,
+    BeforeSoftmax,
+    DefendedModel,
+    Defense,
+    Entry,
+    Network,
+    ScoreAttack,
+    evaluate,
+    fit_defenmi,
+    from_datasets,
+    load_defense,
+)
+from mindefense.defenses import LabelOnly
+from mindefense.errors import CheckpointError, InputError, MindefenseError
+from mindefense.target import forward
+
+PAGE = Path(__file__).parent.parent / "docs" / "your_model.md"
+CLASSES, N = 4, 100
+RNG = np.random.default_rng(0)
+LABELS = np.arange(3 * N) % CLASSES
+IMAGES = RNG.normal(size=(3 * N, 1, 2, 2)).astype(np.float32)
+IMAGES.reshape(3 * N, CLASSES)[np.arange(3 * N), LABELS] += np.where(np.arange(3 * N) < N, 3, 1)
+
+
+class Says(nn.Cell):
+    """Answers with the image itself, surer of members, or with what `change` makes of that."""
+
+    def __init__(self, change=lambda logits: logits):
+        super().__init__()
+        self.change = change
+
+    def construct(self, image):
+        return self.change(image.reshape(len(image), -1))
+
+
+def rows(images=IMAGES, labels=LABELS, cut=N, **more):
+    inside, outside = (images[:cut], labels[:cut]), (images[cut:], labels[cut:])
+    return from_datasets(inside, outside, name="my images", num_classes=CLASSES, **more)
+
+
+def run(net=None, images=IMAGES, labels=LABELS, **more):
+    return evaluate(net or Says(), *rows(images, labels), **{"attacks": ("confidence",), **more})
+
+
+def by_key(found):
+    return {(r.name, r.adversary, r.defended): r.metrics for r in found.attacks}
+
+
+class Margin(ScoreAttack):
+    name = "margin"
+
+    def score(self, target, samples):
+        log_probs = target.query(samples.features).astype(np.float64)
+        true = log_probs[np.arange(len(samples)), samples.labels].copy()
+        log_probs[np.arange(len(samples)), samples.labels] = -np.inf
+        return true - log_probs.max(axis=1)
+
+
+class Flatten(Defense):
+    name = "flatten"
+
+    def __init__(self, share):
+        super().__init__()
+        self.share = share
+
+    def _defend(self, probs, logits, predicted, draws):
+        return (1 - self.share) * probs + self.share / probs.shape[1]
+
+    def settings(self):
+        return {"share": self.share}
+
+
+# ---------------------------------------------------------------------- the messages of the page
+
+
+def bad_at(row, value):
+    images = IMAGES.copy()
+    images[row, 0, 0, 0] = value
+    return images
+
+
+def label_at(row, value):
+    labels = LABELS.astype(np.float32)
+    labels[row] = value
+    return labels
+
+
+class Random:
+    """Dictionaries that are others whenever they are read."""
+
+    def __iter__(self):
+        return iter([{"image": RNG.normal(size=(N, 1, 2, 2)), "label": LABELS[:N]}])
+
+
+class Broken:
+    def __iter__(self):
+        raise OSError("no such disk")
+
+
+class TooFew(Margin):
+    def score(self, target, samples):
+        return super().score(target, samples)[:1]
+
+    def fit(self, target, members, non_members):
+        self.threshold_ = 0.0
+        return self
+
+
+class NoThreshold(Margin):
+    def fit(self, target, members, non_members):
+        return self
+
+
+class Doubled(Flatten):
+    def _defend(self, probs, logits, predicted, draws):
+        return 2 * probs
+
+
+OTHERS = (IMAGES[N:], LABELS[N:])
+MISTAKES = {
+    "members: expected a column image, got …": lambda: from_datasets([{"data": 1, "label": 2}], OTHERS),
+    "members: expected the same rows whenever they are read": lambda: from_datasets(Random(), OTHERS),
+    "non_members: expected rows that the model was not trained on": lambda: from_datasets(OTHERS, OTHERS),
+    "members cannot be read: …": lambda: from_datasets(Broken(), OTHERS),
+    "members image row 7: expected finite float32 numbers": lambda: rows(bad_at(7, np.nan)),
+    "labels of members row 7: expected class numbers from 0, or one-hot rows": lambda: rows(labels=label_at(7, 0.5)),
+    "labels of members row 7: expected a class 0 … 3": lambda: rows(labels=label_at(7, 4)),
+    "members and non_members: expected one shape": lambda: from_datasets((IMAGES[:N, :, :1], LABELS[:N]), OTHERS),
+    "members: expected at least 20": lambda: rows(cut=19),
+    "logits of the network: expected values from before softmax": lambda: run(Says(ops.softmax)),
+    "logits of the network row 0: expected finite values": lambda: run(Says(lambda logits: logits / 0)),
+    "answer of the network: expected one Tensor": lambda: run(Says(lambda logits: (logits, logits))),
+    "network: expected an nn.Cell": lambda: run(ms.Model(Says())),
+    "features: expected rows that the network takes": lambda: run(nn.Dense(9, 4)),
+    "my images labels: expected classes 0…2, since the network has 3 outputs": (
+        lambda: run(Says(lambda logits: logits[:, :3]))
+    ),
+    "scores of attack margin: expected one for each of 50 samples": lambda: run(own_attacks={"margin": TooFew}),
+    "attack margin: expected threshold_ after fit": lambda: run(own_attacks={"margin": NoThreshold}),
+    "answers of the defense flatten row 0: expected a sum of 1": lambda: run(defense=Doubled(0.5)),
+}
+"""What the page shows → what brings it about."""
+
+
+def messages():
+    table = PAGE.read_text(encoding="utf-8").partition("## What the messages mean")[2]
+    return re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)
+
+
+def test_the_page_shows_these_messages():
+    assert messages() == list(MISTAKES)
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_a_message_of_the_page_is_what_comes(message):
+    with pytest.raises(MindefenseError) as caught:
+        MISTAKES[message]()
+    said = str(caught.value)
+    assert said.startswith(message.removesuffix("…"))
+    assert "\n" not in said
+
+
+# What else is a mistake → what brings it about, words of its line.
+MORE = {
+    "an attacker's name that is taken": (lambda: run(own_attacks={"gap": Margin}), ["own_attacks", "'gap'"]),
+    "an instance for a class": (lambda: run(own_attacks={"m": Margin()}), ["attack m: expected a subclass", "Margin"]),
+    "a class that is no attack": (lambda: run(attacks={"m": int}), ["attack m: expected a subclass", "got int"]),
+    "NaN among scores": (
+        lambda: run(own_attacks={"m": Entry(lambda terms: Undefined())}), ["row 0", "expected a number, got NaN"]
+    ),
+    "a class for a network": (lambda: run(Says), ["network: expected an nn.Cell, got Says", "instance"]),
+    "a Model for a defender": (
+        lambda: fit_defenmi(ms.Model(Says()), *rows()), ["network: expected an nn.Cell, got Model"]
+    ),
+    "no softmax to go before": (lambda: run(BeforeSoftmax(Says(ops.abs))), ["BeforeSoftmax", "ends in a softmax"]),
+    "a softmax for a defender": (
+        lambda: fit_defenmi(Says(ops.softmax), *rows()), ["before softmax", "BeforeSoftmax(net)"]
+    ),
+    "a defense that loses columns": (
+        lambda: run(defense=Cut(0.1)), ["answers of the defense flatten: expected shape (", "3)"]
+    ),
+}  # fmt: skip
+
+
+class Undefined(Margin):
+    def score(self, target, samples):
+        return np.full(len(samples), np.nan)
+
+
+class Cut(Flatten):
+    def _defend(self, probs, logits, predicted, draws):
+        return probs[:, :3]
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_another_mistake_is_one_line(name):
+    bring_about, words = MORE[name]
+    with pytest.raises(InputError) as caught:
+        bring_about()
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+# ---------------------------------------------------------------------- the network
+
+
+def test_a_cell_is_taken_as_it_is():
+    found = run()
+    assert by_key(found) == by_key(run(Network(Says())))
+    assert by_key(found)["confidence", "static", False].auc > 0.75, "the leak was planted"
+
+
+def test_a_softmax_that_is_wrapped_gives_the_same_figures():
+    wrapped = run(BeforeSoftmax(Says(ops.softmax)))
+    for key, metrics in by_key(run()).items():
+        assert by_key(wrapped)[key].auc == pytest.approx(metrics.auc, abs=1e-3)
+    logits = forward(BeforeSoftmax(Says(ops.softmax)), IMAGES)
+    expected = np.log(np.float64(forward(Says(ops.softmax), IMAGES[:7])))  # so few may sum to 1 by chance
+    np.testing.assert_allclose(logits[:7], expected, atol=1e-5)
+
+
+def test_a_softmax_in_half_precision_is_noticed():
+    with pytest.raises(InputError, match="before softmax"):
+        forward(Says(lambda logits: ops.softmax(logits).astype(ms.float16)), IMAGES)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ops.log_softmax,
+        lambda logits: ops.softmax(logits) * 1.1,
+        lambda logits: ops.softmax(logits) * 2 - 1 / logits.shape[1],  # sums to 1, but below 0 in places
+    ],
+)
+def test_what_is_no_softmax_is_none(change):
+    assert forward(Says(change), IMAGES).shape == (3 * N, CLASSES)
+
+
+# ---------------------------------------------------------------------- one's own attack
+
+
+def test_an_own_attack_stands_beside_the_others():
+    found = run(own_attacks={"margin": Margin}, defense=LabelOnly())
+    assert [key for key in by_key(found) if key[0] == "margin"] == [
+        ("margin", "static", False), ("margin", "static", True), ("margin", "adaptive", True),
+    ]  # fmt: skip
+    names = {name for name, _, _ in by_key(found)}
+    assert names == {"gap", "confidence", "margin"}
+    assert by_key(found)["margin", "static", False].auc > 0.75
+    assert [name for name in found.records if name.startswith("margin|auditor|adaptive|")]
+
+
+def test_an_own_attack_leaves_the_others_as_they_are():
+    with_own, without = by_key(run(own_attacks={"margin": Margin})), by_key(run())
+    assert {key: with_own[key] for key in without} == without
+
+
+@pytest.mark.parametrize("attacks", [{"margin": Margin}, {"margin": Entry(lambda terms: Margin())}])
+def test_an_own_attack_alone(attacks):
+    assert {result.name for result in run(attacks=attacks).attacks} == {"gap", "margin"}
+
+
+def test_a_name_alone_is_not_taken_for_letters():
+    assert {result.name for result in run(attacks="entropy").attacks} == {"gap", "entropy"}
+
+
+def test_an_attack_that_learns_is_fitted_where_it_should_be():
+    class Learned(Attack):
+        def fit(self, target, members, non_members):
+            self.threshold_ = float(target.query(members.features).max(axis=1).mean())
+            thresholds.append(self.threshold_)
+            return self
+
+        def score(self, target, samples):
+            return target.query(samples.features).max(axis=1).astype(np.float64)
+
+    thresholds = []
+    found = by_key(run(own_attacks={"learned": Learned}, defense=Flatten(0.9)))
+    assert len(thresholds) == 2, "once on the bare model, once behind the defense"
+    assert thresholds[0] > thresholds[1]
+    assert found["learned", "static", True].recall == 0
+    assert found["learned", "adaptive", True].recall > 0.3
+
+
+# ---------------------------------------------------------------------- one's own defense
+
+
+def test_an_own_defense_keeps_rows_valid_and_the_predicted_class():
+    for share in (0.0, 0.7, 1.0):
+        model = DefendedModel(Says(), Flatten(share), key=b"key")
+        probs = np.exp(model.respond(IMAGES).astype(np.float64))
+        assert (probs >= 0).all()
+        np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
+        logits = IMAGES.reshape(3 * N, CLASSES)
+        np.testing.assert_array_equal(probs.argmax(axis=1), logits.argmax(axis=1))
+        clean = np.exp(logits - logits.max(axis=1, keepdims=True))
+        expected = (1 - share) * clean / clean.sum(axis=1, keepdims=True) + share / CLASSES
+        np.testing.assert_allclose(probs, expected, atol=1e-5)
+        np.testing.assert_allclose(model(ms.Tensor(IMAGES)).asnumpy(), np.log(probs), atol=1e-5)
+
+
+def test_an_own_defense_answers_a_row_alike_in_any_company():
+    class Cooled(Defense):
+        def _defend(self, probs, logits, predicted, draws):
+            shares = ops.exp(ops.log(probs + 1e-6) / 3)
+            return shares / ops.ReduceSum(True)(shares, 1)
+
+    # Of seven classes: a CPU takes several exponentials at a time, and the rest one by one.
+    model, images = DefendedModel(Says(), Cooled(), key=b"key"), np.float32(RNG.normal(size=(200, 7)))
+    answers, order = model.respond(images), RNG.permutation(200)
+    np.testing.assert_array_equal(model.respond(images[order]), answers[order])
+    for part in (*(slice(row, row + 1) for row in range(20)), slice(10, 75), slice(3, 200)):
+        np.testing.assert_array_equal(model.respond(images[part]), answers[part])
+
+
+def test_an_own_defense_falls_to_those_who_know_of_it():
+    found = by_key(run(defense=Flatten(0.7)))
+    undefended = found["confidence", "static", False]
+    assert found["confidence", "static", True].balanced_accuracy == 0.5
+    assert found["confidence", "adaptive", True].balanced_accuracy == undefended.balanced_accuracy > 0.65
+
+
+@pytest.mark.parametrize(("noise_scale", "draws"), [(0.0, 3), (0.5, 0)])
+def test_an_own_defense_gets_what_it_asks_for(noise_scale, draws):
+    """Numbers that it draws, or the logits of a noised input: the same from the fast driver and in the graph."""
+
+    class Asking(Defense):
+        keeps_labels = False
+
+        @property
+        def noise_scale(self):
+            return noise_scale
+
+        def _defend(self, probs, logits, predicted, second):
+            return ops.softmax(0.5 * logits + ops.ReduceSum(True)(second, 1) * probs, 1)
+
+    defense = Asking()
+    defense.draws = draws
+    model = DefendedModel(Says(), defense, key=b"key")
+    fast, graph = model.respond(IMAGES[:64]), model(ms.Tensor(IMAGES[:64])).asnumpy()
+    np.testing.assert_allclose(fast, graph, atol=1e-4)
+    assert not np.allclose(fast, DefendedModel(Says(), defense, key=b"another").respond(IMAGES[:64]), atol=1e-3)
+
+
+def test_an_own_defense_comes_back_from_its_file(tmp_path):
+    path = tmp_path / "flatten.ckpt"
+    Flatten(0.25).save(path)
+    again = load_defense(path, own=(Flatten,))
+    assert (type(again), again.settings()) == (Flatten, {"share": 0.25})
+    with pytest.raises(CheckpointError, match=r"expected a defense \(.*top-k\), got flatten"):
+        load_defense(path)
+
+
+def test_a_defense_without_a_name_has_one():
+    assert run(defense=type("Mine", (Defense,), {"_defend": Flatten._defend, "share": 0.2})()).defense.name == "unnamed"
