@@ -75,11 +75,20 @@ def made_with(held: Sequence[Results]) -> str:
 def attackers(held: Sequence[Results]) -> str:
     """Every attacker of an evaluation: balanced accuracy / AUC / members found at 1% false alarms."""
     results = held[0]
-    judged = {attack["knowledge"]: (attack["n_members"], attack["n_non_members"]) for attack in results["attacks"]}
-    sizes = "; ".join(
-        f"who learned from {LEARNED_FROM[knowledge]}, by {members:,} members and {others:,} others"
-        for knowledge, (members, others) in judged.items()
-    )
+    judged: dict[str, dict[tuple[int, int], list[str]]] = {}
+    for attack in results["attacks"]:
+        sizes = judged.setdefault(attack["knowledge"], {})
+        names = sizes.setdefault((attack["n_members"], attack["n_non_members"]), [])
+        if attack["name"] not in names:
+            names.append(attack["name"])
+    said = []
+    for knowledge, sizes in judged.items():
+        (members, others), _ = most = max(sizes.items(), key=lambda item: len(item[1]))
+        text = f"who learned from {LEARNED_FROM[knowledge]}, by {members:,} members and {others:,} others"
+        for (members, others), names in sizes.items():
+            if names is not most[1]:
+                text += f" ({', '.join(names)}: {members:,} and {others:,})"
+        said.append(text)
     found = {}
     for attack in results["attacks"]:
         rates = {rate["fpr"]: rate["tpr"] for rate in attack["tpr_at_fpr"]}
@@ -94,7 +103,7 @@ def attackers(held: Sequence[Results]) -> str:
         (name, _learned_from(knowledge), *(cells.get(state, "–") for state in states))
         for (name, knowledge), cells in found.items()
     ]
-    return f"Judged are: {sizes}.\n\n" + _table(("attacker", "learned from", *states.values()), rows)
+    return f"Judged are: {'; '.join(said)}.\n\n" + _table(("attacker", "learned from", *states.values()), rows)
 
 
 def tutorial(held: Sequence[Results]) -> str:

@@ -59,7 +59,10 @@ _COMMANDS = {"target": "train", "shadow": "train-shadow", "defender": "train-def
 """The command that writes each checkpoint."""
 _SEEDS = {"target": 0, "shadow": 1, "defender": 2}
 """What each network's seed is above the study's; the attack networks' is the next."""
-FINDINGS = ("results.json", "attacks.csv", "records.csv", "comparison.json", "comparison.csv", "defended.npz")
+FINDINGS = (
+    *("results.json", "attacks.csv", "records.csv", "report.html", "report.md", "defended.npz"),
+    *("comparison.json", "comparison.csv", "comparison.html", "comparison.md"),
+)
 """What an evaluation leaves; a new study in the same folder takes it away."""
 CLIP_NORM = 1.0
 """The longest gradient of one row in differentially private training."""

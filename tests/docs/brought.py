@@ -58,7 +58,7 @@ class Shelf:
         patch.setenv("no_proxy", "*")
         self.memory.remember(patch)
         # 400 epochs at a small rate take half a minute; the few at a large one do as well for a test.
-        shorter = TrainConfig(epochs=40, learning_rate=0.05, decay_every=None, loss="sigmoid")
+        shorter = TrainConfig(epochs=20, learning_rate=0.05, decay_every=None, loss="sigmoid")
         patch.setitem(fit_defenmi.__kwdefaults__, "train", shorter)
         patch.setitem(fit_defender.__kwdefaults__, "config", shorter)
         for name, file in (("location", self.location), ("cifar100", self.cifar100)):

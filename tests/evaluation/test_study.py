@@ -507,10 +507,14 @@ def test_resuming_with_other_settings_is_refused(study):
 
 
 def test_a_new_study_takes_the_old_ones_findings_away(study):
-    (study / "results.json").write_text("of the old one")
+    pages = [f"{name}.{end}" for name in ("report", "comparison") for end in ("html", "md")]
+    for name in ("results.json", "attacks.csv", "records.csv", "comparison.json", "comparison.csv", *pages):
+        (study / name).write_text("of the old one")
     Study(dataclasses.replace(SMOKE, seed=1), study)._begin(resume=False)
-    assert not (study / "results.json").exists()
-    assert not (study / "defended.npz").exists()
+    kinds = ("target", "shadow", "defender", "defense")
+    assert {path.name for path in study.iterdir()} == {
+        "study.json", *(f"{kind}.{end}" for kind in kinds for end in ("ckpt", "json"))
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["target", "shadow", "defender"])
