@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -41,10 +42,12 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Inputs", "Outputs", "Supported Platforms", "Source"]  # MindSpore's, and ours
 
-# Every reference is checked (`-n`), but for names of other packages, whose documentation is not looked up (the site
-# builds without a network), and for values that only travel inside the room of evaluation.
+# References are checked (`-n`) where they can be ours: whatever begins with mindefense, and names with a capital
+# in backticks. Other words in backticks may be arguments, and names of other packages are not looked up (the site builds
+# without a network). Left out are values that only travel inside the room of evaluation.
+CAPITAL = r"[A-Z]+[a-z]"
 nitpick_ignore_regex = [
-    ("py:obj", r".*"),
+    ("py:obj", rf"(?!mindefense\b|{CAPITAL}).*"),
     ("py:(class|exc)", r"(?!mindefense\b).*"),
     ("py:class", r"mindefense\.evaluation\.(arena|audit|progress|recipe)\..*"),
 ]
@@ -80,6 +83,13 @@ def show_arguments(app: Sphinx, what: str, name: str, shown: object, options: ob
     if what == "class" and args == "(*args, **kwargs)":
         return stringify_signature(signature(shown.__init__, bound_method=True), unqualified_typehints=True), returns
     return None
+
+
+def find_capitals(app: Sphinx, tree: nodes.document) -> None:
+    """Names with a capital in docstrings are looked for in every module: each is there once."""
+    for link in tree.findall(addnodes.pending_xref):
+        if link.get("reftype") == "obj" and re.match(CAPITAL, link["reftarget"]):
+            link["refspecific"] = True
 
 
 def link_into_site(app: Sphinx, tree: nodes.document) -> None:
@@ -162,6 +172,7 @@ def setup(app: Sphinx) -> None:
     """Connects what is above to the build."""
     app.connect("autodoc-process-signature", show_arguments)
     app.connect("doctree-read", link_into_site, priority=400)  # before downloads are collected
+    app.connect("doctree-read", find_capitals)
     app.connect("doctree-read", show_examples)
     app.connect("doctree-read", link_reports)
     app.connect("build-finished", write_reports)

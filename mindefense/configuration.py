@@ -130,7 +130,7 @@ def spelled(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
 def _switched_off(name: str, options: Mapping[str, argparse.Action]) -> str | None:
     """The switch that ``no_SWITCH`` takes back, if it is one."""
     switch = name.removeprefix("no_")
-    return switch if switch != name and switch in options and options[switch].nargs == 0 else None
+    return switch if switch != name and isinstance(options.get(switch), argparse._StoreTrueAction) else None
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:

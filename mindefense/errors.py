@@ -1,7 +1,6 @@
 """The exceptions a user can meet. Each message is one line: what is wrong, what was expected, what came, what to do."""
 
 import difflib
-import sys
 from collections.abc import Iterable
 
 
@@ -50,18 +49,3 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """A question with the nearest of the names that are known, or None if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {near[0]!r}?" if near else None
-
-
-def complain(program: str, message: str) -> None:
-    """One line on stderr, of which a terminal shows the word ``error`` in red."""
-    if sys.stderr.isatty():
-        try:
-            from rich.console import Console
-            from rich.text import Text
-        except ImportError:  # `mindefense doctor` says what is missing, and must be able to
-            pass
-        else:
-            line = Text.assemble(f"{program}: ", ("error", "bold red"), f": {message}")
-            Console(stderr=True, soft_wrap=True).print(line)
-            return
-    print(f"{program}: error: {message}", file=sys.stderr)

@@ -219,7 +219,7 @@ def quiet_mindarmour() -> Iterator[None]:
 def versions() -> dict[str, str]:
     """Versions of everything that figures depend on."""
     packages = ("mindefense", "mindspore", "mindarmour", "numpy", "scikit-learn", "scipy")
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
     for name in packages:
         try:
             found[name] = importlib.metadata.version(name)

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -143,3 +146,42 @@ def test_what_bash_completes(typed, offered, tmp_path, capsys):
     assert run.stderr == ""
     assert {word.strip() for word in run.stdout.split()} >= offered
     assert not words[-1] or all(word.startswith(words[-1]) for word in run.stdout.split())
+
+
+# -------------------------------------------------------------------------------------------------------- interruptions
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_graphs_run(name, tmp_path):
+    """MindSpore makes SIGTERM of Ctrl-C once a graph has run; nothing but a real signal shows that."""
+    argv = [sys.executable, "-m", "mindefense", "train", "--epochs", "5000", "--out", "out", "--json"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as run:
+        try:
+            deadline = time.monotonic() + 120
+            while not (tmp_path / "out/target.ckpt").exists() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            run.send_signal(signal.Signals[name])
+            out, err = run.communicate(timeout=60)
+        finally:
+            run.kill()
+    assert run.returncode == 130
+    assert json.loads(out) == {"command": "train", "exit_code": 130, "wrote": [], "error": "interrupted"}
+    assert err.splitlines()[-1].startswith("mindefense: interrupted; trainings go on with --resume")
+    assert "Traceback" not in err
+
+
+def test_who_stops_reading_is_not_told(tmp_path):
+    run = subprocess.run(
+        f"{sys.executable} -m mindefense completion bash | head -1", shell=True, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_a_mistake_of_the_package_is_a_traceback_and_told_to_machines(monkeypatch, tmp_path, capfd):
+    def report(path):
+        raise ZeroDivisionError("x")
+
+    monkeypatch.setattr("mindefense.reports.report.read_results", report)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["report", "x.json", "--json"])
+    assert json.loads(capfd.readouterr().out)["error"] == "ZeroDivisionError: x"

@@ -197,6 +197,18 @@ def test_reports_of_stored_results(tmp_path):
     assert "../../index.html" in Page(html / "more.html").links
 
 
+def test_names_of_ours_that_lead_nowhere_stop_the_build(tmp_path):
+    docs = small(tmp_path, results={})
+    text = "`mindefense.nosuch.Thing` and `NoSuchThing`, but not `samples`, `torch.Tensor` or `mindefense.found.Held`"
+    page = f"# Mine\n\n```{{eval-rst}}\n{text}, `Held`\n\n.. py:class:: mindefense.found.Held\n```\n"
+    (docs / "results/mine/README.md").write_text(page)
+    done = build(docs, tmp_path / "out")
+    assert done.returncode != 0
+    missing = re.findall(r"reference target not found: (\S+)", done.stderr)
+    assert missing == ["mindefense.nosuch.Thing", "NoSuchThing"], done.stderr
+    assert (tmp_path / "out/html/results/mine/README.html").read_text().count('title="mindefense.found.Held"') == 2
+
+
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, None, "4"])
 def test_results_of_an_unknown_schema_stop_the_build(version, tmp_path):
     (tmp_path / "strange.json").write_text(json.dumps({"schema_version": version, "attacks": []}))

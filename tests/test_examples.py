@@ -22,7 +22,6 @@ COMMON = {
         "--help",
         "--debug",
         "--config",
-        "--section",
         "--json",
         "--device_target",
         "--device_id",
@@ -38,7 +37,7 @@ COMMON = {
     *("--attacks", "--knowledge", "--adversary", "--noise", "--max_queries", "--strict", "--fail_above"),
 }
 OPTIONS = {
-    EXAMPLE: COMMON | {"--dataset", "--split_config", "--split_section", "--resume"},
+    EXAMPLE: COMMON | {"--section", "--dataset", "--split_config", "--split_section", "--resume"},
     TUTORIAL: COMMON | {"--image_size", "--num_samples", "--batch_size", "--parity"},
 }
 FILES = {

@@ -35,7 +35,7 @@ from mindefense.arguments.options import (
     add_training_arguments,
     add_tutorial_arguments,
 )
-from mindefense.arguments.parser import Parser
+from mindefense.arguments.parser import Parser, complain
 
 __all__ = [
     "AMP_LEVELS",
@@ -70,4 +70,5 @@ __all__ = [
     "add_study_arguments",
     "add_training_arguments",
     "add_tutorial_arguments",
+    "complain",
 ]

@@ -18,7 +18,7 @@ from mindefense.arguments.choices import (
 )
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool = True) -> None:
+def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool = True, of_study: bool = True) -> None:
     """Arguments of everything that computes; `shares` says whether ranks could do it together."""
     group = parser.add_argument_group("device")
     group.add_argument(
@@ -42,22 +42,21 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool = True
             "--distributed", action="store_true", help="share the work with the other processes that msrun started"
         )
     parser.set_defaults(crew=None)  # of whom rank 0 learns when it has joined
-    add_shared_arguments(parser)
+    add_shared_arguments(parser, of_study=of_study)
 
 
-def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every command."""
+def add_shared_arguments(parser: argparse.ArgumentParser, *, of_study: bool = False) -> None:
+    """Arguments of every command; `of_study` says whether DefenMI's configuration means something to it."""
     group = parser.add_argument_group("general")
-    group.add_argument(
-        "--config",
-        metavar="FILE",
-        help="take options from a .toml file (docs/configuration.md), in which they are written without dashes; what "
-        "is typed wins, and --no_SWITCH takes a switch back; run takes results.json too, and what works on a study "
-        "DefenMI's config.ini",
-    )
-    group.add_argument(
-        "--section", metavar="NAME", help="section of the config.ini (default: the one that its [dataset] names)"
-    )
+    text = "take options from a .toml file (docs/configuration.md), in which they are written without dashes; what is "
+    text += "typed wins, and --no_SWITCH takes a switch back"
+    if of_study:
+        text += "; DefenMI's config.ini is taken too, and by run the results.json of an earlier run"
+    group.add_argument("--config", metavar="FILE", help=text)
+    if of_study:
+        group.add_argument(
+            "--section", metavar="NAME", help="section of the config.ini (default: the one that its [dataset] names)"
+        )
     group.add_argument(
         "--json",
         action="store_true",
@@ -178,7 +177,7 @@ def add_recorded_arguments(parser: argparse.ArgumentParser) -> None:
         "--outputs",
         metavar="FILE",
         help="evaluate these recorded outputs of any framework (.npz or .csv) instead of a study, on the CPU: "
-        "--device_target, --device_id, --amp and --distributed change nothing then",
+        "--device_target, --device_id and --amp change nothing then",
     )
     parser.add_argument("--seed", type=values.seed, metavar="N", help="divides the rows of --outputs (default: 0)")
 
@@ -312,7 +311,7 @@ def add_tutorial_arguments(parser: argparse.ArgumentParser) -> None:
     _add_size_arguments(parser)
     _add_defense_arguments(parser, default="none")
     add_evaluation_arguments(parser)
-    add_common_arguments(parser)
+    add_common_arguments(parser, of_study=False)
 
 
 def _add_input_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from mindefense.arguments.choices import EXIT_MISTAKE
 from mindefense.configuration import spelled, with_configuration
-from mindefense.errors import InputError, complain, did_you_mean
+from mindefense.errors import InputError, did_you_mean
 
 
 class Formatter(argparse.HelpFormatter):
@@ -55,6 +55,21 @@ class Parser(argparse.ArgumentParser):
         """Prints it and leaves with exit code 2."""
         complain(self.prog, f"{message} (see {self.prog} --help)")
         self.exit(EXIT_MISTAKE)
+
+
+def complain(program: str, message: str) -> None:
+    """One line on stderr, of which a terminal shows the word ``error`` in red."""
+    if sys.stderr.isatty():
+        try:
+            from rich.console import Console
+            from rich.text import Text
+        except ImportError:  # `mindefense doctor` says what is missing, and must be able to
+            pass
+        else:
+            line = Text.assemble(f"{program}: ", ("error", "bold red"), f": {message}")
+            Console(stderr=True, soft_wrap=True).print(line)
+            return
+    print(f"{program}: error: {message}", file=sys.stderr)
 
 
 def _searches(defense: str) -> bool:

@@ -6,15 +6,18 @@ Nothing here imports MindSpore before the arguments are known to be good, so tha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
-from mindefense.arguments import EXIT_INTERRUPTED, EXIT_MISTAKE
+from mindefense.arguments import EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_UNFIT, complain
 from mindefense.cli.catalog import build_parser
 from mindefense.cli.outcome import Outcome, Screen
 from mindefense.cli.studies import run_study, run_tutorial, use_device
-from mindefense.errors import InputError, MindefenseError, complain
+from mindefense.errors import InputError, MindefenseError
 
 __all__ = ["build_parser", "guarded", "main", "run_study", "run_tutorial"]
 
@@ -26,7 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code, of which `mindefense.arguments.EXIT_CODES` says the meaning."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    return guarded(args.command, args, prog=parser.prog)
+    try:
+        code = guarded(args.command, args, prog=parser.prog)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has had enough, as `head` has; Python would complain when it closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    return code
 
 
 def guarded(work: Work, args: argparse.Namespace, *, prog: str = "mindefense") -> int:
@@ -37,14 +46,15 @@ def guarded(work: Work, args: argparse.Namespace, *, prog: str = "mindefense") -
     args.screen = Screen(for_machines=getattr(args, "json", False))
     command = getattr(args, "stage", prog)
     try:
-        if getattr(args, "distributed", False):
-            outcome = _distributed(work, args)
-            if outcome is None:
-                return 0
-        elif "MS_ROLE" in os.environ:  # each of its processes would do the whole work, into one folder
-            raise InputError("msrun", expected="--distributed among the arguments", got="none", fix="add it")
-        else:
-            outcome = work(args) or Outcome()
+        with _interruptible():
+            if getattr(args, "distributed", False):
+                outcome = _distributed(work, args)
+                if outcome is None:
+                    return 0
+            elif "MS_ROLE" in os.environ:  # each of its processes would do the whole work, into one folder
+                raise InputError("msrun", expected="--distributed among the arguments", got="none", fix="add it")
+            else:
+                outcome = work(args) or Outcome()
     except MindefenseError as error:
         if args.debug:
             raise
@@ -54,7 +64,24 @@ def guarded(work: Work, args: argparse.Namespace, *, prog: str = "mindefense") -
         kept = str(stop) or "trainings go on with --resume from the last checkpoint that was written, if one was"
         print(f"{prog}: interrupted; {kept}", file=sys.stderr)
         outcome = Outcome(EXIT_INTERRUPTED, facts={"error": "interrupted"})
+    except Exception as error:  # a mistake of this package's own, of which Python shows the traceback
+        if args.screen.for_machines:
+            args.screen.finish(command, Outcome(EXIT_UNFIT, facts={"error": f"{type(error).__name__}: {error}"}))
+        raise
     return args.screen.finish(command, outcome)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C interrupt: once a graph has run, MindSpore makes SIGTERM of it, which would end Python at once."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _distributed(work: Work, args: argparse.Namespace) -> Outcome | None:

@@ -41,6 +41,10 @@ def _alone(parser: argparse.ArgumentParser) -> None:
     arguments.add_common_arguments(parser, shares=False)
 
 
+def _demonstration(parser: argparse.ArgumentParser) -> None:
+    arguments.add_common_arguments(parser, shares=False, of_study=False)
+
+
 _STUDY = (arguments.add_study_arguments, arguments.add_training_arguments, arguments.add_image_arguments)
 _FOLDER, _RESUME = arguments.add_folder_argument, arguments.add_resume_argument
 _COMMON, _SHARED = arguments.add_common_arguments, arguments.add_shared_arguments
@@ -53,10 +57,10 @@ COMMANDS = {
         "network.",
         (
             ("mindefense demo", "train, attack, defend, attack again, report"),
-            ("mindefense demo --out /tmp/first --seed 1", "elsewhere, with other rows"),
+            ("mindefense demo --out runs/first --seed 1", "elsewhere, with other rows"),
         ),
         studies.demo,
-        (arguments.add_demo_arguments, _alone),
+        (arguments.add_demo_arguments, _demonstration),
     ),
     "run": Command(
         "all stages, one after the other",

@@ -1,6 +1,6 @@
 """Defenses that reshape confidence vectors.
 
-Names are loaded when they are first used: worker processes import `mindefense.defenses.reshaping` and must not pay
+Names are loaded when they are first used: worker processes import ``mindefense.defenses.reshaping`` and must not pay
 for MindSpore.
 """
 

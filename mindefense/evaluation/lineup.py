@@ -63,7 +63,7 @@ class DefenseSpec:
         name: What defends.
         value: Its setting, or None.
         alignment: ``"corrected"``, or ``"published"`` for DefenMI and MemGuard.
-        max_steps: DefenMI and MemGuard: the budget of the search for one row, see `SearchConfig`.
+        max_steps: DefenMI and MemGuard: the budget of the search for one row, see ``SearchConfig``.
     """
 
     name: str

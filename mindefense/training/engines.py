@@ -145,7 +145,7 @@ def _decays(parameter: ms.Parameter) -> bool:
 
 
 def make_optimizer(net: nn.Cell, config: TrainConfig, rates: np.ndarray) -> nn.Momentum:
-    """MindSpore's `Momentum` for the trainable parameters of `net`, with `rates` ``(steps,)`` for steps to come."""
+    """MindSpore's ``Momentum`` for the trainable parameters of `net`, with `rates` ``(steps,)`` for steps to come."""
     weights, spared = [], []
     for parameter in net.trainable_params():
         (weights if _decays(parameter) else spared).append(parameter)

@@ -32,7 +32,6 @@ EXEMPT = {
     "python3 -m venv": "installs",
     "pip install": "installs",
     ". .venv/bin/activate": "the environment of the tests is active",
-    ".venv/bin/python examples": "runs as `python examples/…`",
     "msrun ": "tests/distributed runs commands on several ranks",
     "--device_target Ascend": "there is no Ascend",
     "set_device('Ascend')": "there is no Ascend",
