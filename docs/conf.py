@@ -42,8 +42,8 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 napoleon_custom_sections = ["Inputs", "Outputs", "Supported Platforms", "Source"]  # MindSpore's, and ours
 
-# References are checked (`-n`) where they can be ours: whatever begins with mindefense, and names with a capital
-# in backticks. Other words in backticks may be arguments, and names of other packages are not looked up (the site builds
+# References are checked (`-n`) where they can be ours: what begins with mindefense, and names with a capital in
+# backticks. Other words in backticks may be arguments, and names of other packages are not looked up (the site builds
 # without a network). Left out are values that only travel inside the room of evaluation.
 CAPITAL = r"[A-Z]+[a-z]"
 nitpick_ignore_regex = [

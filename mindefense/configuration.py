@@ -106,8 +106,9 @@ def with_configuration(parser: argparse.ArgumentParser, argv: Sequence[str]) -> 
         options.pop(name, None)
     typed = taken_back | {word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
     command = Path(parser.prog.split()[-1]).stem
+    siblings = {name: _options(sibling) for name, sibling in getattr(parser, "siblings", {}).items()}
     arguments = []
-    for setting in _read(Path(path), section, command, options, typed):
+    for setting in _read(Path(path), section, command, {**siblings, command: options}, typed):
         texts = _checked(parser, options[setting.option], setting)
         if setting.option not in typed:
             arguments += texts
@@ -169,9 +170,14 @@ def _typed(argv: Sequence[str], option: str) -> str | None:
 
 
 def _read(
-    path: Path, section: str | None, command: str, options: Mapping[str, argparse.Action], typed: set[str]
+    path: Path,
+    section: str | None,
+    command: str,
+    commands: Mapping[str, Mapping[str, argparse.Action]],
+    typed: set[str],
 ) -> Iterable[Setting]:
-    """What a file says to a command, each option once."""
+    """What a file says to a command, each option once; `commands` has the options of it and of its siblings."""
+    options = commands[command]
     readers = (".toml", ".ini", ".json")
     if path.suffix not in readers:
         raise InputError("--config", expected=f"a file that ends in {', '.join(readers)}", got=str(path))
@@ -186,7 +192,7 @@ def _read(
     except UnicodeDecodeError as error:
         raise InputError(f"--config {path}", expected="UTF-8 text", got=str(error)) from error
     if path.suffix == ".toml":
-        return _from_toml(text, path, command, options)
+        return _from_toml(text, path, command, commands)
     if path.suffix == ".json":
         return _from_results(text, path, command, options, typed)
     return _from_ini(text, path, section, command, options, typed)
@@ -240,8 +246,9 @@ def _unknown(where: str, name: str, known: Iterable[str], *, what: str, fix: str
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-def _from_toml(text: str, path: Path, command: str, options: Mapping[str, Any]) -> list[Setting]:
-    """Keys at the top level and those of the command's own table, which win."""
+def _from_toml(text: str, path: Path, command: str, commands: Mapping[str, Mapping[str, Any]]) -> list[Setting]:
+    """Keys at the top level and those of the command's own table, which win; the keys of all tables must be known."""
+    options = commands[command]
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         held = toml.loads(text)
@@ -256,6 +263,9 @@ def _from_toml(text: str, path: Path, command: str, options: Mapping[str, Any]) 
             found[option] = Setting(f"{path} {name}", option, value)
         elif name not in TABLES:
             raise _unknown(f"{path} [{name}]", name, TABLES, what="a table with a command's name")
+        elif name != command and name in commands:
+            for key in value:
+                _known(f"{path} [{name}]", key, commands[name], name)
     for name, value in own.items() if isinstance(own, dict) else ():
         option = _known(f"{path} [{command}]", name, options, command)
         found[option] = Setting(f"{path} [{command}] {name}", option, value)

@@ -45,7 +45,7 @@ class RankError(MindefenseError, RuntimeError):
     """Another rank of a distributed job that could not do its part."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A question with the nearest of the names that are known, or None if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else None
+def did_you_mean(name: str, known: Iterable[str], *, mark: str = "") -> str | None:
+    """A question with the nearest of the names that are known, after `mark`, or None if none is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"did you mean {mark + near[0]!r}?" if near else None

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from mindefense.errors import OutputError
 
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
@@ -60,6 +58,8 @@ def replacing(path: str | os.PathLike, *, fix: str = "choose a writable folder w
 
 def _sweep(room: Path, name: str) -> None:
     """Removes what processes of this host that are no more have left of the same file."""
+    import psutil  # not on top: `mindefense doctor` works without it
+
     for other in room.parent.glob(f".{glob.escape(name)}.{_HOST}.*.part"):
         pid = other.name.removesuffix(".part").rpartition(".")[2]
         if other != room and pid.isdecimal() and not psutil.pid_exists(int(pid)):

@@ -401,8 +401,8 @@ class Verdict:
     """What to make of one state of the target, undefended or defended.
 
     Attributes:
-        leaks: Whether any attacker reaches more than 0.6 in accuracy, precision and recall all three: the rule of
-            MindArmour's tutorial.
+        leaks: Whether any attacker reaches more than 0.6 in balanced accuracy, precision (as it is with as many
+            members as non-members) and recall all three: the rule of MindArmour's tutorial.
         strongest: The attacker with the highest balanced accuracy, whatever it knows.
         strongest_low: Lower end of the interval of that accuracy: 95 % for all attackers together (Bonferroni), since
             this one was picked after looking.

@@ -54,6 +54,12 @@ MISTAKES = {
     "nothing": ([], ["COMMAND", "mindefense --help"]),
     "unknown command": (["attack"], ["'attack'", "evaluate", "mindefense --help"]),
     "unknown option": (["run", "--sed", "1"], ["--sed", "mindefense"]),
+    "unknown option before a missing one": (
+        ["evaluate", "--outt", "x"],
+        ["unrecognized arguments: --outt x", "'--out'?"],
+    ),
+    "nothing near an option": (["run", "--bogus"], ["unrecognized arguments: --bogus (see mindefense run --help)"]),
+    "blank between names": (["run", "--attacks", "gap,", "loss"], ["arguments: loss", "commas and no blanks"]),
     "negative seed": (["run", "--seed", "-1"], ["--seed", "whole number of at least 0", "'-1'", "run --help"]),
     "seed in words": (["run", "--seed", "one"], ["--seed", "whole number of at least 0", "'one'"]),
     "fractional seed": (["train", "--seed", "1.5"], ["--seed", "whole number of at least 0", "train --help"]),

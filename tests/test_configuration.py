@@ -92,6 +92,11 @@ def test_a_file_stands_for_arguments(text, typed, meant, tmp_path):
 # File → arguments → words of the one line, of which the first is where.
 MISTAKES = {
     "unknown key": ("epohcs = 3", "run", ["study.toml epohcs: ", "an option of run", "did you mean 'epochs'?"]),
+    "unknown key of another's table": (
+        "[train]\ndata_pth = 'x'",
+        "run",
+        ["study.toml [train] data_pth: ", "an option of train", "did you mean 'data_path'?"],
+    ),
     "unknown key of a table": ("[run]\nsede = 3", "run", ["study.toml [run] sede: ", "did you mean 'seed'?"]),
     "nothing near": ("[doctor]\nxyz = 3", "doctor", ["[doctor] xyz: ", "(data_path, debug, json)"]),
     "of another command": ("epochs = 3\nout = 'x'", "evaluate", ["study.toml epochs: ", "tables of their names"]),

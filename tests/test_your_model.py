@@ -127,6 +127,28 @@ class Doubled(Flatten):
         return 2 * probs
 
 
+class Sized(Margin):
+    def __init__(self, size):
+        self.size = size
+
+
+class Scoreless(Attack):
+    def fit(self, target, members, non_members):
+        return self
+
+
+class Gives(Flatten):
+    """Answers with what `change` makes of the confidence vectors."""
+
+    def __init__(self, change):
+        super().__init__(0.0)
+        self.change = change
+
+    def _defend(self, probs, logits, predicted, draws):
+        return self.change(probs)
+
+
+HOT = np.eye(CLASSES)[LABELS]
 OTHERS = (IMAGES[N:], LABELS[N:])
 MISTAKES = {
     "members: expected a column image, got …": lambda: from_datasets([{"data": 1, "label": 2}], OTHERS),
@@ -134,6 +156,10 @@ MISTAKES = {
     "non_members: expected rows that the model was not trained on": lambda: from_datasets(OTHERS, OTHERS),
     "members cannot be read: …": lambda: from_datasets(Broken(), OTHERS),
     "members image row 7: expected finite float32 numbers": lambda: rows(bad_at(7, np.nan)),
+    "members row 0: expected one row or a batch": (
+        lambda: from_datasets([{"image": IMAGES[0].reshape(4, 1), "label": HOT[0]}], OTHERS)
+    ),
+    "members image: expected an array, got list of uneven rows": lambda: from_datasets(([[1, 2], [3]], [0, 1]), OTHERS),
     "labels of members row 7: expected class numbers from 0, or one-hot rows": lambda: rows(labels=label_at(7, 0.5)),
     "labels of members row 7: expected a class 0 … 3": lambda: rows(labels=label_at(7, 4)),
     "members and non_members: expected one shape": lambda: from_datasets((IMAGES[:N, :, :1], LABELS[:N]), OTHERS),
@@ -146,8 +172,10 @@ MISTAKES = {
     "my images labels: expected classes 0…2, since the network has 3 outputs": (
         lambda: run(Says(lambda logits: logits[:, :3]))
     ),
+    "attack margin: expected a class that is made without arguments": lambda: run(own_attacks={"margin": Sized}),
     "scores of attack margin: expected one for each of 50 samples": lambda: run(own_attacks={"margin": TooFew}),
     "attack margin: expected threshold_ after fit": lambda: run(own_attacks={"margin": NoThreshold}),
+    "answers of the defense flatten: expected a Tensor": lambda: run(defense=Gives(lambda probs: probs.asnumpy())),
     "answers of the defense flatten row 0: expected a sum of 1": lambda: run(defense=Doubled(0.5)),
 }
 """What the page shows → what brings it about."""
@@ -187,8 +215,24 @@ MORE = {
     "a softmax for a defender": (
         lambda: fit_defenmi(Says(ops.softmax), *rows()), ["before softmax", "BeforeSoftmax(net)"]
     ),
+    "an attack without a name": (lambda: run(own_attacks={"": Margin}), ["name of an attack: expected a word", "''"]),
+    "an attack with a number": (lambda: run(attacks={3: Margin}), ["name of an attack: expected a word", "got 3"]),
+    "a name that parts would be made of": (lambda: run(own_attacks={"a|b": Margin}), ["without |", "'a|b'"]),
+    "attacks without names": (lambda: run(own_attacks=[Margin]), ["own_attacks: expected", "by name", "got list"]),
+    "an attack of which something is missing": (
+        lambda: run(own_attacks={"m": Scoreless}), ["attack m: expected fit and score, got no score", "ScoreAttack"]
+    ),
+    "a class that takes arguments": (
+        lambda: run(own_attacks={"m": Sized}), ["got Sized, missing a required argument: 'size'", "Entry(lambda terms"]
+    ),
     "a defense that loses columns": (
-        lambda: run(defense=Cut(0.1)), ["answers of the defense flatten: expected shape (", "3)"]
+        lambda: run(defense=Gives(lambda probs: probs[:, :3])), ["of the defense flatten: expected shape (", " 3)"]
+    ),
+    "a defense that gives one vector for all": (
+        lambda: run(defense=Gives(lambda probs: probs[0])), ["of the defense flatten: expected shape (", "(4,)"]
+    ),
+    "a defense that gives nothing": (
+        lambda: run(defense=Gives(lambda probs: None)), ["flatten: expected a Tensor, got NoneType", "_defend"]
     ),
 }  # fmt: skip
 
@@ -196,11 +240,6 @@ MORE = {
 class Undefined(Margin):
     def score(self, target, samples):
         return np.full(len(samples), np.nan)
-
-
-class Cut(Flatten):
-    def _defend(self, probs, logits, predicted, draws):
-        return probs[:, :3]
 
 
 @pytest.mark.parametrize("name", MORE)
@@ -272,6 +311,20 @@ def test_an_own_attack_alone(attacks):
     assert {result.name for result in run(attacks=attacks).attacks} == {"gap", "margin"}
 
 
+@pytest.mark.parametrize(
+    ("more", "attacks", "own"),
+    [
+        ({"own_attacks": {"margin": Margin}}, ("confidence",), ("margin",)),
+        ({"attacks": {"margin": Margin}}, ("gap",), ("margin",)),
+        ({"attacks": {"a": Margin}, "own_attacks": {"b": Margin}}, ("gap",), ("a", "b")),
+        ({}, ("confidence",), None),
+    ],
+)
+def test_the_settings_name_all_attackers(more, attacks, own):
+    settings = run(**more, fit_share=0.4).settings
+    assert (settings["attacks"], settings.get("own_attacks"), settings["fit_share"]) == (attacks, own, 0.4)
+
+
 def test_a_name_alone_is_not_taken_for_letters():
     assert {result.name for result in run(attacks="entropy").attacks} == {"gap", "entropy"}
 
@@ -309,6 +362,21 @@ def test_an_own_defense_keeps_rows_valid_and_the_predicted_class():
         expected = (1 - share) * clean / clean.sum(axis=1, keepdims=True) + share / CLASSES
         np.testing.assert_allclose(probs, expected, atol=1e-5)
         np.testing.assert_allclose(model(ms.Tensor(IMAGES)).asnumpy(), np.log(probs), atol=1e-5)
+
+
+@pytest.mark.parametrize("answer", [(0.6, 0.2, 0.1, 0.1), (0.1, 0.1, 0.2, 0.6), (0.25,) * 4, (0.0, 1.0, 0.0, 0.0)])
+def test_an_own_defense_that_forgets_the_label_is_put_right(answer):
+    """The predicted class changes places with the largest, in the fast driver and in the graph."""
+    fixed = ms.Tensor(answer, ms.float32)
+    model = DefendedModel(Says(), Gives(lambda probs: 0 * probs + fixed), key=b"key")
+    predicted = IMAGES.reshape(3 * N, CLASSES).argmax(axis=1)
+    here, expected = np.arange(3 * N), np.tile(answer, (3 * N, 1))
+    top = np.argmax(answer)
+    expected[here, predicted], expected[:, top] = expected[:, top].copy(), expected[here, predicted].copy()
+    for log_probs in (model.respond(IMAGES), model(ms.Tensor(IMAGES)).asnumpy()):
+        np.testing.assert_allclose(np.exp(log_probs), expected, atol=2e-6)
+        np.testing.assert_array_equal(log_probs.argmax(axis=1), predicted)
+    assert run(defense=model.defense).defense.defended.label_changes == 0
 
 
 def test_an_own_defense_answers_a_row_alike_in_any_company():

@@ -18,8 +18,8 @@ TRAINING = (
     "canaries",
 )
 DEFENSES = (
-    "none, defenmi, memguard, memguard=L1_BUDGET, rounding=DIGITS, top-k=K, temperature=T, laplace=SCALE, class-mean, "
-    "label-only"
+    "none, defenmi, memguard, defenmi@STEPS, memguard@STEPS, memguard=L1_BUDGET, rounding=DIGITS, top-k=K, "
+    "temperature=T, laplace=SCALE, class-mean, label-only"
 )
 ATTACKS = (
     "gap",

@@ -7,6 +7,7 @@ import argparse
 from mindefense.arguments import values
 from mindefense.arguments.choices import (
     AMP_LEVELS,
+    ATTACKS,
     DATASETS,
     DEFENSES,
     DOWNLOADS,
@@ -107,7 +108,7 @@ def add_attacker_arguments(parser: argparse.ArgumentParser) -> None:
         "--attacks",
         type=values.attacks,
         metavar="A,B",
-        help="attackers (default: all but boundary-distance, the slowest)",
+        help=f"who attacks, of {', '.join(ATTACKS)} (default: all but boundary-distance, the slowest)",
     )
     group.add_argument(
         "--knowledge",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from mindefense.arguments.choices import EXIT_MISTAKE
@@ -23,8 +24,12 @@ class Formatter(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """Says a mistake in one line; takes no abbreviated options; reads the file of ``--config`` if it has that."""
 
+    siblings: Mapping[str, Parser]
+    """Parsers of the other commands, by name: a file of ``--config`` may have tables of theirs."""
+
     def __init__(self, *, formatter_class: type[argparse.HelpFormatter] = Formatter, **settings):
         super().__init__(formatter_class=formatter_class, allow_abbrev=False, **settings)
+        self.siblings = {}
 
     def parse_known_args(self, args=None, namespace=None):
         """As argparse's, for which what a file of ``--config`` says is typed before all else.
@@ -36,13 +41,28 @@ class Parser(argparse.ArgumentParser):
             args = with_configuration(self, spelled(self, sys.argv[1:] if args is None else args))
         except InputError as error:
             self.error(str(error))
+        self._refuse_unknown(args)
         known, others = super().parse_known_args(args, namespace)
         if others:
-            near = did_you_mean(others[0].partition("=")[0], self._option_string_actions)
-            self.error(f"unrecognized arguments: {' '.join(others)}" + (f"; {near}" if near else ""))
+            place = args.index(others[0]) if others[0] in args else 0
+            hint = "; names are written with commas and no blanks" if place and args[place - 1].endswith(",") else ""
+            self.error(f"unrecognized arguments: {' '.join(others)}{hint}")
         if getattr(known, "max_steps", None) is not None and not _searches(known.defense):
             self.error(f"--max_steps: expected a defense that searches, got {known.defense}; drop it")
         return known, others
+
+    def _refuse_unknown(self, args: Sequence[str]) -> None:
+        """Before argparse says which options are missing: a misspelled one is why."""
+        if self._subparsers is not None:  # which take what comes after a command's name
+            return
+        options = {name.lstrip("-") for name in self._option_string_actions if name.startswith("--")}
+        for place, word in enumerate(args):
+            name = word.partition("=")[0]
+            if name.startswith("--") and name != "--" and name.lstrip("-") not in options:
+                near = did_you_mean(name.lstrip("-"), options, mark="--")
+                following = [other for other in args[place + 1 : place + 2] if not other.startswith("-")]
+                typed = " ".join([word, *following])
+                self.error(f"unrecognized arguments: {typed}" + (f"; {near}" if near else ""))
 
     def _check_value(self, action: argparse.Action, value) -> None:
         if action.choices is not None and value not in action.choices:

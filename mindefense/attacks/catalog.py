@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -87,18 +88,36 @@ def entries_of(own: Mapping[str, Entry | type[Attack]]) -> dict[str, Entry]:
     """Attackers from outside, by name; a class that is made without arguments stands for an `Entry` that makes it.
 
     Raises:
-        InputError: If one is neither.
+        InputError: If one is neither, or its name is none.
     """
+    if not isinstance(own, Mapping):
+        raise InputError("own_attacks", expected='attackers by name, such as {"mine": Mine}', got=type(own).__name__)
     entries = {}
     for name, value in own.items():
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or "|" in name:
+            raise InputError("name of an attack", expected="a word in one line, without |", got=repr(name))
         if isinstance(value, type) and issubclass(value, Attack):
+            _check_made_alone(name, value)
             value = Entry(functools.partial(_made, value))
         if not isinstance(value, Entry):
             expected = "a subclass of mindefense.attacks.Attack, or Entry(lambda terms: an instance)"
             got = getattr(value, "__name__", type(value).__name__)
             raise InputError(f"attack {name}", expected=expected, got=got)
-        entries[str(name)] = value
+        entries[name] = value
     return entries
+
+
+def _check_made_alone(name: str, kind: type[Attack]) -> None:
+    """Whether ``kind()`` makes one, found out without making it."""
+    if missing := sorted(getattr(kind, "__abstractmethods__", ())):
+        fix = "build on ScoreAttack, which has fit, or write both"
+        raise InputError(f"attack {name}", expected="fit and score", got=f"no {' and no '.join(missing)}", fix=fix)
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        fix = f"give Entry(lambda terms: {kind.__name__}(…)), which fills them in"
+        expected = "a class that is made without arguments"
+        raise InputError(f"attack {name}", expected=expected, got=f"{kind.__name__}, {error}", fix=fix) from error
 
 
 def _made(kind: Callable[[], Attack], terms: Terms) -> Attack:

@@ -224,8 +224,9 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"mindefense {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    siblings: dict[str, Parser] = {}
     for name, command in COMMANDS.items():
-        added = commands.add_parser(
+        siblings[name] = added = commands.add_parser(
             name,
             help=command.summary,
             description=f"{command.summary[0].upper()}{command.summary[1:]}.\n\n{command.text}",
@@ -234,6 +235,7 @@ def build_parser() -> Parser:
         for add in command.adders:
             add(added)
         added.set_defaults(command=command.work, stage=name)
+        added.siblings = siblings
     return parser
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,9 +21,10 @@ from mindefense.types import LabelledData
 Source = Any
 """A `mindspore.dataset`, an iterable of dictionaries, or a pair of arrays."""
 MOST_SHARED = 0.01
-"""Share of the non-members that may also be among the members: published data sets hold a few rows twice."""
+"""Rows that may be among members and non-members, as a share of the fewer: published data sets hold a few twice."""
 _READ_AGAIN = 64
 """Rows that are read a second time, to see whether they stay what they are."""
+_LARGEST_LABEL = np.iinfo(np.int32).max
 _MAKE_BATCHES = ("BatchDataset", "PaddedBatchDataset", "BucketBatchByLengthDataset")
 
 
@@ -45,6 +47,9 @@ def from_datasets(
     operations, those of training without anything random: the image that was cropped and flipped in training is the
     member. A few rows are read a second time; if they are other bytes then, the pipeline is refused. (One that cannot
     be read twice is believed.) The order of rows does not matter, so a pipeline may shuffle.
+
+    Of rows that are repeated, such as by ``dataset.repeat``, the first stays, whatever the labels of the others: twins
+    on both sides of any border would be known before they are judged. The split's name says how many were left out.
 
     Who gets which rows, as in `parts_split` for a target that was trained on all of its training part: both kinds are
     shuffled by `seed`. One part of the non-members, `defender_share`, is for the defender to fit a defense on; all
@@ -69,7 +74,7 @@ def from_datasets(
         defender_share: Share of the non-members that are for the defender, in 0 … 1; 0 if no defense is to be fitted,
             so that more are left for judging.
         batched: Whether each item holds many rows; None to tell by the pipeline. Needed if a generator of your own
-            makes the batches.
+            makes the batches, and of dictionaries if it is not plain to see.
         synthetic: Whether the rows were made up; every report then says so.
 
     Returns:
@@ -77,14 +82,16 @@ def from_datasets(
 
     Raises:
         DataError: A source cannot be read, lacks a column, is empty, or holds rows of different shapes, NaN, labels
-            that are none, or other rows when it is read again.
+            that are none, items that may be one row or many, or other rows when it is read again.
         InputError: There are too few rows for the roles, labels are not below `num_classes`, rows are in both sources,
             or an argument is wrong.
     """
     if len(columns) != 2 or isinstance(columns, str):
         raise InputError("columns", expected='two names, such as ("image", "label")', got=repr(columns))
-    if not 0 <= defender_share < 1:
+    if not isinstance(defender_share, numbers.Real) or not 0 <= defender_share < 1:
         raise InputError("defender_share", expected="a fraction in [0, 1)", got=repr(defender_share))
+    if num_classes is not None and not (isinstance(num_classes, numbers.Integral) and num_classes > 0):
+        raise InputError("num_classes", expected="a whole number above 0", got=repr(num_classes))
     inside, outside = (_read(source, what, columns, batched) for source, what in
                        ((members, "members"), (non_members, "non_members")))  # fmt: skip
     for what, one, other in (
@@ -107,11 +114,12 @@ def from_datasets(
         num_classes,
         synthetic=synthetic,
     )
-    split = _split(len(inside.images), len(outside.images), seed=seed, defender_share=defender_share)
+    repeated = inside.repeated + outside.repeated
+    split = _split(len(inside.images), len(outside.images), repeated, seed=seed, defender_share=defender_share)
     return data, split
 
 
-def _split(members: int, non_members: int, *, seed: int, defender_share: float) -> Split:
+def _split(members: int, non_members: int, repeated: int, *, seed: int, defender_share: float) -> Split:
     """Who gets which rows of data that hold the members first; see `from_datasets`."""
     for_defender = round(non_members * defender_share)
     judged = non_members - for_defender
@@ -122,7 +130,9 @@ def _split(members: int, non_members: int, *, seed: int, defender_share: float) 
     ):
         if rows < fewest:
             fix = "give more rows: 1,000 members and 2,000 non-members make figures worth reading"
-            raise InputError(what, expected=f"at least {fewest}", got=str(rows), fix=fix)
+            got = f"{rows}, not counting {repeated:,} repeated ones" if repeated else str(rows)
+            raise InputError(what, expected=f"at least {fewest}", got=got, fix=fix)
+    left_out = f", {repeated:,} repeated row{'s' * (repeated > 1)} left out" if repeated else ""
     rng = generator(seed)
     inside = rng.permutation(members)
     judging, defending = np.split(members + rng.permutation(non_members), [judged])
@@ -136,7 +146,7 @@ def _split(members: int, non_members: int, *, seed: int, defender_share: float) 
         eval_non_members=judging,
         attacker_members=nobody,
         attacker_non_members=nobody,
-        name=f"{members:,} members, {non_members:,} non-members, {for_defender:,} of them the defender's",
+        name=f"{members:,} members, {non_members:,} non-members, {for_defender:,} of them the defender's{left_out}",
         permutation=f"seed {seed}",
     )
     check_split(split, members + non_members)
@@ -145,23 +155,32 @@ def _split(members: int, non_members: int, *, seed: int, defender_share: float) 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Kind:
-    """What a source holds: images ``(N, ...)``, labels ``(N,)``, the length of one-hot labels, and digests."""
+    """What a source holds, each image once.
+
+    Attributes:
+        images: ``(N, ...)``.
+        labels: ``(N,)``.
+        width: Length of one-hot labels, or None.
+        digests: Of each image.
+        repeated: Rows that were left out.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     width: int | None
     digests: list[bytes]
+    repeated: int
 
 
 def _check_apart(inside: _Kind, outside: _Kind) -> None:
     """Nothing can be trained on and not."""
     known = set(inside.digests)
     shared = sum(digest in known for digest in outside.digests)
-    if shared > MOST_SHARED * len(outside.digests):
+    if shared > MOST_SHARED * min(len(known), len(outside.digests)):
         raise InputError(
             "non_members",
             expected="rows that the model was not trained on",
-            got=f"{shared:,} of {len(outside.digests):,} that are among the members too",
+            got=f"{shared:,} of {len(outside.digests):,} that are among the {len(known):,} members too",
             fix="leave those out: a false non-member makes a false all-clear",
         )
 
@@ -183,7 +202,14 @@ def _read(source: Source, what: str, columns: tuple[str, str], batched: bool | N
     digests = _digests(images)
     if again is not None:
         _check_lasting(_parts(again, source, what, columns, batched), set(digests), what)
-    return _Kind(images, classes, width, digests)
+    first_seen: dict[bytes, int] = {}
+    for row, digest in enumerate(digests):
+        first_seen.setdefault(digest, row)
+    repeated = len(digests) - len(first_seen)
+    if repeated:
+        kept = list(first_seen.values())
+        images, classes, digests = images[kept], classes[kept], [digests[row] for row in kept]
+    return _Kind(images, classes, width, digests, repeated)
 
 
 def _epochs(source: Source, what: str, columns: tuple[str, str]) -> tuple[Iterable[Any], Iterable[Any] | None]:
@@ -212,7 +238,9 @@ def _parts(
     rows, shapes = 0, None
     for item in _told(items, what):
         image, label = _cells(item, what, columns)
-        if not (_holds_many(source, image, label) if batched is None else batched):
+        if batched is None:  # of the first item: what is true of it is true of all
+            batched = _holds_many(source, image, label, what)
+        if not batched:
             image, label = image[None], label[None]
         if not image.ndim or image.shape[:1] != label.shape[:1]:
             expected = f"as many of {columns[1]} as of {columns[0]}"
@@ -244,14 +272,18 @@ def _cells(item: Any, what: str, columns: tuple[str, str]) -> tuple[np.ndarray, 
             fix = f'columns=("{next(iter(item), "image")}", …) names those that are there'
             raise DataError(what, expected=f"a column {column}", got=", ".join(map(str, item)) or "none", fix=fix)
     image, label = (item[column] for column in columns)
-    return _as_array(image), _as_array(label)
+    return _as_array(image, f"{what} {columns[0]}"), _as_array(label, f"{what} {columns[1]}")
 
 
-def _as_array(cell: Any) -> np.ndarray:
-    return np.asarray(cell.asnumpy() if hasattr(cell, "asnumpy") else cell)
+def _as_array(cell: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(cell.asnumpy() if hasattr(cell, "asnumpy") else cell)
+    except ValueError as error:
+        got, fix = f"{type(cell).__name__} of uneven rows", "make all rows of one length"
+        raise DataError(what, expected="an array", got=got, fix=fix) from error
 
 
-def _holds_many(source: Source, image: np.ndarray, label: np.ndarray) -> bool:
+def _holds_many(source: Source, image: np.ndarray, label: np.ndarray, what: str) -> bool:
     """Whether an item is a batch."""
     if isinstance(source, tuple):
         return True
@@ -260,7 +292,17 @@ def _holds_many(source: Source, image: np.ndarray, label: np.ndarray) -> bool:
     pipeline = getattr(source, "dataset", source)  # an iterator knows what it goes over
     if hasattr(pipeline, "children"):
         return any(kind.__name__ in _MAKE_BATCHES for node in _nodes(pipeline) for kind in type(node).__mro__)
-    return image.shape[:1] == label.shape[:1]
+    if label.ndim > 1 or image.shape[:1] != label.shape or label.dtype.kind not in "biuf":
+        return label.ndim > 1
+    # As many images of a batch as labels, or channels of one image as places of a one-hot label.
+    if len(label) == 1 or np.isin(label, (0, 1)).all():
+        raise DataError(
+            f"{what} row 0",
+            expected="one row or a batch",
+            got=f"shapes {image.shape} and {label.shape}, which may be either",
+            fix="batched=False if each item is one row, batched=True if it holds many",
+        )
+    return bool((label == label.round()).all())  # a smoothed label is no batch of class numbers
 
 
 def _nodes(pipeline: Any) -> Iterator[Any]:
@@ -300,6 +342,10 @@ def _classes(labels: np.ndarray, what: str) -> tuple[np.ndarray, int | None]:
         is_right = (labels >= 0) & (labels == np.floor(labels))  # so asked, NaN is wrong too
     else:
         is_right = ((labels == 0) | (labels == 1)).all(axis=1) & (labels.sum(axis=1) == 1)
+    if width is None and is_right.all() and (is_large := labels > _LARGEST_LABEL).any():
+        row, expected = int(is_large.argmax()), f"class numbers up to {_LARGEST_LABEL}"
+        fix = "count classes from 0"
+        raise DataError(f"labels of {what} row {row}", expected=expected, got=f"{labels[row]:.0f}", fix=fix)
     if not is_right.all():
         row = int(is_right.argmin())
         fix = "use labels from before smoothing and mixup" if width else "count classes from 0"

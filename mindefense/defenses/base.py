@@ -111,7 +111,7 @@ class Defense(nn.Cell):
                 or what the defense answers are no confidence vectors.
         """
         clean_probs, start_logits, draws = self._checked(clean_probs, start_logits, draws, workers)
-        what, shape = f"answers of the defense {self.name}", clean_probs.shape
+        what, shape = self._answers, clean_probs.shape
         # A copy, since somebody else's formula may hand its own input back.
         probs = np.array(self._reshape(clean_probs, start_logits, draws), np.float32)
         if probs.shape != shape:
@@ -135,8 +135,22 @@ class Defense(nn.Cell):
             # Filled up to one size: then a row's answer does not depend on how many are asked about.
             missing = BATCH_SIZE - len(parts[0])
             filled = [np.concatenate((part, np.repeat(part[-1:], missing, axis=0))) for part in parts]
-            answers.append(self._defend(*map(ms.Tensor, filled)).asnumpy()[: len(parts[0])])
+            answers.append(self._answered(self._defend(*map(ms.Tensor, filled)), filled[0].shape)[: len(parts[0])])
         return np.concatenate(answers) if answers else clean_probs
+
+    @property
+    def _answers(self) -> str:
+        return f"answers of the defense {self.name}"
+
+    def _answered(self, answer: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """What somebody's `_defend` gave, if it is a Tensor of this shape."""
+        if not isinstance(answer, ms.Tensor):
+            fix = "return from _defend what MindSpore's operators make of probs"
+            raise InputError(self._answers, expected="a Tensor", got=type(answer).__name__, fix=fix)
+        if answer.shape != shape:
+            fix = "return from _defend a row for each row of probs"
+            raise InputError(self._answers, expected=f"shape {shape}", got=str(answer.shape), fix=fix)
+        return answer.asnumpy()
 
     def _checked(
         self,
@@ -192,8 +206,11 @@ class Defense(nn.Cell):
         raise NotImplementedError
 
     def _put_on_top(self, probs, predicted):
-        """Lifts the predicted class where it is not ahead by what a logarithm in float32 can still tell."""
-        at = self._one_hot(probs, predicted)
+        """`reshaping.put_on_top` as a graph."""
+        at, at_top = self._one_hot(probs, predicted), self._one_hot(probs, ops.Argmax(1)(probs))
+        own, top = ops.ReduceSum(True)(at * probs, 1), ops.ReduceMax(True)(probs, 1)
+        is_behind = ops.cast(own * (1 + 1e-6) < top, ms.float32)
+        probs = probs + is_behind * (top - own) * (at - at_top)
         rival = ops.ReduceMax(True)((1 - at) * probs, 1)
         return at * ops.maximum(probs, rival * (1 + 1e-6)) + (1 - at) * probs
 

@@ -145,13 +145,20 @@ def _with_last_on_top(vectors: np.ndarray) -> np.ndarray:
 
 
 def put_on_top(probs: np.ndarray, predicted: np.ndarray) -> None:
-    """Lifts the predicted class, in place, where it is not ahead by what a logarithm in float32 can still tell.
+    """Puts the predicted class on top, in place.
+
+    Where it is behind, it changes places with the largest, which leaves the sum as it is; then it is lifted where it is
+    not ahead by what a logarithm in float32 can still tell.
 
     Args:
-        probs: ``(N, C)`` float32, in which the predicted class is level with the largest or very near it.
+        probs: ``(N, C)`` float32.
         predicted: ``(N,)`` predicted classes.
     """
     here = np.arange(len(probs))
+    top = probs.argmax(axis=1)
+    behind = np.flatnonzero(probs[here, predicted] * _NUDGE < probs[here, top])
+    own, top = predicted[behind], top[behind]
+    probs[behind, own], probs[behind, top] = probs[behind, top], probs[behind, own]
     own = probs[here, predicted]
     probs[here, predicted] = -1
     probs[here, predicted] = np.maximum(own, probs.max(axis=1) * _NUDGE)

@@ -148,7 +148,9 @@ def evaluate(
     if taken := [name for name in own if name in ATTACKS]:
         raise InputError("own_attacks", expected="a name that no attacker here has", got=repr(taken[0]))
     if isinstance(attacks, Mapping):
-        names, entries = None, {**chosen(("gap",)), **entries_of(attacks), **own}
+        own = {**entries_of(attacks), **own}
+        names = ("gap",)
+        entries = {**chosen(names), **own}
     else:
         names = None if attacks is None else (attacks,) if isinstance(attacks, str) else tuple(attacks)
         entries = {**chosen(names), **own}
@@ -178,7 +180,14 @@ def evaluate(
         shadow=shadow,
         data=data,
         seed=seed,
-        settings={**dataclasses.asdict(config), "split": split.name, "order": split.permutation, "seed": seed},
+        settings={
+            **dataclasses.asdict(config),
+            **({"own_attacks": tuple(own)} if own else {}),
+            "split": split.name,
+            "order": split.permutation,
+            "seed": seed,
+            "fit_share": fit_share,
+        },
     )
 
 

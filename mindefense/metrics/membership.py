@@ -186,6 +186,9 @@ def precision_at_prior(tpr: float, fpr: float, *, prior: float) -> PrecisionAtPr
 def verdict(metrics: MembershipMetrics) -> bool:
     """MindArmour's rule: the model leaks if accuracy, precision and recall all exceed `VERDICT_THRESHOLD`.
 
+    Accuracy and precision are taken as they are with as many members as non-members, as in the tutorial; otherwise more
+    non-members to judge by would lower precision until no model leaked.
+
     A rule of thumb from the MindArmour tutorial on membership inference, kept for comparison; an attacker who finds a
     few members for certain passes under it, which is what `tpr_at_fpr` is for.
 
@@ -193,10 +196,13 @@ def verdict(metrics: MembershipMetrics) -> bool:
         metrics: From `membership_metrics`.
 
     Returns:
-        True if it leaks; False for an undefined precision, for then nobody was accused.
+        True if it leaks; False if nobody was accused.
     """
-    figures = (metrics.accuracy, metrics.precision, metrics.recall)
-    return all(figure is not None and figure > VERDICT_THRESHOLD for figure in figures)
+    accuracy, recall = metrics.balanced_accuracy, metrics.recall
+    false_alarms = max(0.0, 1 + recall - 2 * accuracy)
+    if recall + false_alarms == 0:
+        return False
+    return min(accuracy, recall / (recall + false_alarms), recall) > VERDICT_THRESHOLD
 
 
 def budget_table(

@@ -6,9 +6,10 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from mindefense.reports.words import Row, called, find, level, moves, of_hundred, percent, span, who
+from mindefense.reports.words import Row, apart, called, find, level, moves, of_hundred, percent, rounded, span, who
 
 _OF_OTHERS = "Of every other one, another leaks no more and costs no more."
+_OVERLAP = "The intervals of the two figures overlap, so that chance may explain the difference"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,24 +105,27 @@ def _strength(attacks: Sequence[Row], state: str, verdict: Row, defended: bool) 
     return (
         f"{state[0].upper() + state[1:]}, the strongest of {verdict['attackers']} attackers is {who(best)}. It is "
         f"right in {percent(best['balanced_accuracy'])} of its guesses (95% interval {span(verdict, 'strongest')}, "
-        f"which allows for having picked the best), a coin in 50%. Of 100 members it names {of_hundred(named)}; of 100 "
-        f"others it falsely names {of_hundred(falsely)}."
+        "which allows for having picked the best), a coin in 50%. It names "
+        f"{of_hundred(named, 'members')} and, falsely, {of_hundred(falsely, 'others')}."
     )
 
 
 def _change(results: Row, before: Row, after: Row) -> Answer:
     best = [verdict["strongest_balanced_accuracy"] for verdict in (before, after)]
-    apart = after["strongest_high"] < before["strongest_low"] or after["strongest_low"] > before["strongest_high"]
-    change = f"{percent(best[0])} to {percent(best[1])}"
-    if best[1] > best[0]:
+    shown = [percent(number) for number in best]
+    change, gains = f"{shown[0]} to {shown[1]}", best[1] > best[0]
+    tone, text = "bad" if after["leaks"] else "mixed", []
+    if shown[0] == shown[1]:
+        short = f"Nothing against the best attacker: {shown[0]} with it as without it."
+    elif not apart(before, after):
+        short = f"Little or nothing against the best attacker: {change}."
+        counts = before["attackers"], after["attackers"]
+        picked = f"; behind the defense it is the best of {counts[1]} attackers, else of {counts[0]}"
+        text.append(f"{_OVERLAP}{picked if gains and counts[1] > counts[0] else ''}.")
+    elif gains:
         short, tone = f"The best attacker gains: {change}.", "bad"
-    elif not apart:
-        short, tone = f"Little or nothing against the best attacker: {change}.", "bad" if after["leaks"] else "mixed"
     else:
         short, tone = f"The best attacker falls from {change}.", "mixed" if level(after) != "none" else "good"
-    text = []
-    if not apart:
-        text.append("The intervals of the two figures overlap, so that chance may explain the difference.")
     medians = {
         key: [a["balanced_accuracy"] for a in results["attacks"] if (a["adversary"], a["defended"]) == key]
         for key in (("static", False), ("static", True), ("adaptive", True))
@@ -145,14 +149,14 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
 def _cost(results: Row, defense: Row) -> Answer:
     clean, rows = defense["undefended"], max(a["n_members"] + a["n_non_members"] for a in results["attacks"])
     changed = defense["label_changes"]
-    moved = f"confidences move by {defense['mean_l1']:.2f} of at most 2, on average"
+    moved = f"confidences move by {rounded(defense['mean_l1'], '.2f')} of at most 2, on average"
     labels = "No predicted class changes" if not changed else f"{changed:,} of {rows:,} predicted classes change"
     lost = clean["accuracy"] - defense["accuracy"]
     text = (
         f"On {rows:,} samples, accuracy {moves(clean, defense, 'accuracy', '.1%')}. The L1 "
-        f"distance of the answers to those without a defense is {defense['mean_l1']:.3f} in the mean and "
-        f"{defense['max_l1']:.3f} at most (0 is no change, 2 the largest there is). The calibration error, by which "
-        f"confidences miss how often the model is right, {moves(clean, defense, 'ece')}; the log-loss, lower for "
+        f"distance of the answers to those without a defense is {rounded(defense['mean_l1'])} in the mean and "
+        f"{rounded(defense['max_l1'])} at most (0 is no change, 2 the largest there is). The calibration error, by "
+        f"which confidences miss how often the model is right, {moves(clean, defense, 'ece')}; the log-loss, lower for "
         f"better predictions, {moves(clean, defense, 'nll')}."
     )
     tone = "bad" if lost > 0.02 else "mixed" if changed or defense["mean_l1"] > 0.1 else "good"
@@ -186,24 +190,25 @@ def answer_comparison(results: Row, clean: Row, best: Row) -> list[Answer]:
     if len(contenders) == 1:
         change = Answer(question, "There was none.", "plain", [])
     else:
-        figure = [one["verdict"]["strongest_balanced_accuracy"] for one in (clean, best)]
+        shown = [percent(one["verdict"]["strongest_balanced_accuracy"]) for one in (clean, best)]
+        falls = apart(clean["verdict"], best["verdict"])
         if best is clean:
-            short, tone = "No defense lowers the best attacker.", "bad"
+            short, tone = f"No defense lowers the best attacker: {shown[0]}.", "bad"
+        elif falls:
+            short, tone = f"At best {shown[0]} falls to {shown[1]}, by {best['name']}.", "mixed"
         else:
-            short = f"At best {percent(figure[0])} falls to {percent(figure[1])}, by {best['name']}."
-            tone = "bad" if best["verdict"]["strongest_high"] >= clean["verdict"]["strongest_low"] else "mixed"
+            short, tone = f"Little or nothing: {shown[0]} is at best {shown[1]}, by {best['name']}.", "bad"
         text = []
         if best is not clean:
             text.append(f"With {best['name']}, the strongest attacker is {who(best['verdict']['strongest'])}.")
             alike = [
                 one["name"]
-                for one in contenders
-                if one is not best and percent(one["verdict"]["strongest_balanced_accuracy"]) == percent(figure[1])
+                for one in contenders[1:]
+                if one is not best and percent(one["verdict"]["strongest_balanced_accuracy"]) == shown[1]
             ]
             more = f" and {len(alike) - 5} more" if len(alike) > 5 else ""
             text[0] += f" As little is left by {', '.join(alike[:5])}{more}." if alike else ""
-            if best["verdict"]["strongest_high"] >= clean["verdict"]["strongest_low"]:
-                text.append("The intervals of the two figures overlap, so that chance may explain the difference.")
+            text += [] if falls else [f"{_OVERLAP}."]
         if reshaped and best["in_training"]:
             least = min(reshaped, key=lambda one: one["verdict"]["strongest_balanced_accuracy"])
             text.append(

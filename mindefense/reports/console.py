@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from mindefense.reports.words import between, percent, rounded
 from mindefense.types import AttackResult, Check, Comparison, DefenseFacts, Evaluation, NotRun, Verdict
 
 _KNOWLEDGE = {"none": "fitted on nothing", "auditor": "fitted on the target", "shadow": "fitted on a shadow"}
@@ -191,7 +192,7 @@ def comparison_table(comparison: Comparison) -> Table:
             _figure(verdict.sharpest.metrics.two_sided_auc),
             _figure(cost.mean_l1),
             _figure(cost.ece),
-            f"{cost.nll:.2f}",
+            rounded(cost.nll, ".2f"),
             _figure(cost.accuracy),
             style="dim" if contender.dominated_by else "",
         )
@@ -215,35 +216,35 @@ def summary(evaluation: Evaluation) -> list[str]:
     target = evaluation.target
     shadow = ""
     if evaluation.shadow_accuracy is not None:
-        shadow = "; shadow {:.1%} / {:.1%}".format(*evaluation.shadow_accuracy)
+        shadow = f"; shadow {' / '.join(map(percent, evaluation.shadow_accuracy))}"
     lines.append(
-        f"target: {target.member_accuracy:.1%} of its members classified rightly, {target.non_member_accuracy:.1%} of "
-        f"the non-members{shadow}; questions asked: {target.queries}"
+        f"target: {percent(target.member_accuracy)} of its members classified rightly, "
+        f"{percent(target.non_member_accuracy)} of the non-members{shadow}; questions asked: {target.queries}"
         + (f", behind the defense {evaluation.defense.queries}" if evaluation.defense is not None else "")
     )
     if evaluation.defense is not None:
         defense, cost = evaluation.defense, evaluation.defense.defended
         lines.append(
             f"cost of {_defense(defense)}: {cost.label_changes} labels changed, accuracy "
-            f"{cost.accuracy:.1%}, L1 distance mean {cost.mean_l1:.3f}, median {cost.median_l1:.3f}, max "
-            f"{cost.max_l1:.3f}; calibration error {defense.undefended.ece:.3f} → {cost.ece:.3f}"
+            f"{percent(cost.accuracy)}, L1 distance mean {rounded(cost.mean_l1)}, median {rounded(cost.median_l1)}, "
+            f"max {rounded(cost.max_l1)}; calibration error {rounded(defense.undefended.ece)} → {rounded(cost.ece)}"
         )
         if evaluation.budgets:
-            points = ", ".join(f"{point.budget:g} → {point.accuracy:.3f}" for point in evaluation.budgets)
+            points = ", ".join(f"{point.budget:g} → {rounded(point.accuracy)}" for point in evaluation.budgets)
             lines.append(f"accuracy of the nn attacker, unaware of the defense, by L1 budget: {points}")
     for slices in evaluation.slices:
         if (worst := slices.worst) is not None:
             state = "defended" if slices.defended else "undefended"
             lines.append(
-                f"worst part, {state}: {worst.part}, AUC {worst.auc:.3f} ({worst.low:.3f}–{worst.high:.3f}, 95% over "
-                f"{len(slices.parts)} parts) by {slices.attack}"
+                f"worst part, {state}: {worst.part}, AUC {rounded(worst.auc)} ({between(worst.low, worst.high)}, 95% "
+                f"over {len(slices.parts)} parts) by {slices.attack}"
             )
     if evaluation.canaries:
         best = max(evaluation.canaries, key=lambda result: result.metrics.two_sided_auc)
         metrics = best.metrics
         lines.append(
             f"canaries, {metrics.n_members} members and {metrics.n_non_members} others with wrong labels: two-sided "
-            f"AUC up to {metrics.two_sided_auc:.3f} of {len(evaluation.canaries)} attackers, by {best.name} "
+            f"AUC up to {rounded(metrics.two_sided_auc)} of {len(evaluation.canaries)} attackers, by {best.name} "
             f"({best.adversary}, {'defended' if best.defended else 'undefended'})"
         )
     lines += _left_out(evaluation.not_run)
@@ -307,17 +308,17 @@ def _verdict(state: str, verdict: Verdict) -> str:
         word = f"[bold {color}]no attacker has accuracy, precision and recall all above 0.6[/]"
     return (
         f"[bold]{state}[/]: {word}; strongest of {verdict.attackers}: {best.name} ({best.adversary}, "
-        f"{_KNOWLEDGE[best.knowledge]}), balanced accuracy {best.metrics.balanced_accuracy:.3f} "
-        f"({verdict.strongest_low:.3f}–{verdict.strongest_high:.3f}); highest two-sided AUC "
-        f"{sharpest.metrics.two_sided_auc:.3f} ({sharpest.name}, {sharpest.adversary}); the gap attack has "
-        f"{verdict.gap_accuracy:.3f}, below which no defense that keeps the labels comes"
+        f"{_KNOWLEDGE[best.knowledge]}), balanced accuracy {rounded(best.metrics.balanced_accuracy)} "
+        f"({between(verdict.strongest_low, verdict.strongest_high)}); highest two-sided AUC "
+        f"{rounded(sharpest.metrics.two_sided_auc)} ({sharpest.name}, {sharpest.adversary}); the gap attack has "
+        f"{rounded(verdict.gap_accuracy)}, below which no defense that keeps the labels comes"
     )
 
 
 def _figure(number: float) -> str:
     """Four characters, such as ``.693`` and ``1.24``."""
-    text = f"{number:.3f}"
-    return text[1:] if text.startswith("0.") else f"{number:.2f}"
+    text = rounded(number)
+    return text[1:] if text.startswith("0.") else rounded(number, ".2f")
 
 
 def _figures(result: AttackResult) -> str:

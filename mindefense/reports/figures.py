@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from mindefense.reports.pictures import BLUE, FAINT, GREEN, GRID, INK, PAPER, PURPLE, RED, SOFT, canvas
-from mindefense.reports.words import Row, called
+from mindefense.reports.words import Row, called, percent
 
 _STYLES = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), (PURPLE, (0, (1, 1))))
 _SHOWN_CLASSES = 24
@@ -38,7 +38,7 @@ def draw_scale(states: Sequence[tuple[str, Row]]) -> Figure:
             ax.hlines(y, 0.5, middle, color=GRID, linewidth=7)
             ax.hlines(y, low, high, color=color, linewidth=2)
             ax.plot(middle, y, marker, color=color, markersize=7)
-            ax.text(min(max(high, middle) + 0.012, 0.93), y - 0.24, f"{middle:.1%}", color=INK, va="center", ha="left")
+            ax.text(min(max(high, middle) + 0.012, 0.93), y - 0.24, percent(middle), color=INK, va="center", ha="left")
         ax.axvline(0.5, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         low = min([0.5, *(verdict["strongest_low"] for _, verdict in states)])
         ax.set(xlim=(low - 0.01, 1.0), ylim=(len(states) - 0.5, -0.6), xlabel="guesses that are right (a coin: 50%)")
@@ -226,7 +226,7 @@ def draw_budgets(budgets: Sequence[Row]) -> Figure:
         xs, ys = [point["budget"] for point in points], [point["accuracy"] for point in points]
         ax.plot(xs, ys, "o-", color=BLUE, markersize=5.5)
         for x, y in zip(xs, ys, strict=True):
-            ax.annotate(f"{y:.1%}", (x, y), xytext=(3, 6), textcoords="offset points", fontsize=8.5, color=INK)
+            ax.annotate(percent(y), (x, y), xytext=(3, 6), textcoords="offset points", fontsize=8.5, color=INK)
         ax.axhline(0.5, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         ax.set(ylim=(min([0.48, *(y - 0.02 for y in ys)]), max(ys) + 0.05), xlim=(-0.03, max(xs) * 1.12 + 0.01))
         ax.yaxis.set_major_formatter(FuncFormatter(_percent))

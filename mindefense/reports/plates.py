@@ -8,7 +8,7 @@ from typing import Any
 
 from mindefense.reports import figures as draw
 from mindefense.reports.pictures import Picture
-from mindefense.reports.words import Row, called, find, percent, short_name, span, tpr
+from mindefense.reports.words import Row, apart, between, called, find, percent, rounded, short_name, span, tpr
 
 _ASKED = {"shokri-label": 1, "averaging-8": 8, "averaging-64": 64, "averaging-8-perturbed": 8}
 """How often these ask about a sample; all look at the answers in the same way."""
@@ -117,8 +117,8 @@ def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
     few = f" The {len(kept)} with the highest are shown; the table has more." if total > len(kept) else ""
     sentence = (
         f"Members can be told beyond what chance explains {' and '.join(said)}. Undefended, {kept[0]} has the highest "
-        f"AUC, {top['auc']:.3f} ({top['low']:.3f}–{top['high']:.3f}): so often a member of it scores above another "
-        f"sample of it.{few}"
+        f"AUC, {rounded(top['auc'])} ({between(top['low'], top['high'])}): so often a member of it scores above "
+        f"another sample of it.{few}"
     )
     alt = f"AUC of the sharpest attacker within each class, with 95% intervals. {sentence}"
     return Plate("classes", heading, sentence, [Picture("classes", "By class", alt, draw.draw_classes(slices))])
@@ -184,8 +184,8 @@ def _averaging_plate(results: Row) -> Plate:
             (fewest, one), (most, many) = reached[max(names, key=lambda name: reached[name][1][1]["auc"])]
             how = "the same question" if kind.startswith("the") else "slightly changed questions"
             said.append(
-                f"{how} asked {most} times: AUC {many['auc']:.3f}"
-                + (f", from {one['auc']:.3f} asked once" if fewest == 1 and most > 1 else "")
+                f"{how} asked {most} times: AUC {rounded(many['auc'])}"
+                + (f", from {rounded(one['auc'])} asked once" if fewest == 1 and most > 1 else "")
             )
     noise = results["defense"]["noise"]
     why = {"keyed": " Noise with a key answers the same question always alike.", "fresh": " Fresh noise averages out."}
@@ -223,24 +223,24 @@ def _bargain_plate(results: Row) -> Plate:
     name, clean = defense["name"], defense["undefended"]
     leaks = [percent(verdict["strongest_balanced_accuracy"]) for verdict in (before, after)]
     gain = before["strongest_balanced_accuracy"] - after["strongest_balanced_accuracy"]
-    if not gain and not defense["mean_l1"]:
+    if leaks[0] == leaks[1] and not defense["mean_l1"]:
         return Plate("tradeoff", heading, f"It changed neither an answer nor the best attacker. {more}".strip())
     floor = after["gap_accuracy"] if defense["keeps_labels"] is not False else None
     contenders = [
         {"name": "none", "in_training": False, "verdict": before, "utility": clean},
         {"name": name, "in_training": False, "verdict": after, "utility": defense},
     ]
-    apart = after["strongest_high"] < before["strongest_low"] or after["strongest_low"] > before["strongest_high"]
     sentence = (
-        f"Lower leaks less, further left costs less. The defense moves the answers by {defense['mean_l1']:.3f} on "
-        f"average and the log-loss from {clean['nll']:.3f} to {defense['nll']:.3f}; "
+        f"Lower leaks less, further left costs less. The defense moves the answers by {rounded(defense['mean_l1'])} on "
+        f"average and the log-loss from {rounded(clean['nll'])} to {rounded(defense['nll'])}; "
     )
-    sentence += (
-        f"for that the best attacker is right in {leaks[1]} instead of {leaks[0]}"
-        if gain > 0
-        else f"that buys nothing: the best attacker is right in {leaks[1]}, undefended in {leaks[0]}"
-    )
-    sentence += "." if apart or gain <= 0 else ", a difference that chance may explain."
+    if leaks[0] == leaks[1]:
+        sentence += f"that buys nothing: the best attacker is right in {leaks[1]}, as it is undefended."
+    elif gain > 0:
+        chance = "" if apart(before, after) else ", a difference that chance may explain"
+        sentence += f"for that the best attacker is right in {leaks[1]} instead of {leaks[0]}{chance}."
+    else:
+        sentence += f"that buys nothing: the best attacker is right in {leaks[1]}, undefended in {leaks[0]}."
     if floor is not None:
         sentence += f" No defense that keeps the predicted classes gets below the gap attack, {percent(floor)}."
     pictures = [picture for picture, _ in _tradeoffs(contenders, floor)]
@@ -266,7 +266,7 @@ def _tradeoffs(contenders: Sequence[Row], floor: float | None = None) -> list[tu
         alt = (
             f"How often the strongest attacker is right against each of {len(chosen)} contenders, the undefended "
             f"model among them, over the {axis}, with 95% intervals. On the frontier: "
-            + ", ".join(f"{called(one)} ({places[one][0]:.3f}, {percent(places[one][1])})" for one in frontier)
+            + ", ".join(f"{called(one)} ({rounded(places[one][0])}, {percent(places[one][1])})" for one in frontier)
             + "."
         )
         costs = [cost(one) for one in chosen]

@@ -37,7 +37,7 @@ from mindefense.reports.sheets import (
     matrix_sheet,
     part_sheets,
 )
-from mindefense.reports.words import Row, behind, called
+from mindefense.reports.words import Row, behind, called, percent
 
 _LEAD = (
     "Membership inference: somebody who holds a sample, say a person's record, asks the model about it and guesses "
@@ -208,6 +208,8 @@ def comparison_page(results: Row, source: str) -> Page:
     contenders = results["contenders"]
     clean = contenders[0]
     best = min(contenders, key=lambda one: one["verdict"]["strongest_balanced_accuracy"])
+    if len({percent(one["verdict"]["strongest_balanced_accuracy"]) for one in (clean, best)}) == 1:
+        best = clean  # what is less than can be shown is nothing
     states = [("undefended", clean["verdict"])]
     if best is not clean:
         states.append((best["name"], best["verdict"]))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mindefense.reports.words import Row, called, identity, learned_from, state_of
+from mindefense.reports.words import Row, between, called, identity, learned_from, rounded, state_of
 
 _DAGGER = "†"
 _TINTS = (0.55, 0.6, 0.65, 0.7, 0.8)
@@ -177,7 +177,7 @@ def part_sheets(results: Row) -> list[Sheet]:
                 Cell(f"{part['n_members']:,}", part["n_members"]),
                 Cell(f"{part['n_non_members']:,}", part["n_non_members"]),
                 _figure(part["auc"]),
-                Cell("–") if part["low"] is None else Cell(f"{part['low']:.3f}–{part['high']:.3f}", part["low"]),
+                Cell("–") if part["low"] is None else Cell(between(part["low"], part["high"]), part["low"]),
             ])  # fmt: skip
     if not rows:
         return []
@@ -245,11 +245,13 @@ def cost_sheets(defense: Row | None) -> list[Sheet]:
 def _figure(number: float | None, *, digits: int = 3, strong: bool = False, tinted: bool = False) -> Cell:
     if number is None:
         return Cell("–")
-    return Cell(f"{number:,.{digits}f}", number, strong, sum(number >= step for step in _TINTS) if tinted else 0)
+    return Cell(
+        rounded(number, f",.{digits}f"), number, strong, sum(number >= step for step in _TINTS) if tinted else 0
+    )
 
 
 def _interval(attack: Row, name: str) -> Cell:
-    return Cell(f"{attack[f'{name}_low']:.3f}–{attack[f'{name}_high']:.3f}", attack[f"{name}_low"])
+    return Cell(between(attack[f"{name}_low"], attack[f"{name}_high"]), attack[f"{name}_low"])
 
 
 def _dominated(by: Sequence[str]) -> Cell:
@@ -259,4 +261,4 @@ def _dominated(by: Sequence[str]) -> Cell:
 
 
 def _rate(rate: Row | None) -> Cell:
-    return Cell("–") if rate is None else Cell(f"{rate['tpr']:.3f}" + (_DAGGER if rate["note"] else ""), rate["tpr"])
+    return Cell("–") if rate is None else Cell(rounded(rate["tpr"]) + (_DAGGER if rate["note"] else ""), rate["tpr"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
 
 _LEARNED_FROM = {"none": "nothing", "auditor": "the target", "shadow": "a shadow"}
@@ -74,25 +75,46 @@ def tpr(attack: Row, fpr: float = 0.01) -> float:
     return next(rate["tpr"] for rate in attack["tpr_at_fpr"] if rate["fpr"] == fpr)
 
 
+def rounded(number: float, form: str = ".3f") -> str:
+    """A number as the page shows it, rounded as the decimal that the file has, halves up.
+
+    Rounded as binary numbers, 0.8075 is 0.807 in a table and 80.8% in a sentence.
+    """
+    with localcontext(Context(rounding=ROUND_HALF_UP)):
+        return format(Decimal(repr(float(number))), form)
+
+
+def between(low: float, high: float) -> str:
+    """An interval as the page shows it."""
+    return f"{rounded(low)}–{rounded(high)}"
+
+
 def percent(number: float) -> str:
     """With one decimal."""
-    return f"{number:.1%}"
+    return rounded(number, ".1%")
+
+
+def apart(one: Row, other: Row) -> bool:
+    """Whether the intervals of two verdicts' strongest attackers do not overlap, so that chance explains little."""
+    return one["strongest_high"] < other["strongest_low"] or other["strongest_high"] < one["strongest_low"]
 
 
 def moves(clean: Row, defended: Row, name: str, form: str = ".3f") -> str:
     """How a measure of the answers changes, within a sentence."""
-    before, after = (format(one[name], form) for one in (clean, defended))
+    before, after = (rounded(one[name], form) for one in (clean, defended))
     return f"stays at {before}" if before == after else f"goes from {before} to {after}"
 
 
-def of_hundred(part: float) -> str:
-    """How many of a hundred, in words where a number would mislead."""
-    number = round(100 * part)
-    return {0: "none" if part <= 0 else "less than one", 100: "all" if part >= 1 else "almost all"}.get(
-        number, str(number)
-    )
+def of_hundred(part: float, kind: str) -> str:
+    """How many of a hundred of a kind, in words where a number would mislead."""
+    part = round(part, 9)  # a difference of shares may miss 0 by a hair
+    number = int(rounded(100 * part, ".0f"))
+    if number == 100:
+        return f"{'all' if part >= 1 else 'almost all'} {kind}"
+    few = "none" if part <= 0 else "fewer than one"
+    return f"{number or few} of 100 {kind}"
 
 
 def span(verdict: Row, name: str) -> str:
     """The interval of a verdict."""
-    return f"{100 * verdict[f'{name}_low']:.1f}–{100 * verdict[f'{name}_high']:.1f}%"
+    return f"{percent(verdict[f'{name}_low']).removesuffix('%')}–{percent(verdict[f'{name}_high'])}"

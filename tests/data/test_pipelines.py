@@ -184,6 +184,13 @@ def ragged(part):
     return [{"image": np.zeros((3, 4 + row % 2)), "label": 0} for row in range(part.start, part.stop)]
 
 
+MANY = np.concatenate((IMAGES[:20], RNG.integers(256, size=(5000, 3, 5, 6), dtype=np.uint8)))
+
+
+def dictionaries(images, labels):
+    return [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]
+
+
 SMOOTH = ONE_HOT * 0.9 + 0.025
 # What is wrong → members, non-members, options, the error, words of its one line.
 MISTAKES = {
@@ -206,6 +213,10 @@ MISTAKES = {
     "no seed": (slices(INSIDE), slices(OUTSIDE), {"seed": -1}, InputError, ["seed", "-1"]),
     "the same rows twice": (slices(slice(0, 60)), slices(OUTSIDE), {}, InputError,
                             ["non_members: expected rows that the model was not trained on", "20 of 60", "false"]),
+    "all members among many others": ((IMAGES[:20], LABELS[:20]), (MANY, MANY[:, 0, 0, 0] % 4), {}, InputError,
+                                      ["non_members", "20 of 5,020 that are among the 20 members too"]),
+    "few rows, often": (slices(slice(0, 15)).repeat(3), slices(OUTSIDE), {}, InputError,
+                        ["members: expected at least 20, got 15, not counting 30 repeated ones"]),
     "NaN": ((nan_at(7)[INSIDE], LABELS[INSIDE]), slices(OUTSIDE), {}, DataError,
             ["members image row 7: expected finite float32 numbers, got nan"]),
     "NaN in a later batch": (slices(INSIDE), slices(OUTSIDE, images=nan_at(95)).batch(16), {}, DataError,
@@ -220,6 +231,19 @@ MISTAKES = {
                       ["labels of members row 3: expected a class 0 … 3, got 4", "from 0"]),
     "labels of a finer kind": (slices(INSIDE), (IMAGES[OUTSIDE], LABELS[OUTSIDE] + 9), {"num_classes": 4}, InputError,
                                ["labels of non_members row 0"]),
+    "a share in words": (slices(INSIDE), slices(OUTSIDE), {"defender_share": "0.5"}, InputError,
+                         ["defender_share: expected a fraction in [0, 1), got '0.5'"]),
+    "classes in words": (slices(INSIDE), slices(OUTSIDE), {"num_classes": "4"}, InputError,
+                         ["num_classes: expected a whole number", "got '4'"]),
+    "uneven images": (([[1, 2], [3]], [0, 1]), slices(OUTSIDE), {}, DataError,
+                      ["members image: expected an array, got list of uneven rows", "one length"]),
+    "uneven labels": (slices(INSIDE), (IMAGES[OUTSIDE], [[0, 1], [1]]), {}, DataError, ["non_members label", "uneven"]),
+    **{f"labels too large for int32, {kind}": (
+        (IMAGES[INSIDE], LABELS[INSIDE].astype(kind) + 2**40), slices(OUTSIDE), {}, DataError,
+        ["labels of members row 0: expected class numbers up to 2147483647, got 1099511627776", "from 0"])
+       for kind in ("int64", "uint64", "float64")},
+    "labels without end": (slices(INSIDE), (IMAGES[OUTSIDE], LABELS[OUTSIDE] + np.inf), {}, DataError,
+                           ["labels of non_members row 0: expected class numbers", "got inf"]),
     "labels below 0": ((IMAGES[INSIDE], LABELS[INSIDE] - 1), slices(OUTSIDE), {}, DataError,
                        ["labels of members row 0", "got -1", "count classes from 0"]),
     "smoothed labels": (slices(INSIDE, labels=SMOOTH), slices(OUTSIDE, labels=SMOOTH), {}, DataError,
@@ -257,6 +281,62 @@ def test_a_mistake_is_one_line(name):
     assert "\n" not in said
     for word in words:
         assert word in said
+
+
+THREE = np.eye(3, dtype=np.float32)[LABELS % 3]
+TEN = np.eye(10, dtype=np.float32)[np.arange(100) % 10]
+EITHER = {
+    "as many channels as classes": (IMAGES, THREE),
+    "as many features as classes": (IMAGES.reshape(100, -1)[:, :10], TEN),
+    "bits and two classes": (IMAGES[:, :2], THREE[:, :2] * 0 + [0, 1]),
+    "one channel and labels of shape (1,)": (GRAY, LABELS[:, None]),
+}
+"""Images and labels of which one row looks like a batch."""
+
+
+@pytest.mark.parametrize("name", EITHER)
+def test_what_may_be_one_row_or_many_must_be_told(name):
+    images, labels = EITHER[name]
+    sources = dictionaries(images[INSIDE], labels[INSIDE]), dictionaries(images[OUTSIDE], labels[OUTSIDE])
+    with pytest.raises(DataError, match=r"members row 0: expected one row or a batch, .*batched=False.*batched=True"):
+        from_datasets(*sources)
+    data, _ = from_datasets(*sources, batched=False)
+    np.testing.assert_array_equal(data.features, images)
+    np.testing.assert_array_equal(data.labels, labels.argmax(axis=1) if labels.shape[1] > 1 else labels[:, 0])
+
+
+def test_what_the_first_item_is_all_are():
+    """Batches of 13 rows, and one of one."""
+    batches = [{"image": IMAGES[INSIDE][first : first + 13], "label": LABELS[INSIDE][first : first + 13]}
+               for first in range(0, 40, 13)]  # fmt: skip
+    data, _ = from_datasets(batches, slices(OUTSIDE))
+    np.testing.assert_array_equal(data.features, IMAGES)
+    np.testing.assert_array_equal(data.labels, LABELS)
+
+
+def test_smoothed_labels_are_not_taken_for_a_batch():
+    with pytest.raises(DataError, match=r"or one-hot rows, got .*smoothing"):
+        from_datasets(dictionaries(IMAGES, THREE * 0.9 + 0.03), slices(OUTSIDE))
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_rows_that_are_repeated_count_once(times):
+    data, split = from_datasets(slices(INSIDE).batch(16).repeat(times), slices(OUTSIDE, shuffle=True).repeat(times))
+    once, _ = both(slices)
+    np.testing.assert_array_equal(data.features[:40], once.features[:40])
+    np.testing.assert_array_equal(data.labels[:40], once.labels[:40])
+    assert {row.tobytes() for row in data.features[40:]} == {row.tobytes() for row in IMAGES[OUTSIDE]}
+    assert len(data) == 100
+    assert not set(split.eval_non_members) & set(split.defender_non_members)
+    said = "" if times == 1 else f", {100 * (times - 1)} repeated rows left out"
+    assert split.name == "40 members, 60 non-members, 30 of them the defender's" + said
+
+
+def test_of_repeated_rows_the_first_stays():
+    images, labels = np.concatenate((IMAGES[:40], IMAGES[:1])), np.append(LABELS[:40], 3)
+    data, split = from_datasets((images, labels), slices(OUTSIDE))
+    np.testing.assert_array_equal(data.labels, LABELS)
+    assert split.name.endswith(", 1 repeated row left out")
 
 
 def test_a_few_rows_in_both_are_left_to_the_check_of_duplicates():

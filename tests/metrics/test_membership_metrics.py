@@ -1,6 +1,5 @@
 """Membership metrics against hand-computed values, scikit-learn and brute force, and what must hold for any scores."""
 
-import dataclasses
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -475,25 +474,22 @@ def test_no_threshold_is_better_than_the_best(samples):
 # ---------------------------------------------------------------------------------------------------------- verdict
 
 
+@pytest.mark.parametrize("others", [1, 3, 10])
 @pytest.mark.parametrize(
-    ("accuracy", "precision", "recall", "leaks"),
+    ("found", "false_alarms", "leaks"),
     [
-        (0.7132, 0.6596, 0.8810, True),
-        (0.5774, 0.5613, 0.7082, False),
-        (0.60, 0.7, 0.7, False),
-        (0.7, 0.60, 0.7, False),
-        (0.7, 0.7, 0.60, False),
-        (0.7, None, 0.7, False),
-        (0.601, 0.601, 0.601, True),
+        (88, 45, True),  # precision 0.66, as the tutorial's lr has it
+        (71, 55, False),  # precision 0.56, as its knn
+        (95, 76, False),  # accuracy 0.595
+        (60, 10, False),  # recall 0.60
+        (61, 10, True),
+        (0, 0, False),
+        (100, 0, True),
     ],
 )
-def test_verdict_needs_all_three(accuracy, precision, recall, leaks):
-    metrics = dataclasses.replace(
-        membership_metrics([1.0, 0.0], [True, False], threshold=0.5),
-        accuracy=accuracy,
-        precision=precision,
-        recall=recall,
-    )
+def test_verdict_needs_all_three_and_does_not_depend_on_how_many_others_there_are(found, false_alarms, leaks, others):
+    scores = np.concatenate((np.arange(100) < found, np.tile(np.arange(100) < false_alarms, others))).astype(float)
+    metrics = membership_metrics(scores, np.arange(len(scores)) < 100, threshold=0.5)
     assert verdict(metrics) is leaks
 
 

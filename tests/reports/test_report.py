@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from mindefense.evaluation.conclusion import confidence_histogram, roc_points
 from mindefense.metrics import roc_curve_points
 from mindefense.reports.appendix import LOOKS_AT, not_run_by_reason
 from mindefense.reports.figures import frontier_of
-from mindefense.reports.report import as_html, comparison_page, evaluation_page, read_results, write_report
+from mindefense.reports.report import as_html, as_markdown, comparison_page, evaluation_page, read_results, write_report
 from mindefense.reports.results import SCHEMA_VERSION
+from mindefense.reports.words import find, of_hundred, percent, rounded
 from mindefense.types import Answers
 
 KINDS = (
@@ -223,7 +225,7 @@ SAID = {
     "recorded": [
         "behind the recorded defense", "recorded outputs answers.npz", "No predicted class changes", "600 samples",
         "nobody can ask recorded outputs again", "mindefense evaluate --outputs answers.npz --seed 0",
-        "Of 100 members it names", "of their area undefended and", "What the answers in answers.npz tell",
+        "of 100 members and, falsely, ", "of their area undefended and", "What the answers in answers.npz tell",
     ],
     "recorded alone": [
         "Yes.", "There was no defense.", "Nothing: answers are as they were.", "there is no budget to spend",
@@ -269,6 +271,83 @@ def test_page_says(kind, kinds, tmp_path):
     for question in ("leak who was in its training data?", "How strong is the best", "cost the users", "be trusted?"):
         assert question in text
         assert question in markdown
+
+
+def altered(held, before, after, *, half=0.02, attackers=(29, 63)):
+    """An evaluation, or a comparison with all defenses alike, whose strongest attackers are right so often."""
+    held = copy.deepcopy(held)
+    verdicts = [one["verdict"] for one in held.get("contenders", ())] or list(held["verdict"].values())
+    for number, verdict in enumerate(verdicts):
+        figure = after if number else before
+        figures = {
+            "strongest_balanced_accuracy": figure,
+            "strongest_low": figure - half,
+            "strongest_high": figure + half,
+        }
+        verdict |= {**figures, "attackers": attackers[bool(number)]}
+    return held
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "half", "tones", "short", "more"),
+    [
+        (0.83612, 0.83638, 0.02, "bad", "Nothing against the best attacker: 83.6% with it as without it.", ""),
+        (0.83638, 0.83612, 0.0001, "bad", "Nothing against the best attacker: 83.6% with it as without it.", ""),
+        (0.8, 0.81, 0.02, "bad", "Little or nothing against the best attacker: 80.0% to 81.0%.",
+         "may explain the difference; behind the defense it is the best of 63 attackers, else of 29."),
+        (0.8, 0.79, 0.02, "bad", "Little or nothing against the best attacker: 80.0% to 79.0%.",
+         "may explain the difference."),
+        (0.7, 0.8, 0.02, "bad", "The best attacker gains: 70.0% to 80.0%.", ""),
+        (0.8, 0.7, 0.02, "mixed", "The best attacker falls from 80.0% to 70.0%.", ""),
+    ],
+)  # fmt: skip
+def test_gains_and_falls_are_those_that_can_be_told(before, after, half, tones, short, more, recorded):
+    held = altered(recorded, before, after, half=half)
+    held["verdict"]["defended"]["leaks"] = True
+    answer = page_of(held).answers[2]
+    assert (answer.short, answer.tone) == (short, tones)
+    assert any(more in text for text in answer.text)
+    assert bool(more) == any("chance" in text for text in answer.text)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "tone", "short"),
+    [
+        (0.8361, 0.8360, "bad", "No defense lowers the best attacker: 83.6%."),
+        (0.8, 0.81, "bad", "No defense lowers the best attacker: 80.0%."),
+        (0.8, 0.79, "bad", "Little or nothing: 80.0% is at best 79.0%, by defenmi-published."),
+        (0.8, 0.7, "mixed", "At best 80.0% falls to 70.0%, by defenmi-published."),
+    ],
+)
+def test_the_undefended_model_is_no_defense(before, after, tone, short, kinds):
+    answer = page_of(altered(kinds["comparison"], before, after)).answers[2]
+    assert (answer.short, answer.tone) == (short, tone)
+    alike = "As little is left by top-k=3, label-smoothing=0.3."
+    assert (alike in " ".join(answer.text)) == (short[0] != "N")
+    assert "none" not in " ".join(answer.text)
+    assert ("chance" in " ".join(answer.text)) == short.startswith("Little")
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (0.0, "none of 100 others"), (1e-17, "none of 100 others"), (0.003, "fewer than one of 100 others"),
+        (0.21, "21 of 100 others"), (0.996, "almost all others"), (1.0, "all others"),
+    ],
+)  # fmt: skip
+def test_shares_are_said_in_whole_people(part, said):
+    assert of_hundred(part, "others") == said
+
+
+def test_a_figure_is_rounded_alike_in_tables_and_sentences(recorded):
+    for number in (count / 10_000 for count in range(10_001)):
+        assert 100 * Decimal(rounded(number)) == Decimal(percent(number).removesuffix("%")), number
+    held = altered(recorded, 0.8075, 0.5005)
+    best = find(held["attacks"], held["verdict"]["undefended"]["strongest"], defended=False)
+    best |= {"balanced_accuracy": 0.8075, "balanced_accuracy_low": 0.7885}
+    markdown = as_markdown(page_of(held))
+    assert "| **0.808** | 0.789–" in markdown
+    assert "right in 80.8% of its guesses (95% interval 78.8–82.8%" in markdown
 
 
 @pytest.mark.parametrize("kind", EVALUATIONS)
