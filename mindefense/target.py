@@ -156,8 +156,14 @@ def forward(
 
 def _check_cell(net: object) -> None:
     if not isinstance(net, nn.Cell):
-        fix = "of an ms.Model give the network that it was made of; of a class an instance"
-        raise InputError("network", expected="an nn.Cell", got=getattr(net, "__name__", type(net).__name__), fix=fix)
+        if isinstance(net, type):
+            got, fix = f"the class {net.__name__}", f"make one, as in {net.__name__}()"
+        else:
+            got, fix = (
+                type(net).__name__,
+                "build the Cell and load its checkpoint; of an ms.Model give the network in it",
+            )
+        raise InputError("network", expected="an nn.Cell", got=got, fix=fix)
 
 
 def _checked(net: nn.Cell, logits: np.ndarray) -> np.ndarray:

@@ -54,6 +54,7 @@ MISTAKES = {
     "nothing": ([], ["COMMAND", "mindefense --help"]),
     "unknown command": (["attack"], ["'attack'", "evaluate", "mindefense --help"]),
     "unknown option": (["run", "--sed", "1"], ["--sed", "mindefense"]),
+    "a file for a study": (["evaluate", "--out", __file__], ["--out", "expected the folder of a study", "test_cli.py"]),
     "unknown option before a missing one": (
         ["evaluate", "--outt", "x"],
         ["unrecognized arguments: --outt x", "'--out'?"],

@@ -207,7 +207,20 @@ MORE = {
     "NaN among scores": (
         lambda: run(own_attacks={"m": Entry(lambda terms: Undefined())}), ["row 0", "expected a number, got NaN"]
     ),
-    "a class for a network": (lambda: run(Says), ["network: expected an nn.Cell, got Says", "instance"]),
+    "a class for a network": (lambda: run(Says), ["network: expected an nn.Cell, got the class Says", "Says()"]),
+    "a path for a network": (lambda: run("net.ckpt"), ["expected an nn.Cell, got str", "load its checkpoint"]),
+    "a name for a defense": (lambda: run(defense="defenmi"), ["expected a Defense", "'defenmi'", "fit_defenmi"]),
+    "a class for a defense": (lambda: run(defense=Flatten), ["defense: expected a Defense", "the class Flatten"]),
+    "more classes than outputs": (
+        lambda: run(Says(lambda logits: logits[:, :3]), labels=LABELS % 3),
+        ["num_classes: expected 3, as many as the network has outputs, got 4"],
+    ),
+    "nobody left for the defender": (
+        lambda: fit_defenmi(Says(), *rows(defender_share=0)), ["defender_non_members", "defender_share above 0"]
+    ),
+    "one score for all, and fit on top of it": (
+        lambda: run(own_attacks={"m": OneScore}), ["scores of attack margin: expected one for each of"]
+    ),
     "a Model for a defender": (
         lambda: fit_defenmi(ms.Model(Says()), *rows()), ["network: expected an nn.Cell, got Model"]
     ),
@@ -235,6 +248,11 @@ MORE = {
         lambda: run(defense=Gives(lambda probs: None)), ["flatten: expected a Tensor, got NoneType", "_defend"]
     ),
 }  # fmt: skip
+
+
+class OneScore(Margin):
+    def score(self, target, samples):
+        return np.array([1.0])
 
 
 class Undefined(Margin):

@@ -242,7 +242,11 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say what is reported, and where to."""
-    parser.add_argument("results", metavar="FILE", help="results.json or comparison.json of an earlier run")
+    parser.add_argument(
+        "results",
+        metavar="FILE",
+        help="results.json or comparison.json of an earlier run, or the folder of a results.json",
+    )
     parser.add_argument("--out", metavar="DIR", help="folder for the files (default: that of FILE)")
     parser.add_argument("--figures", action="store_true", help="also write each picture as SVG and PNG (DIR/figures)")
 

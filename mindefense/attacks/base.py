@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from mindefense.checks import check_scores
 from mindefense.errors import InputError
 from mindefense.metrics import best_threshold
 from mindefense.target import Target
@@ -47,9 +48,22 @@ class ScoreAttack(Attack):
 
     def fit(self, target: Target, members: Samples, non_members: Samples) -> ScoreAttack:
         """Finds the threshold that separates these members best from these non-members."""
-        scores = np.concatenate((self.score(target, members), self.score(target, non_members)))
+        scores = np.concatenate([scores_of(self, target, samples, self.name) for samples in (members, non_members)])
         self.threshold_ = best_threshold(scores, np.arange(len(scores)) < len(members))
         return self
+
+
+def scores_of(attack: Attack, target: Target, samples: Samples, name: str) -> np.ndarray:
+    """What an attack says of samples; ``(N,)`` float64.
+
+    Raises:
+        InputError: If that is not one number a sample; calls the attack `name`.
+    """
+    what = f"scores of attack {name}"
+    scores = check_scores(attack.score(target, samples), name=what)
+    if len(scores) != len(samples):
+        raise InputError(what, expected=f"one for each of {len(samples)} samples", got=str(len(scores)))
+    return scores
 
 
 def check_fitted(attack: Attack, learned: str) -> None:

@@ -73,15 +73,29 @@ def guarded(work: Work, args: argparse.Namespace, *, prog: str = "mindefense") -
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C interrupt: once a graph has run, MindSpore makes SIGTERM of it, which would end Python at once."""
+    """Lets Ctrl-C interrupt: once a graph has run, MindSpore makes SIGTERM of it, which would end Python at once.
+
+    A package that is being imported meanwhile may say it in words of its own, such as that it cannot be imported.
+    """
     if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    seen = []
+
+    def interrupt(number: int, _) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Exception as error:
+        if seen:
+            raise KeyboardInterrupt from error
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _distributed(work: Work, args: argparse.Namespace) -> Outcome | None:

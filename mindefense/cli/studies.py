@@ -190,8 +190,12 @@ def use_device(args: argparse.Namespace) -> str:
 
 def open_study(args: argparse.Namespace):
     """The study whose folder is ``--out``."""
-    if not (Path(args.out) / "study.json").is_file():
-        raise InputError(f"no study in {args.out}", fix=f"run `mindefense train --out {args.out}` first")
+    out = Path(args.out)
+    if out.exists() and not out.is_dir():
+        raise InputError("--out", expected="the folder of a study", got=f"the file {args.out}", fix="name its folder")
+    if not (out / "study.json").is_file():
+        fix = f"run `mindefense train --out {args.out}` first" + (", or check the spelling" * out.exists())
+        raise InputError(f"no study in {args.out}", fix=fix)
     return _open_study(None, args.out, args)
 
 

@@ -75,9 +75,12 @@ def report(args: argparse.Namespace) -> Outcome:
     """The page of an earlier run."""
     from mindefense.reports.report import read_results, write_report
 
-    results = read_results(args.results)
-    out = Path(args.results).parent if args.out is None else args.out
-    written = write_report(results, out, figures=args.figures, source=Path(args.results).name)
+    file = Path(args.results)
+    if file.is_dir():  # of a study, or of an evaluation
+        file /= "results.json"
+    results = read_results(file)
+    out = file.parent if args.out is None else args.out
+    written = write_report(results, out, figures=args.figures, source=file.name)
     args.screen.say("wrote " + ", ".join(map(str, written)))
     return Outcome(wrote=tuple(written))
 

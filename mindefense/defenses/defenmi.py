@@ -149,7 +149,8 @@ def fit_defenmi(
         InputError: If the split leaves the defender no rows, or the network does not take them.
     """
     if not len(split.defender_non_members):
-        raise InputError(f"split {split.name} defender_non_members", expected="at least one row", got="none")
+        fix = "keep some for the defender: of from_datasets, defender_share above 0"
+        raise InputError(f"split {split.name} defender_non_members", expected="at least one row", got="none", fix=fix)
     members, non_members = data.take(split.defender_members), data.take(split.defender_non_members)
     logits = forward(net, np.concatenate((members.features, non_members.features)), prepare=prepare)
     is_member = np.arange(len(logits)) < len(members)

@@ -161,7 +161,10 @@ class Arena:
         if knowledge == "shadow" and (self.clean.shadow is None or self._rows["shadow"][0] is None):
             if not self.clean.answers_variants:
                 return "recorded outputs come without a shadow model; give it the model and train one"
-            return "there is no shadow; train one with `mindefense train-shadow` where the model has that stage"
+            return (
+                "there is no shadow; `mindefense train-shadow` trains one where the model has that stage, and "
+                "evaluate(shadow=…) takes one in Python"
+            )
         return entry.obstacle(self._everyone.members)
 
     def _static(self, name: str, entry: Entry, knowledge: str) -> Attack:

@@ -142,6 +142,10 @@ def evaluate(
     Raises:
         InputError: If an argument is unknown, or the rows or the model do not fit.
     """
+    if not (defense is None or isinstance(defense, Defense)):
+        got = f"the class {defense.__name__}" if isinstance(defense, type) else repr(defense)
+        fix = "make one, as in Rounding(1), fit one with fit_defenmi, or load_defense(FILE)"
+        raise InputError("defense", expected="a Defense", got=got, fix=fix)
     target = target if isinstance(target, Network) else Network(target)
     shadow = shadow if shadow is None or isinstance(shadow, Network) else Network(shadow)
     own = entries_of(own_attacks or {})
@@ -156,7 +160,7 @@ def evaluate(
         entries = {**chosen(names), **own}
     config = EvaluationConfig(names, tuple(knowledge), tuple(adversary), noise)
     ground = Ground.of(data, split, seed=seed, fit_share=fit_share)
-    _check_classes(target, ground.everyone, data.name)
+    _check_classes(target, data, ground.everyone)
     clean = clean_doors(target, shadow)
     arena = make_arena(
         config,
@@ -191,15 +195,20 @@ def evaluate(
     )
 
 
-def _check_classes(target: Network, everyone: Rows, name: str) -> None:
-    """Refuses labels that the network has no output for."""
+def _check_classes(target: Network, data: LabelledData, everyone: Rows) -> None:
+    """Refuses labels that the network has no output for, and outputs that are no classes."""
     outputs, largest = target.logits(everyone.features()).shape[1], int(everyone.labels().max())
     if largest >= outputs:
         raise InputError(
-            f"{name} labels",
+            f"{data.name} labels",
             expected=f"classes 0…{outputs - 1}, since the network has {outputs} outputs",
             got=f"up to {largest}",
             fix="count classes from 0, and give the network that was trained on these labels",
+        )
+    if data.num_classes != outputs:
+        got, fix = str(data.num_classes), f"say num_classes={outputs}, or give the network that belongs to the data"
+        raise InputError(
+            f"{data.name} num_classes", expected=f"{outputs}, as many as the network has outputs", got=got, fix=fix
         )
 
 

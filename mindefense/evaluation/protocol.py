@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mindefense.attacks.base import Attack
-from mindefense.checks import check_scores
+from mindefense.attacks.base import Attack, scores_of
 from mindefense.errors import InputError
 from mindefense.metrics import auc_interval, balanced_accuracy_interval, membership_metrics, verdict
 from mindefense.target import Target
@@ -125,7 +124,7 @@ def judge(
     Raises:
         InputError: If the attack does not give a number for every sample, or has no threshold.
     """
-    scores = np.concatenate([_scores(attack, target, samples, name) for samples in (rows.members, rows.non_members)])
+    scores = np.concatenate([scores_of(attack, target, samples, name) for samples in (rows.members, rows.non_members)])
     if not hasattr(attack, "threshold_"):
         fix = "set it in fit, or build on ScoreAttack, which finds it"
         raise InputError(f"attack {name}", expected="threshold_ after fit", got="none", fix=fix)
@@ -136,14 +135,6 @@ def judge(
     order = np.argsort(known)
     samples = order[np.searchsorted(known, rows.indices(), sorter=order)]
     return Trial(result, scores, float(attack.threshold_), samples, is_member)
-
-
-def _scores(attack: Attack, target: Target, samples: Samples, name: str) -> np.ndarray:
-    what = f"scores of attack {name}"
-    scores = check_scores(attack.score(target, samples), name=what)
-    if len(scores) != len(samples):
-        raise InputError(what, expected=f"one for each of {len(samples)} samples", got=str(len(scores)))
-    return scores
 
 
 def conclude(trials: Sequence[Trial], *, defended: bool) -> Verdict:
