@@ -308,6 +308,21 @@ def test_interruption(debug, capsys):
     assert err.count("\n") == 1
 
 
+def test_an_import_is_not_interrupted(tmp_path, monkeypatch, capsys):
+    (tmp_path / "slowly.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhole = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work():
+        import slowly  # pyright: ignore[reportMissingImports]
+
+        assert slowly.whole
+        time.sleep(10)
+
+    assert guarded(work) == 130
+    assert sys.modules.pop("slowly").whole
+    assert capsys.readouterr().err.startswith("mindefense: interrupted")
+
+
 @pytest.mark.parametrize("argv", [["run", "--data_path", "nowhere"], ["defend", "--out", "nowhere"]])
 def test_debug_shows_the_traceback(argv, tmp_path):
     run = command(*argv, "--debug", cwd=tmp_path)

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 
 from mindefense.arguments import EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_UNFIT, complain
 from mindefense.cli.catalog import build_parser
@@ -75,24 +76,23 @@ def guarded(work: Work, args: argparse.Namespace, *, prog: str = "mindefense") -
 def _interruptible() -> Iterator[None]:
     """Lets Ctrl-C interrupt: once a graph has run, MindSpore makes SIGTERM of it, which would end Python at once.
 
-    A package that is being imported meanwhile may say it in words of its own, such as that it cannot be imported.
+    While a package is imported it waits: some then end the process, or say that they cannot be imported.
     """
     if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
         yield
         return
-    seen = []
 
-    def interrupt(number: int, _) -> None:
-        seen.append(number)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+                return
+            frame = frame.f_back
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    except Exception as error:
-        if seen:
-            raise KeyboardInterrupt from error
-        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
