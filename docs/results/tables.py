@@ -19,6 +19,7 @@ import numpy as np
 
 from mindefense.errors import DataError
 from mindefense.reports.report import evaluation_page, read_results
+from mindefense.reports.words import rounded
 
 FIGURES = (("balanced_accuracy", "Balanced accuracy"), ("auc", "AUC"))
 TUTORIAL = {
@@ -94,7 +95,7 @@ def attackers(held: Sequence[Results]) -> str:
         rates = {rate["fpr"]: rate["tpr"] for rate in attack["tpr_at_fpr"]}
         figures = attack["balanced_accuracy"], attack["auc"], rates[0.01]
         column = "before" if not attack["defended"] else attack["adversary"]
-        found.setdefault((attack["name"], attack["knowledge"]), {})[column] = " / ".join(f"{x:.3f}" for x in figures)
+        found.setdefault((attack["name"], attack["knowledge"]), {})[column] = " / ".join(rounded(x) for x in figures)
     states = {"before": "undefended"}
     if results["defense"] is not None:
         name = results["defense"]["name"]
@@ -113,7 +114,9 @@ def tutorial(held: Sequence[Results]) -> str:
     for name, printed in TUTORIAL.items():
         attack = here.get(f"mindarmour-{name}")
         ours = [None if attack is None else attack[key] for key in ("accuracy", "precision", "recall")]
-        rows.append((name, *(" / ".join("–" if x is None else f"{x:.4f}" for x in row) for row in (ours, printed))))
+        rows.append(
+            (name, *(" / ".join("–" if x is None else rounded(x, ".4f") for x in row) for row in (ours, printed)))
+        )
     return _table(("method", "here", "tutorial"), rows)
 
 
@@ -149,7 +152,7 @@ def tradeoff(held: Sequence[Results]) -> str:
             _mean([verdict], "sharpest_two_sided_auc"),
             _mean([cost], "mean_l1"),
             _mean([cost], "ece"),
-            f"{cost['nll']:.2f}",
+            rounded(cost["nll"], ".2f"),
             _mean([cost], "accuracy"),
             ", ".join(contender["dominated_by"]) or "–",
         ))  # fmt: skip
@@ -212,7 +215,7 @@ def _range(held: Sequence[Results], value: str, low: str, high: str) -> str:
 
 
 def _mean(held: Sequence[Results], name: str) -> str:
-    return f"{np.mean([one[name] for one in held]):.3f}"
+    return rounded(float(np.mean([one[name] for one in held])))
 
 
 if __name__ == "__main__":

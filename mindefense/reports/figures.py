@@ -153,11 +153,12 @@ def draw_tradeoff(
         highs = [c["verdict"]["strongest_high"] for c in contenders]
         ax.set_ylim(min([0.49, *(low - 0.01 for low in lows)]), min(1.01, max([*highs, floor or 0]) + 0.035))
         ax.margins(x=0.08)
-        for height, name, dashes in ((0.5, "a coin", (5, 4)), (floor, "gap attack", (1, 2))):
+        # The name of the floor is below it, where no defense is: the best ones are on it.
+        for height, name, dashes, up in ((0.5, "a coin", (5, 4), 1), (floor, "gap attack", (1, 2), -1)):
             if height is not None:
                 ax.axhline(height, color=SOFT, linewidth=1, linestyle=(0, dashes), zorder=1)
-                ax.text(0.995, height + 0.003, name, color=SOFT, fontsize=8.5, ha="right", va="bottom",
-                        transform=ax.get_yaxis_transform())  # fmt: skip
+                ax.text(0.995, height + 0.003 * up, name, color=SOFT, fontsize=8.5, ha="right",
+                        va="bottom" if up > 0 else "top", transform=ax.get_yaxis_transform())  # fmt: skip
         for marker, color, face, name in (
             ("X", INK, INK, "undefended"),
             ("o", BLUE, BLUE, "answers reshaped"),

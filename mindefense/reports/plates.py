@@ -114,11 +114,12 @@ def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         total = max(total, len(parts))
         said.append(f"{name} in {above} of {len(parts)} classes (by {one['attack']})")
     top = next(part for part in slices[0][1]["parts"] if part["part"] == kept[0])
+    doubt = "" if top["low"] > 0.5 else ", though on so few samples that chance may explain it"
     few = f" The {len(kept)} with the highest are shown; the table has more." if total > len(kept) else ""
     sentence = (
         f"Members can be told beyond what chance explains {' and '.join(said)}. Undefended, {kept[0]} has the highest "
         f"AUC, {rounded(top['auc'])} ({between(top['low'], top['high'])}): so often a member of it scores above "
-        f"another sample of it.{few}"
+        f"another sample of it{doubt}.{few}"
     )
     alt = f"AUC of the sharpest attacker within each class, with 95% intervals. {sentence}"
     return Plate("classes", heading, sentence, [Picture("classes", "By class", alt, draw.draw_classes(slices))])

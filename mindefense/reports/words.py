@@ -75,16 +75,18 @@ def tpr(attack: Row, fpr: float = 0.01) -> float:
     return next(rate["tpr"] for rate in attack["tpr_at_fpr"] if rate["fpr"] == fpr)
 
 
-def rounded(number: float, form: str = ".3f") -> str:
-    """A number as the page shows it, rounded as the decimal that the file has, halves up.
+def rounded(number: float | None, form: str = ".3f") -> str:
+    """A number as the page shows it, rounded as the decimal that the file has, halves up; a dash for None.
 
     Rounded as binary numbers, 0.8075 is 0.807 in a table and 80.8% in a sentence.
     """
+    if number is None:
+        return "–"
     with localcontext(Context(rounding=ROUND_HALF_UP)):
         return format(Decimal(repr(float(number))), form)
 
 
-def between(low: float, high: float) -> str:
+def between(low: float | None, high: float | None) -> str:
     """An interval as the page shows it."""
     return f"{rounded(low)}–{rounded(high)}"
 

@@ -44,15 +44,12 @@ def shrunk(parse: Parse, words: Sequence[str]) -> list[str]:
     """The arguments of a command, made small enough for a test.
 
     Numbers are cut to `SIZES`, `WHEN_SILENT` is added, and of attackers, defenses and ways to train that are named, the
-    cheap ones or the first are kept; `demo`, which has no size, becomes the run that it is. Nothing is changed that
-    says which files are read or written, or what is shown.
+    cheap ones or the first are kept. Nothing is changed that says which files are read or written, or what is shown.
 
     Args:
         parse: Takes them.
         words: What follows the program's name.
     """
-    if words[:1] == ["demo"]:
-        words = ["run", "--out", "runs/demo", *words[1:]]
     given = {word.partition("=")[0] for word in words}
     words = [part for word in words for part in (word.split("=", 1) if re.match(r"--\w+=", word) else [word])]
     for at, (option, value) in enumerate(itertools.pairwise(words), 1):

@@ -34,6 +34,7 @@ PROGRAMS = ("cat", "cmp", "cp", "grep", "head", "ls", "mkdir", "sha256sum", "tar
 """Other programs that a page may call. What it says of installing, of git or of the network cannot run here."""
 COPIED = ("examples", "benchmarks", "docs")
 """Folders of a fresh copy of the repository that commands on pages name."""
+_WORD = re.compile(r"[A-Za-z][\w-]*")
 
 
 class Reader:
@@ -103,6 +104,7 @@ class Reader:
             patch.setenv("HOME", str(self.folder))
             patch.setitem(sys.modules, self._module.__name__, self._module)
             self.shelf.lend(patch)
+            patch.setattr("mindefense.cli.studies.DEMO_ATTACKS", ("gap", "confidence"))
             self.patch = patch
             yield
 
@@ -250,8 +252,9 @@ class Reader:
     def _unsaid(self, command: Command, said: str) -> list[str]:
         """Words that the page shows below a command and that it did not print.
 
-        Figures may differ, and so may lines that name an attacker which was left out to save time.
+        Figures may differ, and so may lines about an attacker which was left out to save time.
         """
-        unheard = [name for name in ATTACKS if name not in said]
-        lines = [line for line in command.prints if not any(re.search(rf"\b{name}\b", line) for name in unheard)]
-        return [word for line in lines for word in re.findall(r"[A-Za-z][\w-]{2,}", line) if word not in said]
+        heard = set(_WORD.findall(said))
+        left_out = set(ATTACKS) - heard
+        lines = [line for line in command.prints if not {*line.split()[:1]} & left_out]
+        return [word for line in lines for word in _WORD.findall(line) if len(word) > 2 and word not in heard]

@@ -25,7 +25,7 @@ class Setting:
 
 
 EXEMPT = {
-    "make demo": "installs; `mindefense demo`, which it calls, runs",
+    "make demo": "installs; `mindefense demo`, which it calls, runs as a smoke test of two attackers",
     "make test": "it is what runs this",
     "make docs": "tests/test_docs_site.py builds the site as it does",
     "python -m pytest": "it is what runs this",

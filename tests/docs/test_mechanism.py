@@ -24,6 +24,7 @@ RIGHT = {
     "indented in a list": "- item\n\n  " + block("python", "x = 1").replace("\n", "\n  "),
     "sphinx": block("{code-block} python", "x = 1") + block("{toctree}", "nothing"),
     "output": block("console", HELLO, "hello 13 world"),
+    "output of an attacker left out": block("console", HELLO, "loss   nothing here", "hello 13 world"),
     "two lines": block("console", "$ python -c \\", "    \"print('hello')\"", "hello"),
     "several": block("console", "$ mkdir x && cd x && ls", "$ ls", "examples", "x"),
     "exit code": block("console", '$ python -c "raise SystemExit(3)"', "$ echo $?", "3"),
@@ -41,6 +42,8 @@ WRONG = {
     "python": (block("python", "x = 1") + block("python", "assert x == 2"), "assert x == 2|AssertionError|^$"),
     "python later": (block("python", "x = ") + block("python", "y = 1"), "invalid syntax"),
     "other words": (block("console", HELLO, "hello 13 work"), "page.md:2: printed no work, but"),
+    "an attacker's name in a line": (block("console", HELLO, "mind the loss nothing here"), "printed no mind the loss"),
+    "part of a word": (block("console", HELLO, "ello 12 world"), "printed no ello, but"),
     "exit code": (block("console", HELLO, '$ python -c "exit(3)"'), r"page.md:3: `python .*` ended with 3"),
     "another exit code": (block("console", '$ python -c "exit(3)"', "$ echo $?", "4"), "ended with 3"),
     "a joined command": (block("console", "$ ls nowhere && ls"), "ended with 2"),
@@ -107,7 +110,7 @@ SHRUNK = {
     "compare --out x --defenses memguard,top-k=3,rounding=1 --training early-stopping=0.9,dp=1":
         "compare --out x --defenses memguard,top-k=3 --training early-stopping=0.9 --attacks gap,confidence",
     "train-shadow --out x": "train-shadow --out x",
-    "demo --seed 3": "run --out runs/demo --seed 3 --smoke --attacks gap,confidence",
+    "demo --seed 3": "demo --seed 3 --smoke",
     "run --model vgg16 --data_path . --pre_trained x --num_samples 10":
         "run --model vgg16 --data_path . --pre_trained x --num_samples 10 --smoke --attacks gap,confidence",
 }  # fmt: skip

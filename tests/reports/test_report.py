@@ -454,6 +454,15 @@ def test_what_has_no_picture_is_said_in_one_place(kind, kinds):
         assert html.count(f'href="#{plate.anchor}"') == bool(plate.pictures)
 
 
+@pytest.mark.parametrize("low", [0.4, 0.6])
+def test_a_class_that_leaks_by_chance_is_said_to(low, recorded):
+    held = copy.deepcopy(recorded)
+    for part in held["slices"][0]["parts"]:
+        part |= {"auc": 1.0, "low": low, "high": 1.0}
+    (plate,) = [plate for plate in page_of(held).plates if plate.anchor == "classes"]
+    assert ("few samples that chance may explain it" in plate.sentence) == (low < 0.5)
+
+
 def test_who_was_left_out_is_named_once_for_each_reason():
     left = [
         {"name": name, "knowledge": knowledge, "reason": reason}
