@@ -451,7 +451,7 @@ def _one_way(facts: Facts) -> Check | None:
         "one-way",
         False,
         f"{_listed(fooled)}; the best balanced accuracy is {reached}.",
-        "The attacker was fooled about where to draw the line, not that nothing is left to find.",
+        "Such an attacker was fooled about where to draw the line, which does not mean that nothing is left to find.",
         "Read AUC and the adaptive attackers instead of that accuracy.",
     )
 
