@@ -73,6 +73,7 @@ PACKAGES = {
     "joblib": Needed(">=1.3"),
     "threadpoolctl": Needed(">=3.1"),
     "psutil": Needed(">=5.9"),
+    "shtab": Needed(">=1.7"),
     "rich": Needed(">=13"),
     "jinja2": Needed(">=3.1"),
     "matplotlib": Needed(">=3.8"),

@@ -1,5 +1,6 @@
 """``mindefense doctor``: everything right here, and each thing that can be wrong, made wrong."""
 
+import io
 import json
 import os
 import re
@@ -18,7 +19,7 @@ SETUP = (Path(__file__).parent.parent / "setup.py").read_text(encoding="utf-8")
 
 
 def examine(*argv, cwd, path=(), **variables):
-    """Exit code, findings by name and stderr of the command, with folders in front of all other packages."""
+    """Exit code, findings by name, what else is on stderr; folders come before other packages."""
     environment = {name: value for name, value in os.environ.items() if name != "MINDEFENSE_DATA"} | variables
     environment["PYTHONPATH"] = os.pathsep.join([*map(str, path), *filter(None, sys.path)])
     run = subprocess.run(
@@ -29,7 +30,9 @@ def examine(*argv, cwd, path=(), **variables):
     findings = {found["name"]: Finding(**found) for found in held["findings"]}
     assert len(findings) == len(held["findings"])
     assert held["fit"] == (run.returncode == 0)
-    return run.returncode, findings, run.stderr
+    for_people = io.StringIO()
+    print_findings(list(findings.values()), file=for_people)
+    return run.returncode, findings, run.stderr.replace(for_people.getvalue(), "")
 
 
 def install(folder, name, version):
