@@ -163,7 +163,7 @@ class Arena:
                 return "recorded outputs come without a shadow model; give it the model and train one"
             return (
                 "there is no shadow; `mindefense train-shadow` trains one where the model has that stage, and "
-                "evaluate(shadow=…) takes one in Python"
+                "evaluate(shadow=Network(net)) takes one in Python"
             )
         return entry.obstacle(self._everyone.members)
 

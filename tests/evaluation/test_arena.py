@@ -260,7 +260,7 @@ def test_without_a_shadow_shadow_attackers_are_left_out_with_a_reason(lacks):
     without_rows = {"shadow_rows": None} if lacks != "door" else {}
     arena = arena_of(entries, doors(shadow=lacks == "rows"), **without_rows)
     assert left_out(arena) == [("a", "shadow"), ("nn", "shadow")]
-    assert all("there is no shadow; train one" in one.reason for one in arena.left_out(noised=True))
+    assert all("there is no shadow; `mindefense train-shadow`" in one.reason for one in arena.left_out(noised=True))
     assert states(arena.undefended()) == [("auditor", "static", False)]
     assert states(arena.behind(doors(-1, shadow=False))) == [("auditor", "static", True), ("auditor", "adaptive", True)]
 
