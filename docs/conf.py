@@ -49,7 +49,7 @@ CAPITAL = r"[A-Z]+[a-z]"
 nitpick_ignore_regex = [
     ("py:obj", rf"(?!mindefense\b|{CAPITAL}).*"),
     ("py:(class|exc)", r"(?!mindefense\b).*"),
-    ("py:class", r"mindefense\.evaluation\.(arena|audit|progress|recipe)\..*"),
+    ("py:class", r"mindefense\.evaluation\.(arena|audit|doors|progress|recipe)\..*"),
 ]
 
 html_theme = "furo"

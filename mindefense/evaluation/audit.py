@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,22 +12,20 @@ from mindspore import nn
 
 from mindefense.attacks.base import Attack
 from mindefense.attacks.catalog import ATTACKS, Entry, Terms, chosen, entries_of
-from mindefense.confidence import log_softmax, softmax
+from mindefense.confidence import softmax
 from mindefense.data import Split
 from mindefense.defenses.base import Defense, SearchDefense
-from mindefense.defenses.defended import NOISES, defended_target
+from mindefense.defenses.defended import NOISES
 from mindefense.errors import InputError
 from mindefense.evaluation.arena import Arena
 from mindefense.evaluation.conclusion import assemble, published_budgets, target_facts, utility
+from mindefense.evaluation.doors import Behind, clean_doors, defended_doors
 from mindefense.evaluation.doubts import AskedAgain, Facts, FitRows, Training, doubts
 from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.protocol import ADVERSARIES, KNOWLEDGE, Doors, Rows
 from mindefense.runtime import versions
-from mindefense.target import Network, Target
+from mindefense.target import Network
 from mindefense.types import Answers, BudgetPoint, Check, DefenseFacts, Evaluation, LabelledData, Samples, Trial
-
-_ASKED_AGAIN = 64
-"""Rows of either kind that a defended model is asked about once more, to see whether its answers stay."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,39 +209,6 @@ def _check_classes(target: Network, data: LabelledData, everyone: Rows) -> None:
         )
 
 
-def clean_doors(target: Network, shadow: Network | None) -> Doors:
-    """The undefended models."""
-
-    def door(network: Network) -> Target:
-        return Target(
-            lambda samples: log_softmax(network.logits(samples)),
-            labels=lambda samples: network.logits(samples).argmax(axis=1),
-        )
-
-    return Doors(door(target), None if shadow is None else door(shadow))
-
-
-def defended_doors(
-    target: Network,
-    shadow: Network | None,
-    defense: Defense,
-    *,
-    seed: int,
-    noise: str = "keyed",
-    on_progress: Callable[[int], None] | None = None,
-) -> Doors:
-    """The same models behind a defense, each with a key of its own.
-
-    The keys come from the seed, so that an evaluation can be repeated; a served model draws its key at random.
-    """
-
-    def door(network: Network, role: str) -> Target:
-        key = hashlib.sha256(f"{role} {seed}".encode()).digest()
-        return defended_target(network, defense, key=key, noise=noise, on_progress=on_progress)
-
-    return Doors(door(target, "target"), None if shadow is None else door(shadow, "shadow"), noised=defense.is_random)
-
-
 def make_arena(
     config: EvaluationConfig,
     ground: Ground,
@@ -277,32 +241,6 @@ def make_arena(
     )
     arena.check_somebody()
     return arena
-
-
-@dataclasses.dataclass(frozen=True)
-class Behind:
-    """A defense that was put up.
-
-    Attributes:
-        defense: The defense.
-        doors: The models behind it.
-        noise: ``"keyed"`` or ``"fresh"``.
-    """
-
-    defense: Defense
-    doors: Doors
-    noise: str
-
-    def answers_differing(self, target: Network, everyone: Rows, *, seed: int) -> tuple[int, int]:
-        """Of how many rows the answer differed when the model was asked again, and of how many it was."""
-        rows = everyone.first(_ASKED_AGAIN).features()
-        if self.doors.target.varies:
-            before, again = self.doors.target.query(rows), self.doors.target.query(rows, again=1)
-        else:
-            # The door remembers; a second one to the same model, with the same key, does not.
-            doors = defended_doors(target, None, self.defense, seed=seed, noise=self.noise)
-            before, again = self.doors.target.query(rows), doors.target.query(rows)
-        return int((before != again).any(axis=1).sum()), len(rows)
 
 
 def answers_of(clean: Doors, behind: Behind | None, everyone: Rows) -> Answers:

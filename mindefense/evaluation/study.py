@@ -26,19 +26,17 @@ from mindefense.defenses.defenmi import class_mean_probs
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.arena import Arena
 from mindefense.evaluation.audit import (
-    Behind,
     EvaluationConfig,
     Ground,
     accuracy_of_shadow,
     answers_of,
-    clean_doors,
-    defended_doors,
     look_for_doubts,
     make_arena,
     report,
 )
 from mindefense.evaluation.canaries import plant
 from mindefense.evaluation.config import AMP_LEVELS, StudyConfig
+from mindefense.evaluation.doors import Behind, clean_doors, defended_doors
 from mindefense.evaluation.doubts import Training
 from mindefense.evaluation.lineup import NONE, DefenseSpec
 from mindefense.evaluation.progress import Progress, Quiet

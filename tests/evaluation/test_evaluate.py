@@ -14,7 +14,7 @@ from mindefense.data.splits import Split
 from mindefense.defenses import ClassMean, LabelOnly, LaplaceOutput
 from mindefense.errors import InputError
 from mindefense.evaluation import EvaluationConfig, evaluate, evaluate_outputs
-from mindefense.evaluation.audit import clean_doors, defended_doors
+from mindefense.evaluation.doors import clean_doors, defended_doors
 from mindefense.metrics import auc
 from mindefense.target import Network
 from mindefense.types import LabelledData

@@ -16,7 +16,7 @@ from mindefense import cli
 from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation import EvaluationConfig, Study, StudyConfig
-from mindefense.evaluation.audit import clean_doors
+from mindefense.evaluation.doors import clean_doors
 from mindefense.images import ImageTransform, augmented
 from mindefense.models import vgg16
 from mindefense.reports.console import ConsoleProgress

@@ -1,0 +1,75 @@
+"""The doors of an evaluation: target and shadow as attackers see them, as they are and behind a defense."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+
+from mindefense.confidence import log_softmax
+from mindefense.defenses.base import Defense
+from mindefense.defenses.defended import defended_target
+from mindefense.evaluation.protocol import Doors, Rows
+from mindefense.target import Network, Target
+
+_ASKED_AGAIN = 64
+"""Rows of either kind that a defended model is asked about once more, to see whether its answers stay."""
+
+
+def clean_doors(target: Network, shadow: Network | None) -> Doors:
+    """The undefended models."""
+
+    def door(network: Network) -> Target:
+        return Target(
+            lambda samples: log_softmax(network.logits(samples)),
+            labels=lambda samples: network.logits(samples).argmax(axis=1),
+        )
+
+    return Doors(door(target), None if shadow is None else door(shadow))
+
+
+def defended_doors(
+    target: Network,
+    shadow: Network | None,
+    defense: Defense,
+    *,
+    seed: int,
+    noise: str = "keyed",
+    on_progress: Callable[[int], None] | None = None,
+) -> Doors:
+    """The same models behind a defense, each with a key of its own.
+
+    The keys come from the seed, so that an evaluation can be repeated; a served model draws its key at random.
+    """
+
+    def door(network: Network, role: str) -> Target:
+        key = hashlib.sha256(f"{role} {seed}".encode()).digest()
+        return defended_target(network, defense, key=key, noise=noise, on_progress=on_progress)
+
+    return Doors(door(target, "target"), None if shadow is None else door(shadow, "shadow"), noised=defense.is_random)
+
+
+@dataclasses.dataclass(frozen=True)
+class Behind:
+    """A defense that was put up.
+
+    Attributes:
+        defense: The defense.
+        doors: The models behind it.
+        noise: ``"keyed"`` or ``"fresh"``.
+    """
+
+    defense: Defense
+    doors: Doors
+    noise: str
+
+    def answers_differing(self, target: Network, everyone: Rows, *, seed: int) -> tuple[int, int]:
+        """Of how many rows the answer differed when the model was asked again, and of how many it was."""
+        rows = everyone.first(_ASKED_AGAIN).features()
+        if self.doors.target.varies:
+            before, again = self.doors.target.query(rows), self.doors.target.query(rows, again=1)
+        else:
+            # The door remembers; a second one to the same model, with the same key, does not.
+            doors = defended_doors(target, None, self.defense, seed=seed, noise=self.noise)
+            before, again = self.doors.target.query(rows), doors.target.query(rows)
+        return int((before != again).any(axis=1).sum()), len(rows)
