@@ -51,16 +51,29 @@ class Rows:
     def divide(self, seed: int, *, share: float = 0.5) -> tuple[Rows, Rows]:
         """Rows to fit on and rows to judge on, drawn once and by index, so that no row is in both.
 
+        The draw is made within membership and class. Otherwise a class with more members among the rows fitted on has
+        fewer among those judged, and an attacker that sees the class is wrong more often than chance. A class with as
+        many members as non-members keeps as many of either in both parts: where its share is no whole number, members
+        and non-members are rounded alike.
+
         Args:
             seed: Decides which row goes where.
             share: Share of either kind to fit on.
         """
         rng = np.random.default_rng(seed)
+        classes = np.unique(self.labels())
+        precedence = rng.permutation(len(classes))  # of the classes whose shares are rounded; one for both kinds
         pairs = []
         for samples in (self.members, self.non_members):
             order = rng.permutation(len(samples))
-            border = int(len(samples) * share + 1e-9)
-            pairs.append((samples.take(order[:border]), samples.take(order[border:])))
+            column = np.searchsorted(classes, samples.labels[order])
+            counts = np.bincount(column, minlength=len(classes))
+            quotas = _quotas(counts, share, precedence)
+            by_class = np.argsort(column, kind="stable")
+            place = np.empty(len(order), np.int64)  # of each row among those of its class, in the order drawn
+            place[by_class] = np.arange(len(order)) - (np.cumsum(counts) - counts)[column[by_class]]
+            is_fit = place < quotas[column]
+            pairs.append((samples.take(order[is_fit]), samples.take(order[~is_fit])))
         (fit_members, eval_members), (fit_non_members, eval_non_members) = pairs
         return Rows(fit_members, fit_non_members), Rows(eval_members, eval_non_members)
 
@@ -83,6 +96,19 @@ class Rows:
     def is_member(self) -> np.ndarray:
         """``(N,)`` bool, in the order of `features`."""
         return np.arange(len(self.members) + len(self.non_members)) < len(self.members)
+
+
+def _quotas(counts: np.ndarray, share: float, precedence: np.ndarray) -> np.ndarray:
+    """How many rows of each class to fit on: the share of each, rounded so that their sum is the share of all rows.
+
+    The largest remainders are rounded up (Hamilton's method); among equal ones, `precedence` decides.
+    """
+    wanted = counts * share
+    quotas = np.floor(wanted + 1e-9).astype(np.int64)
+    left = int(counts.sum() * share + 1e-9) - int(quotas.sum())
+    remainders = np.round(wanted - quotas, 9)
+    quotas[np.lexsort((precedence, -remainders))[:left]] += 1
+    return quotas
 
 
 def check_disjoint(fit: Rows, judged: Rows) -> None:

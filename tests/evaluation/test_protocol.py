@@ -269,3 +269,30 @@ def test_one_leaking_attacker_is_enough_even_if_it_is_not_the_strongest(triple):
 def test_no_verdict_without_the_gap_attack(trials):
     with pytest.raises(InputError, match="gap attack"):
         conclude(trials, defended=True)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.3])
+@pytest.mark.parametrize(("classes", "each"), [(30, 10), (100, 5), (7, 3), (20, 1)])
+def test_a_class_with_as_many_members_as_others_keeps_as_many_in_both_parts(classes, each, share):
+    labels = np.repeat(np.arange(classes), each)
+    rng = np.random.default_rng(3)
+    members, others = (Samples(np.arange(len(labels)) + first, rng.permutation(labels), np.arange(len(labels)) + first)
+                       for first in (0, len(labels)))  # fmt: skip
+    for seed in range(5):
+        fit, judged = Rows(members, others).divide(seed, share=share)
+        assert len(fit.members) == len(fit.non_members) == int(len(labels) * share + 1e-9)
+        for part in (fit, judged):
+            counts = [np.bincount(kind.labels, minlength=classes) for kind in (part.members, part.non_members)]
+            np.testing.assert_array_equal(*counts)
+            assert np.ptp(counts[0]) <= 1
+        together = np.sort(np.concatenate((fit.indices(), judged.indices())))
+        np.testing.assert_array_equal(together, np.arange(2 * len(labels)))
+
+
+def test_classes_that_are_rare_among_members_are_divided_by_their_own_share():
+    members = Samples(np.arange(40), np.r_[np.zeros(36, int), np.ones(4, int)], np.arange(40))
+    others = Samples(np.arange(40, 80), np.r_[np.zeros(4, int), np.ones(36, int)], np.arange(40, 80))
+    fit, judged = Rows(members, others).divide(0)
+    for part in (fit, judged):
+        assert np.bincount(part.members.labels).tolist() == [18, 2]
+        assert np.bincount(part.non_members.labels).tolist() == [2, 18]
