@@ -100,7 +100,8 @@ class RateAtFpr:
     Attributes:
         fpr: The bound on the share of non-members called members.
         tpr: Largest share of members called members within the bound.
-        low: Lower end of the 95 % Clopper-Pearson interval of `tpr`.
+        low: Lower end of the 95 % interval of the rate at a false-positive rate of `fpr` in the population; the
+            uncertainty of the threshold is in it.
         high: Upper end.
         note: Why the figure should not be relied on, or None.
     """
@@ -119,7 +120,8 @@ class RateAtFnr:
     Attributes:
         fnr: The bound on the share of members not called members.
         tnr: Largest share of non-members not called members within the bound.
-        low: Lower end of the 95 % Clopper-Pearson interval of `tnr`.
+        low: Lower end of the 95 % interval of the rate at a false-negative rate of `fnr` in the population; the
+            uncertainty of the threshold is in it.
         high: Upper end.
         note: Why the figure should not be relied on, or None.
     """
@@ -129,6 +131,61 @@ class RateAtFnr:
     low: float
     high: float
     note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class IdentifiedMembers:
+    """Members whom an attacker identifies while hardly calling a non-member a member.
+
+    Attributes:
+        fpr: The bound on the false positive rate in the sample.
+        identified: Members above the threshold.
+        mistakes: Non-members above it.
+        n_members: Members judged.
+        n_non_members: Non-members judged.
+        share: `identified` of `n_members`.
+        share_low: One-sided lower bound on the share of all members above this threshold.
+        fpr_high: One-sided 95 % upper bound on the false positive rate at this threshold.
+        p_value: The chance of as many or more, if members and non-members were alike; for this attacker alone.
+    """
+
+    fpr: float
+    identified: int
+    mistakes: int
+    n_members: int
+    n_non_members: int
+    share: float
+    share_low: float
+    fpr_high: float
+    p_value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How much lower a figure is behind a defense, of the same rows.
+
+    Attributes:
+        value: Before minus after; negative if the figure rose.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What a defense changed for the attackers; of the same rows before and behind it.
+
+    Attributes:
+        accuracy: Of the highest balanced accuracy.
+        auc: Of the highest two-sided AUC.
+    """
+
+    accuracy: Difference
+    auc: Difference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -401,20 +458,29 @@ class Verdict:
     """What to make of one state of the target, undefended or defended.
 
     Attributes:
-        leaks: Whether any attacker reaches more than 0.6 in balanced accuracy, precision (as it is with as many
+        tutorial_rule: Whether any attacker reaches more than 0.6 in balanced accuracy, precision (as it is with as many
             members as non-members) and recall all three: the rule of MindArmour's tutorial.
         strongest: The attacker with the highest balanced accuracy, whatever it knows.
-        strongest_low: Lower end of the interval of that accuracy: 95 % for all attackers together (Bonferroni), since
-            this one was picked after looking.
+        strongest_low: Lower end of the interval of that accuracy: 95 % for all figures of all attackers together
+            (Bonferroni), since this one was picked after looking.
         strongest_high: Upper end.
         sharpest: The attacker with the highest two-sided AUC.
         sharpest_low: Lower end of the interval of its `auc`, likewise.
         sharpest_high: Upper end.
         attackers: How many there were to pick from.
         gap_accuracy: Balanced accuracy of the gap attack, which no defense that keeps the predicted class can lower.
+        level: One of `LEVELS`.
+        identifies: The attacker that identifies the largest share of the members almost surely, by the lower bound;
+            None if too few non-members judge.
+        identified: What it identifies; the bound on the share is one-sided, likewise.
+        identifies_beyond_chance: Whether any attacker identifies more members than chance explains.
+        shown_by: The attacker whose balanced accuracy or AUC excludes chance by most; None if none does.
+        shown_figure: ``"balanced accuracy"`` or ``"AUC"``: which figure of `shown_by` does.
+        shown_low: Lower end of its interval, likewise.
+        shown_high: Upper end.
     """
 
-    leaks: bool
+    tutorial_rule: bool
     strongest: AttackResult
     strongest_low: float
     strongest_high: float
@@ -423,6 +489,19 @@ class Verdict:
     sharpest_high: float
     attackers: int
     gap_accuracy: float
+    level: str = "cannot be told"
+    identifies: AttackResult | None = None
+    identified: IdentifiedMembers | None = None
+    identifies_beyond_chance: bool = False
+    shown_by: AttackResult | None = None
+    shown_figure: str | None = None
+    shown_low: float | None = None
+    shown_high: float | None = None
+
+
+LEVELS = ("leak", "some", "none found", "cannot be told")
+"""What a verdict says. Leak: members are identified almost surely, or the best attacker is often right. Some: the best
+attacker is right a little more often than by chance. Cannot be told: nothing was found, by too few rows to find it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -493,6 +572,7 @@ class Evaluation:
         records: Columns of ``records.csv``, one value a judged sample; None where an attacker did not judge it.
         canaries: Every attacker on mislabeled samples alone, if some were trained on.
         confidences: Histograms of the confidence in the true class, one a state of the target.
+        change: What the defense changed for the best attackers, or None.
     """
 
     dataset: str
@@ -515,6 +595,7 @@ class Evaluation:
     records: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     canaries: tuple[AttackResult, ...] = ()
     confidences: tuple[ConfidenceHistogram, ...] = ()
+    change: Change | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -529,6 +610,7 @@ class Contender:
         verdict: The strongest attackers.
         attacks: Every attacker.
         dominated_by: Contenders that give away no more, cost no more, and are better in something.
+        change: What it changed for the best attackers, on the same rows; None for the undefended target.
     """
 
     name: str
@@ -538,6 +620,7 @@ class Contender:
     verdict: Verdict
     attacks: tuple[AttackResult, ...]
     dominated_by: tuple[str, ...] = ()
+    change: Change | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mindefense.errors import InputError
 from mindefense.evaluation.audit import EvaluationConfig
 from mindefense.evaluation.conclusion import utility
 from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
-from mindefense.evaluation.protocol import conclude
+from mindefense.evaluation.protocol import changed, conclude
 from mindefense.evaluation.provenance import read_config
 from mindefense.evaluation.study import CLIP_NORM, Study
 from mindefense.private import epsilon, why_not_private
@@ -66,7 +66,7 @@ def compare(
             noised |= behind.doors.noised
             answers = study.answers(behind)
             found = arena.behind(behind.doors, title=f"attack {spec}")
-            contenders.append(contender(str(spec), behind.defense.describe()["config"], found, answers))
+            contenders.append(contender(str(spec), behind.defense.describe()["config"], found, answers, before=trials))
             checks[str(spec)] = study.doubts([*trials, *found], answers, behind, arena)
             study.forget_defenses()  # nobody asks this contender again
         for way in ways:
@@ -85,7 +85,7 @@ def compare(
             if way.is_private:
                 settings = {"noise_multiplier": way.value, "clip_norm": CLIP_NORM, "delta": DELTA,
                             "epsilon": epsilon(other.recipe.train.epochs, way.value, DELTA)}  # fmt: skip
-            contenders.append(contender(str(way), settings, found, answers, in_training=True))
+            contenders.append(contender(str(way), settings, found, answers, in_training=True, before=trials))
     # Of the defense each contender tells its own settings.
     settings = {name: value for name, value in study.settings(config).items() if name not in ("defense", "alignment")}
     return Comparison(
@@ -139,6 +139,7 @@ def contender(
     answers: Answers,
     *,
     in_training: bool = False,
+    before: Sequence[Trial] | None = None,
 ) -> Contender:
     """What attackers and users get from one way to defend.
 
@@ -149,6 +150,7 @@ def contender(
             by how it was trained, or that nothing defends.
         answers: The undefended and, but for the undefended target, the contender's answers.
         in_training: Whether it is a way to train.
+        before: The attackers on the undefended target, by the same rows; None for that one itself.
     """
     defended = trials[0].result.defended
     return Contender(
@@ -158,6 +160,7 @@ def contender(
         utility=utility(answers)[1],
         verdict=conclude(trials, defended=defended),
         attacks=tuple(trial.result for trial in trials),
+        change=None if before is None else changed(before, trials),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mindefense.evaluation.protocol import conclude
+from mindefense.evaluation.protocol import changed, conclude
 from mindefense.evaluation.slices import record_columns, slices_of
 from mindefense.metrics import budget_table, utility_metrics
 from mindefense.metrics.ranking import Counts
@@ -77,7 +77,14 @@ def assemble(
         records=record_columns(trials, answers),
         canaries=tuple(trial.result for trial in canaries),
         confidences=tuple(confidence_histogram(answers, defended=defended) for defended in states),
+        change=None if defense is None else changed(*_by_state(trials)),
     )
+
+
+def _by_state(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
+    """The trials on the undefended target, and those on the defended one."""
+    before = [trial for trial in trials if not trial.result.defended]
+    return before, [trial for trial in trials if trial.result.defended]
 
 
 def roc_points(scores: np.ndarray, is_member: np.ndarray) -> RocPoints:

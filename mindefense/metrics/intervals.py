@@ -150,6 +150,62 @@ def auc_interval(scores: ArrayLike, is_member: ArrayLike, *, confidence: float =
     return low, high
 
 
+def tpr_interval(
+    scores: ArrayLike, is_member: ArrayLike, *, fpr: float, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the true positive rate at a false positive rate; the uncertainty of the threshold is in it.
+
+    The threshold at which the population has the false positive rate `fpr` is not known. Of n non-members, the false
+    positive rate above the one that a others outscore has a Beta(a + 1, n − a) distribution, or is smaller where scores
+    are tied. So the lower end takes the largest a for which that rate is at most `fpr`, and the upper end the smallest
+    for which it is at least `fpr`, each except for half of a tail. The other half pays for the draw of the members
+    (Clopper and Pearson). The members play no part in the choice of the threshold, so coverage is at least `confidence`
+    whatever the distributions are.
+
+    Args:
+        scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
+        is_member: ``(N,)`` bool, at least one sample of each kind.
+        fpr: The false positive rate, 0 (excluded) … 1.
+        confidence: Between 0 and 1, both excluded.
+
+    Returns:
+        Lower and upper end, within 0 … 1. With too few non-members for any threshold, 0 or 1.
+
+    Raises:
+        InputError: If lengths differ, a score is NaN, there are no members or no non-members, or `fpr` or `confidence`
+            is out of range.
+
+    Example:
+        >>> scores, is_member = [3.0, 1.0, 2.0, 0.0], [True, True, False, False]
+        >>> tpr_interval(scores, is_member, fpr=0.01)
+        (0.0, 1.0)
+    """
+    if not 0 < fpr <= 1:
+        raise InputError("fpr", expected="above 0 and at most 1", got=str(fpr))
+    return tpr_interval_of(Counts.of(scores, is_member), fpr, confidence)
+
+
+def tpr_interval_of(counts: Counts, fpr: float, confidence: float = 0.95) -> tuple[float, float]:
+    """`tpr_interval` of samples that are counted already."""
+    from scipy.special import betainc  # kept out of the import of the package, see _binomial_low
+
+    tail = _tail(confidence) / 2
+    n, n_members = counts.n_non_members, counts.n_members
+    mistakes = np.arange(n + 1)
+    # The chance that the false positive rate above the non-member that a others outscore is at most fpr.
+    within = np.where(mistakes < n, betainc(mistakes + 1, np.maximum(n - mistakes, 1), fpr), float(fpr >= 1))
+    low, high = 0.0, 1.0
+    if within[0] >= 1 - tail:
+        most = int(np.flatnonzero(within >= 1 - tail)[-1])
+        last = int(np.searchsorted(counts.called_non_members, most, side="right")) - 1
+        low = _binomial_low(int(counts.called_members[last]), n_members, tail)
+    fewest = int(np.flatnonzero(within <= tail)[0]) if (within <= tail).any() else n
+    if fewest < n:
+        first = int(np.searchsorted(counts.called_non_members, fewest + 1, side="left"))
+        high = _binomial_high(int(counts.called_members[first]), n_members, tail)
+    return low, high
+
+
 def epsilon_lower_bound(
     scores: ArrayLike, is_member: ArrayLike, *, threshold: float | None = None, confidence: float = 0.95
 ) -> float:
@@ -164,7 +220,9 @@ def epsilon_lower_bound(
     n // 100, n // 10, n // 4, n // 2. The true FPR there has a Beta(x + 1, n − x) distribution, or is smaller where
     scores are tied, so its upper bound is Clopper and Pearson's for x of n; and as the members played no part in the
     choice, the number of them above the threshold is binomial. The same with the sides exchanged bounds TNR and FNR.
-    `threshold`, if given, is one more candidate in either direction. All bounds hold at once with probability
+    `threshold`, if given, is one more candidate in either direction. Differential privacy bounds members and
+    non-members alike, so both roles are exchanged as well: scores that rank upside down tell as much. All bounds hold
+    at once with probability
     `confidence` (Bonferroni over all candidates and the two one-sided bounds of each), so the best may be taken.
 
     What it can carry: members must have been chosen from the samples at random, or a difference between the two
@@ -188,18 +246,23 @@ def epsilon_lower_bound(
             `confidence` is out of range.
 
     Example:
-        >>> round(epsilon_lower_bound([1.0] * 500 + [0.0] * 500, [True] * 500 + [False] * 500), 2)
-        4.42
+        >>> is_member = [True] * 500 + [False] * 500
+        >>> round(epsilon_lower_bound([1.0] * 500 + [0.0] * 500, is_member), 2)
+        4.31
+        >>> round(epsilon_lower_bound([0.0] * 500 + [1.0] * 500, is_member), 2)
+        4.31
     """
     counts = Counts.of(scores, is_member)
-    candidates = [*_at_fixed_ranks(counts), *_at_fixed_ranks(counts.mirrored())]
-    if threshold is not None:
-        n_members, n_non_members = counts.n_members, counts.n_non_members
-        true_positives, false_positives = counts.at(threshold)
-        candidates += [
-            (true_positives, n_members, false_positives, n_non_members),
-            (n_non_members - false_positives, n_non_members, n_members - true_positives, n_members),
-        ]
+    candidates = []
+    for side in (counts, counts.swapped()):
+        candidates += [*_at_fixed_ranks(side), *_at_fixed_ranks(side.mirrored())]
+        if threshold is not None:
+            n_members, n_non_members = side.n_members, side.n_non_members
+            true_positives, false_positives = side.at(threshold)
+            candidates += [
+                (true_positives, n_members, false_positives, n_non_members),
+                (n_non_members - false_positives, n_non_members, n_members - true_positives, n_members),
+            ]
     tail = _tail(confidence) / len(candidates)  # two bounds each, all of one side
     ratios = [
         _binomial_low(right, right_of, tail) / _binomial_high(wrong, wrong_of, tail)

@@ -13,12 +13,21 @@ from numpy.typing import ArrayLike
 
 from mindefense.checks import check_flags, check_fractions, check_probs, check_same_length
 from mindefense.errors import InputError
-from mindefense.metrics.intervals import auc_interval, balanced_accuracy_interval, clopper_pearson, epsilon_lower_bound
+from mindefense.metrics.intervals import (
+    auc_interval,
+    balanced_accuracy_interval,
+    clopper_pearson,
+    epsilon_lower_bound,
+    tpr_interval_of,
+)
 from mindefense.metrics.ranking import Counts
 from mindefense.types import BudgetPoint, MembershipMetrics, PrecisionAtPrior, RateAtFnr, RateAtFpr
 
 PUBLISHED_BUDGETS = (1.0, 0.7, 0.5, 0.3, 0.1, 0.0)
 """Bounds on the expected L1 distortion in the tables of MemGuard (Jia et al. 2019) and DefenMI."""
+
+FEWEST_MISTAKES = 5
+"""Mistakes that a small error rate must allow in the sample, below which the figure is noted to be rough."""
 
 VERDICT_THRESHOLD = 0.6
 """What accuracy, precision and recall must all exceed for MindArmour's tutorial to speak of a risk."""
@@ -49,7 +58,7 @@ def membership_metrics(
 
     Returns:
         Fractions in 0 … 1, `advantage` in −1 … 1, `epsilon_low` ≥ 0; `precision` is None if nobody was called a
-        member. Intervals are those of `balanced_accuracy_interval`, `auc_interval` and `clopper_pearson`.
+        member. Intervals are those of `balanced_accuracy_interval`, `auc_interval` and `tpr_interval`.
 
     Raises:
         InputError: If lengths differ, a score or the threshold is NaN, there are no members or no non-members, or a
@@ -107,9 +116,10 @@ def tpr_at_fpr(scores: ArrayLike, is_member: ArrayLike, *, fpr: float) -> RateAt
       false-positive rate may still be (0 of n: about 3.7/n; the two-sided 95 % "rule of three", Hanley and
       Lippman-Hand 1983).
     - 1/`fpr` is the least that makes sense, not enough for precision: one mistake in exactly 1/`fpr` is compatible
-      with a rate 5.6 times the bound; ten in 10/`fpr` still with 1.8 times.
-    - `low` and `high` cover chance in the draw of the *members*, for this threshold; neither the choice of the
-      threshold nor the uncertainty of the false-positive rate is in them.
+      with a rate 5.6 times the bound; ten in 10/`fpr` still with 1.8 times. The figure is then too high on average,
+      and `note` says so where fewer than `FEWEST_MISTAKES` are allowed.
+    - `low` and `high` are those of `tpr_interval`: of the rate at a false positive rate of `fpr` in the population,
+      whichever threshold that takes.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
@@ -117,15 +127,15 @@ def tpr_at_fpr(scores: ArrayLike, is_member: ArrayLike, *, fpr: float) -> RateAt
         fpr: Bound on the share of non-members called members, 0 (excluded) … 1.
 
     Returns:
-        The rate, its exact 95 % interval (`clopper_pearson`) and a note if the non-members are too few.
+        The rate, its 95 % interval (`tpr_interval`) and a note if the non-members are too few.
 
     Raises:
         InputError: If lengths differ, a score is NaN, there are no members or no non-members, or `fpr` is out of range.
 
     Example:
         >>> rate = tpr_at_fpr([3.0, 1.0, 2.0, 0.0], [True, True, False, False], fpr=0.5)
-        >>> rate.tpr, rate.note
-        (1.0, None)
+        >>> rate.tpr, rate.low, rate.high
+        (1.0, 0.0, 1.0)
     """
     return _tpr(Counts.of(scores, is_member), fpr)
 
@@ -143,7 +153,7 @@ def tnr_at_fnr(scores: ArrayLike, is_member: ArrayLike, *, fnr: float) -> RateAt
         fnr: Bound on the share of members not called members, 0 (excluded) … 1.
 
     Returns:
-        The rate, its exact 95 % interval (`clopper_pearson`) and a note if the members are too few.
+        The rate, its 95 % interval (`tpr_interval`) and a note if the members are too few.
 
     Raises:
         InputError: If lengths differ, a score is NaN, there are no members or no non-members, or `fnr` is out of range.
@@ -298,15 +308,22 @@ def _rate_within(counts: Counts, bound: float, *, name: str) -> tuple[float, flo
     # k/n is compared, not k with bound·n: 0.29·100 is below 29 in binary, 29/100 is 0.29.
     last = int(np.flatnonzero(counts.called_non_members / counts.n_non_members <= bound)[-1])
     caught = int(counts.called_members[last])
-    return caught / counts.n_members, *clopper_pearson(caught, counts.n_members)
+    low, high = tpr_interval_of(counts, bound)
+    return caught / counts.n_members, low, high
 
 
 def _too_few(n: int, bound: float, kind: str, without_mistakes: str, rate: str) -> str | None:
-    if 1 / n <= bound:
+    mistakes = int(bound * n + 1e-9)
+    if mistakes >= FEWEST_MISTAKES:
         return None
+    possible = clopper_pearson(mistakes, n)[1]
+    if mistakes:
+        return (
+            f"few {kind}: {n} allow {mistakes} mistake{'s' if mistakes > 1 else ''} at {bound:g}, so the figure is too "
+            f"high on average; the true {rate} rate may be up to {possible:.2g}"
+        )
     needed = round(1 / bound)
     needed += 1 / needed > bound
-    possible = clopper_pearson(0, n)[1]
     return (
         f"too few {kind}: {n}, at least {needed} needed; with {without_mistakes}, "
         f"the true {rate} rate may be up to {possible:.2g}"

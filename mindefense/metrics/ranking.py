@@ -91,6 +91,10 @@ class Counts(NamedTuple):
             self.n_members - self.called_members[::-1],
         )
 
+    def swapped(self) -> Counts:
+        """The counts of the same scores with members and non-members swapped."""
+        return Counts(self.thresholds, self.called_non_members, self.called_members)
+
     def at(self, threshold: float) -> tuple[int, int]:
         """How many members and non-members have a score above `threshold`, which may be infinite.
 

@@ -6,9 +6,25 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from mindefense.reports.words import Row, apart, called, find, level, moves, of_hundred, percent, rounded, span, who
+from mindefense.metrics.levels import FEWEST_TO_CLEAR
+from mindefense.reports.words import (
+    Row,
+    apart,
+    called,
+    find,
+    keeps_labels,
+    moves,
+    number,
+    of_hundred,
+    percent,
+    rate_of,
+    rounded,
+    span,
+    who,
+)
 
 _OF_OTHERS = "Of every other one, another leaks no more and costs no more."
+_PAIRED = "The interval of the difference on the same rows holds 0, so that chance may explain the difference"
 _OVERLAP = "The intervals of the two figures overlap, so that chance may explain the difference"
 
 
@@ -42,9 +58,11 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
     best = f"{figures[0]} of its guesses are right" + (
         f"; behind the defense {figures[1]}." if after is not None else "."
     )
+    identified = answer_identified(states)
     answers = [
         answer_leak(results, before, after),
-        Answer("How strong is the best attacker found?", best, "plain", strengths),
+        dataclasses.replace(identified, tone="plain") if results["smoke"] else identified,
+        Answer("How often is the best attacker right?", best, "plain", strengths),
     ]
     if defense is None or after is None:
         nothing = (
@@ -63,39 +81,114 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
     return [*answers, changed, cost]
 
 
+_LEVELS = {
+    "leak": ("Yes", "bad"),
+    "some": ("Somewhat", "mixed"),
+    "none found": ("These attackers found no leak", "good"),
+    "cannot be told": ("This cannot be told from so few rows", "mixed"),
+}
+
+
 def answer_leak(results: Row, before: Row, after: Row | None, *, defense: str = "the defense") -> Answer:
     """Whether the model leaks, and with a defense whether it still does."""
     question = "Does this model leak who was in its training data?"
     if results["smoke"]:
         text = "A smoke test shows that everything runs, with few rows and epochs. Its figures say nothing of a model."
         return Answer(question, "Not measured: this was a smoke test.", "mixed", [text])
-    now = level(before if after is None else after)
-    short = {
-        "leaks": "Yes." if after is None else f"Yes, behind {defense} too.",
-        "shown": "Somewhat: attackers do better than a coin." if after is None else f"Somewhat, behind {defense} too.",
-        "none": "These attackers found no leak." if after is None else f"Behind {defense}, no leak was found.",
-    }[now]
-    if after is not None and now != "leaks" and level(before) == "leaks":
+    was, now = before["level"], (before if after is None else after)["level"]
+    word, tone = _LEVELS[now]
+    if after is None:
+        short = f"{word}."
+    elif was == now:
         short = {
-            "shown": f"Yes; behind {defense} less, but still some.",
-            "none": f"Yes; behind {defense} none was found.",
+            "leak": f"Yes, behind {defense} too.",
+            "some": f"Somewhat, behind {defense} too.",
+            "none found": f"These attackers found no leak, behind {defense} or without it.",
+            "cannot be told": "This cannot be told from so few rows.",
         }[now]
+    else:
+        less = {"leak": "it does", "some": "it does somewhat", "none found": "no leak was found",
+                "cannot be told": "it cannot be told"}[now]  # fmt: skip
+        short = f"{_LEVELS[was][0]}; behind {defense} {less}."
     if results["synthetic"]:
         short = "On made-up data: " + short[0].lower() + short[1:]
-    said = {
-        "leaks": "somebody with the right attack can tell who was in the training data, more often than by "
-        "chance: one attacker has accuracy, precision and recall all above 60%, which is where MindArmour's tutorial "
-        "speaks of a leak.",
-        "shown": "the best attackers do better than a coin by more than chance explains, though none has accuracy, "
-        "precision and recall all above 60%, where MindArmour's tutorial speaks of a leak.",
-        "none": "none of these attackers did better than a coin by more than chance explains. A stronger one may.",
-    }
-    if after is not None and level(before) == now:
-        text = [f"With {defense} as without it, {said[now]}"]
-    else:
-        text = [f"Undefended, {said[level(before)]}"]
-        text += [] if after is None else [f"Behind {defense}, {said[now]}"]
-    return Answer(question, short, {"leaks": "bad", "shown": "mixed", "none": "good"}[now], text)
+    text = [_reason("Undefended", before)]
+    if after is not None:
+        text.append(_reason(f"Behind {defense}", after))
+    return Answer(question, short, tone, text, [("Rule of MindArmour's tutorial", _rule(before, after))])
+
+
+def _reason(state: str, verdict: Row) -> str:
+    """Why a verdict says what it says: both answers, each beyond chance or not."""
+    if verdict["level"] == "cannot be told":
+        return (
+            f"{state}, no attacker is right more often than chance explains, but fewer than {FEWEST_TO_CLEAR} members "
+            "or non-members judged them. A leak would go unseen among so few."
+        )
+    said = []
+    if verdict["identifies_beyond_chance"]:
+        said.append("attackers identify more members than chance explains, with hardly a mistake")
+    if verdict["shown_by"] is not None:
+        figure = verdict["shown_figure"]
+        interval = f"{rounded(verdict['shown_low'])}–{rounded(verdict['shown_high'])}"
+        name = verdict["shown_by"]["name"]
+        said.append(f"the {figure} of {name} is beyond chance (0.5): its 95% interval is {interval}")
+    if not said:
+        return (
+            f"{state}, none of {verdict['attackers']} attackers is right more often than chance explains, and none "
+            "identifies more members. A stronger attacker may."
+        )
+    return f"{state}, {'; and '.join(said)}."
+
+
+def _rule(before: Row, after: Row | None) -> str:
+    """The rule of MindArmour's tutorial, which knows nothing of chance."""
+    verdicts = [("undefended", before), *([] if after is None else [("defended", after)])]
+    said = [f"{'met' if verdict['tutorial_rule'] else 'not met'} {state}" for state, verdict in verdicts]
+    return (
+        f"It speaks of a risk where one attacker has accuracy, precision and recall all above 60%: {', '.join(said)}. "
+        "It makes no allowance for chance."
+    )
+
+
+def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
+    """How many members can be identified almost surely."""
+    question = "How many members can be identified almost surely?"
+    found = [(name, verdict["identified"], verdict) for name, verdict in states]
+    if any(one is None for _, one, _ in found):
+        text = "A false positive rate of 1% takes at least 100 non-members to judge by."
+        return Answer(question, "That cannot be told: there are too few non-members.", "mixed", [text])
+    text = []
+    for name, one, verdict in found:
+        share = f"{percent(one['share'])} of the members" if one["identified"] else "none"
+        bound = (
+            f"With 95% confidence it is at least {percent(one['share_low'])} of all members, "
+            f"{rounded(1000 * one['share_low'], '.0f')} of every 1,000."
+            if verdict["identifies_beyond_chance"] and one["share_low"] > 0
+            else "Chance explains as many."
+        )
+        who_does = f"{verdict['identifies']['name']} identifies" if one["identified"] else "no attacker identifies any:"
+        text.append(
+            f"{name[0].upper() + name[1:]}, {who_does} {one['identified']:,} of the {one['n_members']:,} members "
+            f"that judge it ({share}), with {number(one['mistakes'], 'mistake')} among "
+            f"{one['n_non_members']:,} non-members (false positive rate {rate_of(one['fpr'])}; by chance it would be "
+            f"{rate_of(one['fpr'])} of the members). {bound}"
+        )
+    if any(one["fpr"] * one["n_non_members"] < 5 for _, one, _ in found):
+        text.append(
+            "So few mistakes make the rate itself uncertain: "
+            + "; ".join(f"{name}, it may be up to {percent(one['fpr_high'])}" for name, one, _ in found)
+            + "."
+        )
+    _, last, verdict = found[-1]
+    surely = verdict["identifies_beyond_chance"] and last["share_low"] > 0
+    short = (
+        f"At least {percent(last['share_low'])}{'' if len(found) == 1 else ' behind the defense'}, at a false positive "
+        f"rate of {rate_of(last['fpr'])}."
+        if surely
+        else f"No more than chance explains, at a false positive rate of {rate_of(last['fpr'])}."
+    )
+    return Answer(question, short, "bad" if surely else "plain", text)
 
 
 def _strength(attacks: Sequence[Row], state: str, verdict: Row, defended: bool) -> str:
@@ -114,18 +207,22 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
     best = [verdict["strongest_balanced_accuracy"] for verdict in (before, after)]
     shown = [percent(number) for number in best]
     change, gains = f"{shown[0]} to {shown[1]}", best[1] > best[0]
-    tone, text = "bad" if after["leaks"] else "mixed", []
+    tone, text = "bad" if after["level"] == "leak" else "mixed", []
     if shown[0] == shown[1]:
         short = f"Nothing against the best attacker: {shown[0]} with it as without it."
-    elif not apart(before, after):
+    elif not apart(before, after, results["change"]):
         short = f"Little or nothing against the best attacker: {change}."
         counts = before["attackers"], after["attackers"]
         picked = f"; behind the defense it is the best of {counts[1]} attackers, else of {counts[0]}"
-        text.append(f"{_OVERLAP}{picked if gains and counts[1] > counts[0] else ''}.")
+        reason = _OVERLAP if results["change"] is None else _PAIRED
+        text.append(f"{reason}{picked if gains and counts[1] > counts[0] else ''}.")
     elif gains:
         short, tone = f"The best attacker gains: {change}.", "bad"
     else:
-        short, tone = f"The best attacker falls from {change}.", "mixed" if level(after) != "none" else "good"
+        short = f"The best attacker falls from {change}."
+        tone = "good" if after["level"] == "none found" else "mixed"
+    if results["change"] is not None and shown[0] != shown[1]:
+        text.append(_of_same_rows(results["change"]))
     medians = {
         key: [a["balanced_accuracy"] for a in results["attacks"] if (a["adversary"], a["defended"]) == key]
         for key in (("static", False), ("static", True), ("adaptive", True))
@@ -141,9 +238,23 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
         "Who only looks whether the model classifies a sample rightly (the gap attack) is right in "
         f"{percent(after['gap_accuracy'])}"
     )
-    keeps = results["defense"]["keeps_labels"] is not False
-    text.append(f"{gap}, which no defense that keeps the predicted classes can lower." if keeps else f"{gap}.")
+    if keeps_labels(results["defense"]):
+        text.append(f"{gap}, which no defense that keeps the predicted classes can lower.")
+    else:
+        text.append(f"{gap}, undefended in {percent(before['gap_accuracy'])}.")
     return Answer("What did the defense change?", short, tone, text)
+
+
+def _of_same_rows(change: Row) -> str:
+    """The difference that a defense makes, with its interval."""
+
+    def said(difference: Row) -> str:
+        return f"{rounded(difference['value'])} ({rounded(difference['low'])} to {rounded(difference['high'])})"
+
+    return (
+        f"On the same rows, the highest balanced accuracy is lower by {said(change['accuracy'])} and the highest AUC "
+        f"by {said(change['auc'])}, with 95% intervals; below 0 means that it rose."
+    )
 
 
 def _cost(results: Row, defense: Row) -> Answer:
@@ -191,7 +302,7 @@ def answer_comparison(results: Row, clean: Row, best: Row) -> list[Answer]:
         change = Answer(question, "There was none.", "plain", [])
     else:
         shown = [percent(one["verdict"]["strongest_balanced_accuracy"]) for one in (clean, best)]
-        falls = apart(clean["verdict"], best["verdict"])
+        falls = apart(clean["verdict"], best["verdict"], best.get("change"))
         if best is clean:
             short, tone = f"No defense lowers the best attacker: {shown[0]}.", "bad"
         elif falls:
@@ -208,7 +319,7 @@ def answer_comparison(results: Row, clean: Row, best: Row) -> list[Answer]:
             ]
             more = f" and {len(alike) - 5} more" if len(alike) > 5 else ""
             text[0] += f" As little is left by {', '.join(alike[:5])}{more}." if alike else ""
-            text += [] if falls else [f"{_OVERLAP}."]
+            text += [] if falls else [f"{_OVERLAP if best.get('change') is None else _PAIRED}."]
         if reshaped and best["in_training"]:
             least = min(reshaped, key=lambda one: one["verdict"]["strongest_balanced_accuracy"])
             text.append(
@@ -241,8 +352,11 @@ def answer_comparison(results: Row, clean: Row, best: Row) -> list[Answer]:
             None if best is clean else best["verdict"],
             defense="the best of the defenses",
         ),
+        answer_identified(
+            [("undefended", clean["verdict"]), *([] if best is clean else [(best["name"], best["verdict"])])]
+        ),
         Answer(
-            "How strong is the best attacker found?",
+            "How often is the best attacker right?",
             f"{percent(clean['verdict']['strongest_balanced_accuracy'])} of its guesses are right, undefended.",
             "plain",
             strengths,

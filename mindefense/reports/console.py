@@ -210,9 +210,11 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 
 def summary(evaluation: Evaluation) -> list[str]:
     """The sentences under the table, the verdict first."""
-    lines = [_verdict("undefended", evaluation.undefended)]
-    if evaluation.defended is not None:
-        lines.append(_verdict("defended", evaluation.defended))
+    lines = [_verdict("undefended", evaluation.undefended, keeps_labels=True)]
+    if evaluation.defended is not None and evaluation.defense is not None:
+        promised, changes = evaluation.defense.keeps_labels, evaluation.defense.defended.label_changes
+        keeps_labels = not changes if promised is None else promised
+        lines.append(_verdict("defended", evaluation.defended, keeps_labels=keeps_labels))
     target = evaluation.target
     shadow = ""
     if evaluation.shadow_accuracy is not None:
@@ -299,19 +301,48 @@ def _doubts_by(comparison: Comparison) -> list[str]:
     ]
 
 
-def _verdict(state: str, verdict: Verdict) -> str:
+_LEVELS = {
+    "leak": "[bold red]leak[/]",
+    "some": "[bold yellow]some leak[/]",
+    "none found": "[bold green]none found[/]",
+    "cannot be told": "[bold yellow]cannot be told[/] (too few rows)",
+}
+
+
+def _verdict(state: str, verdict: Verdict, *, keeps_labels: bool) -> str:
     best, sharpest = verdict.strongest, verdict.sharpest
-    word = "[bold red]leaks[/]"
-    if not verdict.leaks:
-        # Green only if nothing at all was shown.
-        color = "green" if verdict.sharpest_low <= 0.5 <= verdict.sharpest_high else "yellow"
-        word = f"[bold {color}]no attacker has accuracy, precision and recall all above 0.6[/]"
+    floor = ", below which no defense that keeps the labels comes" if keeps_labels else ""
+    shown = ""
+    if verdict.shown_by is not None and verdict.shown_low is not None and verdict.shown_high is not None:
+        shown = (
+            f"; beyond chance: {verdict.shown_figure} of {verdict.shown_by.name} "
+            f"({between(verdict.shown_low, verdict.shown_high)})"
+        )
     return (
-        f"[bold]{state}[/]: {word}; strongest of {verdict.attackers}: {best.name} ({best.adversary}, "
+        f"[bold]{state}[/]: {_LEVELS[verdict.level]}; {_identified(verdict)}; "
+        f"right on average: strongest of {verdict.attackers}: {best.name} ({best.adversary}, "
         f"{_KNOWLEDGE[best.knowledge]}), balanced accuracy {rounded(best.metrics.balanced_accuracy)} "
         f"({between(verdict.strongest_low, verdict.strongest_high)}); highest two-sided AUC "
-        f"{rounded(sharpest.metrics.two_sided_auc)} ({sharpest.name}, {sharpest.adversary}); the gap attack has "
-        f"{rounded(verdict.gap_accuracy)}, below which no defense that keeps the labels comes"
+        f"{rounded(sharpest.metrics.two_sided_auc)} ({sharpest.name}, {sharpest.adversary}){shown}; the gap attack has "
+        f"{rounded(verdict.gap_accuracy)}{floor}; rule of MindArmour's tutorial (accuracy, precision and recall above "
+        f"0.6): {'met' if verdict.tutorial_rule else 'not met'}"
+    )
+
+
+def _identified(verdict: Verdict) -> str:
+    """How many members are identified almost surely."""
+    found, by = verdict.identified, verdict.identifies
+    if found is None or by is None:
+        return "identified almost surely: cannot be told from fewer than 100 non-members"
+    bound = (
+        f"at least {percent(found.share_low)} of all with 95% confidence"
+        if verdict.identifies_beyond_chance
+        else "no more than chance explains"
+    )
+    mistakes = "1 mistake" if found.mistakes == 1 else f"{found.mistakes or 'no'} mistakes"
+    return (
+        f"identified almost surely: {found.identified} of {found.n_members} members by {by.name}, with {mistakes} "
+        f"among {found.n_non_members} non-members, {bound}"
     )
 
 

@@ -287,9 +287,9 @@ def frontier_of(places: Mapping[str, tuple[float, float]]) -> list[str]:
 
 
 def shown_classes(states: Sequence[tuple[str, Row]]) -> list[str]:
-    """The classes whose AUC is highest in the first state, highest first, at most 24."""
+    """The classes whose AUC is furthest from 0.5 in the first state, the furthest first, at most 24."""
     parts = [part for part in states[0][1]["parts"] if part["by"] == "class" and part["auc"] is not None]
-    return [part["part"] for part in sorted(parts, key=lambda part: -part["auc"])[:_SHOWN_CLASSES]]
+    return [part["part"] for part in sorted(parts, key=lambda part: -abs(part["auc"] - 0.5))[:_SHOWN_CLASSES]]
 
 
 def _curve(

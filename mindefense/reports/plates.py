@@ -8,7 +8,19 @@ from typing import Any
 
 from mindefense.reports import figures as draw
 from mindefense.reports.pictures import Picture
-from mindefense.reports.words import Row, apart, between, called, find, percent, rounded, short_name, span, tpr
+from mindefense.reports.words import (
+    Row,
+    apart,
+    between,
+    called,
+    find,
+    keeps_labels,
+    percent,
+    rounded,
+    short_name,
+    span,
+    tpr,
+)
 
 _ASKED = {"shokri-label": 1, "averaging-8": 8, "averaging-64": 64, "averaging-8-perturbed": 8}
 """How often these ask about a sample; all look at the answers in the same way."""
@@ -110,16 +122,16 @@ def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
     total = 0
     for name, one in slices:
         parts = [part for part in one["parts"] if part["by"] == "class" and part["auc"] is not None]
-        above = sum(part["low"] > 0.5 for part in parts)
+        above = sum(not part["low"] <= 0.5 <= part["high"] for part in parts)
         total = max(total, len(parts))
         said.append(f"{name} in {above} of {len(parts)} classes (by {one['attack']})")
     top = next(part for part in slices[0][1]["parts"] if part["part"] == kept[0])
-    doubt = "" if top["low"] > 0.5 else ", though on so few samples that chance may explain it"
-    few = f" The {len(kept)} with the highest are shown; the table has more." if total > len(kept) else ""
+    doubt = "" if not top["low"] <= 0.5 <= top["high"] else ", though on so few samples that chance may explain it"
+    few = f" The {len(kept)} furthest from 0.5 are shown; the table has more." if total > len(kept) else ""
     sentence = (
-        f"Members can be told beyond what chance explains {' and '.join(said)}. Undefended, {kept[0]} has the highest "
-        f"AUC, {rounded(top['auc'])} ({between(top['low'], top['high'])}): so often a member of it scores above "
-        f"another sample of it{doubt}.{few}"
+        f"Members can be told beyond what chance explains {' and '.join(said)}. Undefended, {kept[0]} has the AUC "
+        f"furthest from 0.5, {rounded(top['auc'])} ({between(top['low'], top['high'])}): so often a member of it "
+        f"scores above another sample of it{doubt}.{few}"
     )
     alt = f"AUC of the sharpest attacker within each class, with 95% intervals. {sentence}"
     return Plate("classes", heading, sentence, [Picture("classes", "By class", alt, draw.draw_classes(slices))])
@@ -226,7 +238,7 @@ def _bargain_plate(results: Row) -> Plate:
     gain = before["strongest_balanced_accuracy"] - after["strongest_balanced_accuracy"]
     if leaks[0] == leaks[1] and not defense["mean_l1"]:
         return Plate("tradeoff", heading, f"It changed neither an answer nor the best attacker. {more}".strip())
-    floor = after["gap_accuracy"] if defense["keeps_labels"] is not False else None
+    floor = after["gap_accuracy"] if keeps_labels(defense) else None
     contenders = [
         {"name": "none", "in_training": False, "verdict": before, "utility": clean},
         {"name": name, "in_training": False, "verdict": after, "utility": defense},
@@ -238,7 +250,7 @@ def _bargain_plate(results: Row) -> Plate:
     if leaks[0] == leaks[1]:
         sentence += f"that buys nothing: the best attacker is right in {leaks[1]}, as it is undefended."
     elif gain > 0:
-        chance = "" if apart(before, after) else ", a difference that chance may explain"
+        chance = "" if apart(before, after, results["change"]) else ", a difference that chance may explain"
         sentence += f"for that the best attacker is right in {leaks[1]} instead of {leaks[0]}{chance}."
     else:
         sentence += f"that buys nothing: the best attacker is right in {leaks[1]}, undefended in {leaks[0]}."

@@ -37,6 +37,7 @@ from mindefense.reports.sheets import (
     matrix_sheet,
     part_sheets,
 )
+from mindefense.reports.upgrade import upgraded
 from mindefense.reports.words import Row, behind, called, percent
 
 _LEAD = (
@@ -171,6 +172,7 @@ def as_markdown(page: Page, *, figures: bool = False) -> str:
 
 def evaluation_page(results: Row, source: str) -> Page:
     """The report of an evaluation."""
+    results = upgraded(results)
     verdicts, defense = results["verdict"], results["defense"]
     states = [("undefended", verdicts["undefended"])]
     if defense is not None:
@@ -205,6 +207,7 @@ def evaluation_page(results: Row, source: str) -> Page:
 
 def comparison_page(results: Row, source: str) -> Page:
     """The report of a comparison of defenses."""
+    results = upgraded(results)
     contenders = results["contenders"]
     clean = contenders[0]
     best = min(contenders, key=lambda one: one["verdict"]["strongest_balanced_accuracy"])

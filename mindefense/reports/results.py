@@ -13,8 +13,9 @@ from typing import Any
 from mindefense.files import write_json, write_text
 from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluation, Slices, Verdict
 
-SCHEMA_VERSION = 4
-"""Goes up when keys are changed. 4 has points of the ROC curves and histograms, which 3 lacks; else they are alike."""
+SCHEMA_VERSION = 5
+"""Goes up when keys are changed. 4 has points of the ROC curves and histograms, which 3 lacks; 5 says in each verdict
+how many members are identified, and what a defense changed on the same rows; its `tutorial_rule` was `leaks` before."""
 NOISE = {
     "keyed": "the same query always gets the same answer; the attacker's own shadow has a key of its own",
     "fresh": "every query gets new noise, so that asking again tells more",
@@ -70,6 +71,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "not_run": [dataclasses.asdict(left_out) for left_out in evaluation.not_run],
         "budgets": [dataclasses.asdict(point) for point in evaluation.budgets],
         "verdict": {"undefended": _verdict(before), "defended": None if after is None else _verdict(after)},
+        "change": None if evaluation.change is None else dataclasses.asdict(evaluation.change),
         "slices": [_slices(slices) for slices in evaluation.slices],
         "canaries": [_attack(result) for result in evaluation.canaries],
         "confidences": [dataclasses.asdict(histogram) for histogram in evaluation.confidences],
@@ -91,6 +93,7 @@ def comparison_to_json(comparison: Comparison) -> dict[str, Any]:
                 "utility": dataclasses.asdict(contender.utility),
                 "verdict": _verdict(contender.verdict),
                 "attacks": [_attack(result) for result in contender.attacks],
+                "change": None if contender.change is None else dataclasses.asdict(contender.change),
                 "dominated_by": list(contender.dominated_by),
                 "checks": _checks(comparison.checks[contender.name]),
             }
@@ -153,7 +156,15 @@ def _named(result: AttackResult) -> dict[str, str]:
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {
-        "leaks": verdict.leaks,
+        "level": verdict.level,
+        "identifies": None if verdict.identifies is None else _named(verdict.identifies),
+        "identified": None if verdict.identified is None else dataclasses.asdict(verdict.identified),
+        "identifies_beyond_chance": verdict.identifies_beyond_chance,
+        "shown_by": None if verdict.shown_by is None else _named(verdict.shown_by),
+        "shown_figure": verdict.shown_figure,
+        "shown_low": verdict.shown_low,
+        "shown_high": verdict.shown_high,
+        "tutorial_rule": verdict.tutorial_rule,
         "attackers": verdict.attackers,
         "strongest": _named(verdict.strongest),
         "strongest_balanced_accuracy": verdict.strongest.metrics.balanced_accuracy,

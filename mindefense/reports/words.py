@@ -21,14 +21,6 @@ def called(name: str) -> str:
     return "undefended" if name == "none" else name
 
 
-def level(verdict: Row) -> str:
-    """``"leaks"`` by the rule of MindArmour's tutorial, ``"shown"`` if chance does not explain it, or ``"none"``."""
-    if verdict["leaks"]:
-        return "leaks"
-    excluded = not verdict["sharpest_low"] <= 0.5 <= verdict["sharpest_high"]
-    return "shown" if verdict["strongest_low"] > 0.5 or excluded else "none"
-
-
 def identity(attack: Row) -> tuple[str, str, str]:
     """What tells an attacker from others in one state of the target."""
     return attack["name"], attack["knowledge"], attack["adversary"]
@@ -96,9 +88,34 @@ def percent(number: float) -> str:
     return rounded(number, ".1%")
 
 
-def apart(one: Row, other: Row) -> bool:
-    """Whether the intervals of two verdicts' strongest attackers do not overlap, so that chance explains little."""
+def apart(one: Row, other: Row, change: Row | None = None) -> bool:
+    """Whether two verdicts' strongest attackers differ by more than chance explains.
+
+    Args:
+        one: A verdict.
+        other: Another.
+        change: Their difference on the same rows; where an older file has none, their intervals must not overlap.
+    """
+    if change is not None:
+        return not change["accuracy"]["low"] <= 0 <= change["accuracy"]["high"]
     return one["strongest_high"] < other["strongest_low"] or other["strongest_high"] < one["strongest_low"]
+
+
+def keeps_labels(defense: Row) -> bool:
+    """Whether the predicted classes are those of the undefended target: promised, or, where nothing is, seen."""
+    if defense["keeps_labels"] is None:
+        return not defense["label_changes"]
+    return bool(defense["keeps_labels"])
+
+
+def rate_of(fpr: float) -> str:
+    """A false positive rate in words."""
+    return f"{rounded(100 * fpr, '.4f').rstrip('0').rstrip('.')}%"
+
+
+def number(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}" if count < 1000 else f"{count:,} {noun}s"
 
 
 def moves(clean: Row, defended: Row, name: str, form: str = ".3f") -> str:

@@ -220,7 +220,7 @@ def test_strongest_is_the_maximum_over_static_and_adaptive(others, best):
         assert strongest.defended
         assert verdict.gap_accuracy == 0.55
         assert verdict.attackers == sum(one.result.defended for one in trials)
-        assert not verdict.leaks
+        assert not verdict.tutorial_rule
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_intervals_hold_for_all_attackers_together(others):
     crowd = [trial(f"a{k}", 0.5, auc=0.5) for k in range(others)]
     strong, sharp = trial("gap", 0.9, seed=1), trial("sharp", 0.5, auc=0.1, seed=2)
     verdict = conclude([strong, *crowd, sharp, trial("gap", 0.99, defended=False)], defended=True)
-    confidence = 1 - 0.05 / (others + 2)
+    confidence = 1 - 0.025 / (others + 2)
     wanted = balanced_accuracy_interval(strong.scores, strong.is_member, threshold=0.5, confidence=confidence)
     assert (verdict.strongest_low, verdict.strongest_high) == wanted
     assert (verdict.sharpest_low, verdict.sharpest_high) == auc_interval(
@@ -253,15 +253,15 @@ def test_each_state_has_a_verdict_of_its_own():
     for trials in (before + after, after + before):
         assert conclude(trials, defended=False).strongest is before[1].result
         assert conclude(trials, defended=False).gap_accuracy == 0.8
-        assert conclude(trials, defended=False).leaks
+        assert conclude(trials, defended=False).tutorial_rule
         assert conclude(trials, defended=True).strongest is after[0].result
-        assert not conclude(trials, defended=True).leaks
+        assert not conclude(trials, defended=True).tutorial_rule
 
 
 @pytest.mark.parametrize("triple", [(0.7, 0.7, 0.7), (0.61, 0.9, 0.61)])
 def test_one_leaking_attacker_is_enough_even_if_it_is_not_the_strongest(triple):
     trials = [GAP, trial("a", 0.65, triple=triple), trial("b", 0.9)]
-    assert conclude(trials, defended=True).leaks
+    assert conclude(trials, defended=True).tutorial_rule
     assert conclude(trials, defended=True).strongest.name == "b"
 
 

@@ -306,10 +306,10 @@ def test_epsilon_is_found_on_either_side(side):
 
 
 def test_epsilon_equals_a_hand_computed_one():
-    # Ranks 0, 5, 50, 125, 250 either way: 10 candidates, 20 bounds, 0.05/20 for each. 500 of 500 against 0 of 500.
-    low = 0.0025 ** (1 / 500)
+    # Ranks 0, 5, 50, 125, 250 either way, both kinds exchanged or not: 20 candidates, 40 bounds. 500 of 500 against 0.
+    low = 0.00125 ** (1 / 500)
     assert epsilon_lower_bound(*separated(500, 500)) == pytest.approx(math.log(low / (1 - low)), abs=1e-9)
-    low = 0.05 / 24  # one candidate more, either way
+    low = 0.05 / 48  # one candidate more, either way
     low **= 1 / 500
     assert epsilon_lower_bound(*separated(500, 500), threshold=0.5) == pytest.approx(
         math.log(low / (1 - low)), abs=1e-9
@@ -320,8 +320,8 @@ def test_ties_are_taken_as_mistakes():
     # 10 of 100 non-members are on a level with the members: at ranks 0 and 1 nobody is above, at 10 all members are.
     scores = np.concatenate([np.ones(100), np.ones(10), np.zeros(90)])
     is_member = np.arange(200) < 100
-    # Ranks 0, 1, 10, 25, 50 either way. Below every member: the other 90.
-    tail = 0.025 / 10
+    # Ranks 0, 1, 10, 25, 50 either way, both kinds exchanged or not. Below every member: the other 90.
+    tail = 0.025 / 20
     clears = clopper_pearson(90, 100, confidence=1 - 2 * tail)[0] / clopper_pearson(0, 100, confidence=1 - 2 * tail)[1]
     assert epsilon_lower_bound(scores, is_member) == pytest.approx(math.log(clears), abs=1e-9)
     # With 60 members at 0 as well, ranks 0 … 50 of the members clear nobody, and rank 10 finds the other 40.
@@ -337,6 +337,7 @@ def test_epsilon_is_finite_and_symmetric_and_falls_with_confidence(samples):
     bound = epsilon_lower_bound(scores, is_member)
     assert 0 <= bound < math.inf
     assert epsilon_lower_bound(-scores, ~is_member) == bound
+    assert epsilon_lower_bound(-scores, is_member) == pytest.approx(bound, abs=1e-12)
     assert epsilon_lower_bound(scores, is_member, confidence=0.99) <= bound
     assert epsilon_lower_bound(np.arctan(scores), is_member) == bound
 

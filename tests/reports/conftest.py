@@ -16,6 +16,7 @@ from mindefense.types import (
     Contender,
     DefenseFacts,
     Evaluation,
+    IdentifiedMembers,
     MembershipMetrics,
     NotRun,
     PrecisionAtPrior,
@@ -86,7 +87,27 @@ PARTS = (
 
 def make_verdict(strongest, sharpest, *, leaks):
     balanced, auc = strongest.metrics.balanced_accuracy, sharpest.metrics.auc
-    return Verdict(leaks, strongest, balanced - 0.06, balanced + 0.061, sharpest, auc - 0.05, auc + 0.051, 7, 0.692)
+    level = "leak" if leaks else "some"
+    identified = IdentifiedMembers(0.01, 17, 5, 500, 500, 0.034, 0.019, 0.021, 1e-7)
+    return Verdict(
+        leaks,
+        strongest,
+        balanced - 0.06,
+        balanced + 0.061,
+        sharpest,
+        auc - 0.05,
+        auc + 0.051,
+        7,
+        0.692,
+        level,
+        strongest,
+        identified,
+        leaks,
+        sharpest,
+        "AUC",
+        auc - 0.05,
+        auc + 0.051,
+    )
 
 
 @pytest.fixture

@@ -149,9 +149,11 @@ def test_made_up_and_meaningless_figures_say_so(synthetic, smoke, evaluation):
 
 def test_summary_names_the_strongest_the_sharpest_and_the_gap_in_both_states(evaluation):
     before, after = summary(evaluation)[:2]
-    assert before.startswith("[bold]undefended[/]: [bold red]leaks[/]")
-    assert after.startswith("[bold]defended[/]: ")
-    assert "no attacker has accuracy, precision and recall all above 0.6" in after
+    assert before.startswith("[bold]undefended[/]: [bold red]leak[/]; identified almost surely: 17 of 500 members")
+    assert after.startswith("[bold]defended[/]: [bold yellow]some leak[/]; ")
+    assert "no more than chance explains" in after
+    assert before.endswith("accuracy, precision and recall above 0.6): met")
+    assert after.endswith("accuracy, precision and recall above 0.6): not met")
     for line, parts in (
         (before, ("strongest of 7", "mindarmour-lr (static, fitted on the target)", "1.000 (0.940–1.061)",
                   "two-sided AUC 0.788 (max-confidence, static)", "the gap attack", "0.692")),

@@ -23,8 +23,9 @@ from mindefense.reports.appendix import LOOKS_AT, not_run_by_reason
 from mindefense.reports.figures import frontier_of
 from mindefense.reports.report import as_html, as_markdown, comparison_page, evaluation_page, read_results, write_report
 from mindefense.reports.results import SCHEMA_VERSION
+from mindefense.reports.upgrade import upgraded
 from mindefense.reports.words import find, of_hundred, percent, rounded
-from mindefense.types import Answers
+from mindefense.types import LEVELS, Answers
 
 KINDS = (
     "smoke run",
@@ -231,10 +232,10 @@ SAID = {
         "Yes.", "There was no defense.", "Nothing: answers are as they were.", "there is no budget to spend",
         "Record the answers of the defended model beside these", "There is no defense to weigh",
     ],
-    "one attack": ["the strongest of 2 attackers", "max-confidence", "A stronger one may", "checks"],
+    "one attack": ["the strongest of 2 attackers", "max-confidence", "A stronger attacker may", "checks"],
     "failed checks and canaries": [
         "1 of 3 checks failed.", "sample-size : Figures are rough. Judge by more rows.", "FAILED", "wrong label",
-        "kept no points of the ROC curves", "kept no histograms", "Yes; behind the defense less, but still some.",
+        "kept no points of the ROC curves", "kept no histograms", "Yes; behind the defense it does somewhat.",
         "falls from 100.0% to 73.4%", "3 of 1,001 predicted classes change",
         "falls from 77.5% with nothing to spend to 50.1%",
     ],
@@ -268,7 +269,7 @@ def test_page_says(kind, kinds, tmp_path):
     for said in (text, markdown):
         assert figure in said
         assert interval in said
-    for question in ("leak who was in its training data?", "How strong is the best", "cost the users", "be trusted?"):
+    for question in ("leak who was in its training data?", "How often is the best", "cost the users", "be trusted?"):
         assert question in text
         assert question in markdown
 
@@ -285,6 +286,11 @@ def altered(held, before, after, *, half=0.02, attackers=(29, 63)):
             "strongest_high": figure + half,
         }
         verdict |= {**figures, "attackers": attackers[bool(number)]}
+    if "contenders" in held:
+        for one in held["contenders"][1:]:
+            one["change"] = change(before, after, half)
+    else:
+        held["change"] = change(before, after, half)
     return held
 
 
@@ -303,8 +309,8 @@ def altered(held, before, after, *, half=0.02, attackers=(29, 63)):
 )  # fmt: skip
 def test_gains_and_falls_are_those_that_can_be_told(before, after, half, tones, short, more, recorded):
     held = altered(recorded, before, after, half=half)
-    held["verdict"]["defended"]["leaks"] = True
-    answer = page_of(held).answers[2]
+    held["verdict"]["defended"]["level"] = "leak"
+    answer = page_of(held).answers[3]
     assert (answer.short, answer.tone) == (short, tones)
     assert any(more in text for text in answer.text)
     assert bool(more) == any("chance" in text for text in answer.text)
@@ -320,7 +326,7 @@ def test_gains_and_falls_are_those_that_can_be_told(before, after, half, tones, 
     ],
 )
 def test_the_undefended_model_is_no_defense(before, after, tone, short, kinds):
-    answer = page_of(altered(kinds["comparison"], before, after)).answers[2]
+    answer = page_of(altered(kinds["comparison"], before, after)).answers[3]
     assert (answer.short, answer.tone) == (short, tone)
     alike = "As little is left by top-k=3, label-smoothing=0.3."
     assert (alike in " ".join(answer.text)) == (short[0] != "N")
@@ -405,6 +411,12 @@ def test_every_attacker_meets_every_defense_in_the_matrix(stored_comparison):
     assert highest == sorted(highest, reverse=True)
 
 
+def change(before, after, half):
+    """What a results file says of a difference on the same rows."""
+    difference = {"value": before - after, "low": before - after - 2 * half, "high": before - after + 2 * half}
+    return {"accuracy": difference, "auc": difference}
+
+
 def bargain(held, *, leaks=(0.8, 0.7), half=0.02, **defense):
     """The trade-off plate of an evaluation with these figures."""
     held = copy.deepcopy(held)
@@ -412,6 +424,7 @@ def bargain(held, *, leaks=(0.8, 0.7), half=0.02, **defense):
     for state, leak in zip(("undefended", "defended"), leaks, strict=True):
         figures = {"strongest_balanced_accuracy": leak, "strongest_low": leak - half, "strongest_high": leak + half}
         held["verdict"][state] |= {**figures, "gap_accuracy": 0.61}
+    held["change"] = change(*leaks, half)
     return next(plate for plate in page_of(held).plates if plate.anchor == "tradeoff")
 
 
@@ -507,25 +520,71 @@ def test_smoke_test_is_neither_good_nor_bad_news(kinds):
         "plain",
         "plain",
         "plain",
+        "plain",
         "bad",
     ]
 
 
 @pytest.mark.parametrize(
-    ("leaks", "low", "short"),
+    ("levels", "short"),
     [
-        ((True, True), 0.6, "Yes, behind the defense too."),
-        ((True, False), 0.6, "Yes; behind the defense less, but still some."),
-        ((True, False), 0.4, "Yes; behind the defense none was found."),
-        ((False, False), 0.6, "Somewhat, behind the defense too."),
-        ((False, False), 0.4, "Behind the defense, no leak was found."),
+        (("leak", "leak"), "Yes, behind the defense too."),
+        (("leak", "some"), "Yes; behind the defense it does somewhat."),
+        (("leak", "none found"), "Yes; behind the defense no leak was found."),
+        (("some", "some"), "Somewhat, behind the defense too."),
+        (("some", "leak"), "Somewhat; behind the defense it does."),
+        (("none found", "none found"), "These attackers found no leak, behind the defense or without it."),
+        (("cannot be told", "cannot be told"), "This cannot be told from so few rows."),
+        (("cannot be told", None), "This cannot be told from so few rows."),
+        (("leak", None), "Yes."),
     ],
 )
-def test_first_answer(leaks, low, short, recorded):
-    held = copy.deepcopy(recorded)
-    for state, leak in zip(("undefended", "defended"), leaks, strict=True):
-        held["verdict"][state] |= {"leaks": leak, "strongest_low": low, "sharpest_low": low, "sharpest_high": low + 0.2}
+def test_first_answer(levels, short, kinds):
+    held = copy.deepcopy(kinds["recorded alone" if levels[1] is None else "recorded"])
+    for state, level in zip(("undefended", "defended"), levels, strict=True):
+        if level is not None:
+            held["verdict"][state]["level"] = level
     assert page_of(held).answers[0].short == short
+
+
+def test_a_verdict_names_what_is_beyond_chance_even_if_it_is_not_the_strongest(kinds):
+    held = copy.deepcopy(kinds["recorded alone"])
+    gap = {"name": "gap", "knowledge": "none", "adversary": "static"}
+    held["verdict"]["undefended"] |= {
+        "level": "some", "identifies_beyond_chance": False, "shown_by": gap, "shown_figure": "balanced accuracy",
+        "shown_low": 0.512, "shown_high": 0.561, "tutorial_rule": False,
+    }  # fmt: skip
+    answers = page_of(held).answers
+    assert "the balanced accuracy of gap is beyond chance (0.5): its 95% interval is 0.512–0.561" in answers[0].text[0]
+    assert "not met undefended" in answers[0].points[0][1]
+    assert answers[1].short.startswith("No more than chance explains")
+
+
+def test_with_few_non_members_nothing_is_said_of_small_rates(kinds):
+    held = copy.deepcopy(kinds["recorded alone"])
+    held["verdict"]["undefended"] |= {"identifies": None, "identified": None, "identifies_beyond_chance": False}
+    answer = page_of(held).answers[1]
+    assert answer.short == "That cannot be told: there are too few non-members."
+
+
+def test_verdicts_of_older_files_are_those_of_their_figures(kinds):
+    held = copy.deepcopy(kinds["recorded"])
+    old = copy.deepcopy(held)
+    old["schema_version"] = 4
+    del old["change"]
+    new = {"level", "identifies", "identified", "identifies_beyond_chance", "shown_by", "shown_figure", "shown_low",
+           "shown_high", "tutorial_rule"}  # fmt: skip
+    for verdict in old["verdict"].values():
+        verdict["leaks"] = verdict["tutorial_rule"]
+        for name in new:
+            del verdict[name]
+    again = upgraded(old)
+    assert set(again["verdict"]["undefended"]) == set(held["verdict"]["undefended"])
+    for state, verdict in held["verdict"].items():
+        for name in ("level", "tutorial_rule", "identifies", "identifies_beyond_chance"):
+            assert again["verdict"][state][name] == verdict[name], (state, name)
+        assert again["verdict"][state]["identified"]["identified"] == verdict["identified"]["identified"]
+    assert upgraded(again) == again
 
 
 @pytest.mark.parametrize(
@@ -546,7 +605,7 @@ def test_frontier(places, frontier):
 
 def poisoned(value):
     """The same with every text in it followed by something nasty, but for words that mean something to the report."""
-    kept = {"none", "auditor", "shadow", "static", "adaptive", "class", "gap"}
+    kept = {"none", "auditor", "shadow", "static", "adaptive", "class", "gap", *LEVELS}
     if isinstance(value, dict):
         return {key: poisoned(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -19,7 +19,7 @@ from mindefense.reports.results import (
     write_comparison,
     write_results,
 )
-from mindefense.types import AttackResult, MembershipMetrics
+from mindefense.types import AttackResult, IdentifiedMembers, MembershipMetrics
 
 WHO = ("name", "knowledge", "adversary", "defended")
 LISTS = {"tpr_at_fpr": ("fpr", "tpr"), "tnr_at_fnr": ("fnr", "tnr"), "precision_at_prior": ("prior", "precision")}
@@ -62,13 +62,14 @@ def test_json_holds_the_schema(evaluation, tmp_path):
         "not_run",
         "budgets",
         "verdict",
+        "change",
         "slices",
         "canaries",
         "confidences",
         "checks",
         "timings",
     }
-    assert held["schema_version"] == SCHEMA_VERSION == 4
+    assert held["schema_version"] == SCHEMA_VERSION == 5
     assert (held["dataset"], held["synthetic"], held["smoke"], held["seed"]) == ("location", False, False, 7)
     assert held["warnings"] == []
     assert held["settings"] == {"dataset": "location", "data_path": "data", "seed": 7}
@@ -180,9 +181,18 @@ def test_json_holds_every_attack(evaluation):
 
 def test_json_holds_the_verdicts(evaluation):
     lr = {"name": "mindarmour-lr", "knowledge": "auditor"}
+    identified = dataclasses.asdict(IdentifiedMembers(0.01, 17, 5, 500, 500, 0.034, 0.019, 0.021, 1e-7))
     assert to_json(evaluation)["verdict"] == {
         "undefended": {
-            "leaks": True,
+            "level": "leak",
+            "identifies": {**lr, "adversary": "static"},
+            "identified": identified,
+            "identifies_beyond_chance": True,
+            "shown_by": {"name": "max-confidence", "knowledge": "auditor", "adversary": "static"},
+            "shown_figure": "AUC",
+            "shown_low": pytest.approx(0.7376),
+            "shown_high": pytest.approx(0.8386),
+            "tutorial_rule": True,
             "attackers": 7,
             "strongest": {**lr, "adversary": "static"},
             "strongest_balanced_accuracy": 1.0,
@@ -196,7 +206,15 @@ def test_json_holds_the_verdicts(evaluation):
             "gap_accuracy": 0.692,
         },
         "defended": {
-            "leaks": False,
+            "level": "some",
+            "identifies": {**lr, "adversary": "adaptive"},
+            "identified": identified,
+            "identifies_beyond_chance": False,
+            "shown_by": {**lr, "adversary": "adaptive"},
+            "shown_figure": "AUC",
+            "shown_low": pytest.approx(0.6831),
+            "shown_high": pytest.approx(0.7841),
+            "tutorial_rule": False,
             "attackers": 7,
             "strongest": {**lr, "adversary": "adaptive"},
             "strongest_balanced_accuracy": 0.734,
@@ -373,7 +391,7 @@ def test_comparison_holds_every_contender_with_cost_verdict_and_doubts(compariso
         assert held["config"] == {"name": contender.name}
     assert [held["in_training"] for held in contenders] == [False, False, False, True]
     assert contenders[2]["dominated_by"] == ["defenmi-published", "label-smoothing=0.3"]
-    assert [held["verdict"]["leaks"] for held in contenders] == [True, False, False, False]
+    assert [held["verdict"]["tutorial_rule"] for held in contenders] == [True, False, False, False]
 
 
 def test_table_of_a_comparison_has_the_numbers_of_its_json(comparison, tmp_path):

@@ -1,0 +1,35 @@
+"""What a verdict says in one word."""
+
+from __future__ import annotations
+
+FALSE_ALARMS = 0.05
+"""Share of models without a leak of which a verdict may say otherwise, by either answer."""
+OFTEN_RIGHT = 0.6
+"""Balanced accuracy from which on an attacker is often right; what is beyond chance and below is called some leak."""
+OFTEN_IN_ORDER = 0.65
+"""Two-sided AUC likewise; that of normal scores whose best threshold has a balanced accuracy of 0.6 is 0.64."""
+FEWEST_TO_CLEAR = 100
+"""Members, and non-members, to be judged by before it is said that no leak was found."""
+
+
+def level_of(*, surely: bool, shown: bool, accuracy: float, two_sided_auc: float, judged: int) -> str:
+    """The level of a verdict, one of `mindefense.types.LEVELS`.
+
+    Args:
+        surely: Whether an attacker identifies more members at a small false positive rate than chance explains.
+        shown: Whether the balanced accuracy or the AUC of an attacker is beyond chance.
+        accuracy: The highest balanced accuracy, 0 … 1.
+        two_sided_auc: The highest two-sided AUC, 0.5 … 1.
+        judged: Members or non-members that judge, whichever are fewer.
+
+    Example:
+        >>> level_of(surely=True, shown=False, accuracy=0.52, two_sided_auc=0.53, judged=1000)
+        'leak'
+        >>> level_of(surely=False, shown=False, accuracy=0.7, two_sided_auc=0.7, judged=20)
+        'cannot be told'
+    """
+    if surely or (shown and (accuracy >= OFTEN_RIGHT or two_sided_auc >= OFTEN_IN_ORDER)):
+        return "leak"
+    if shown:
+        return "some"
+    return "none found" if judged >= FEWEST_TO_CLEAR else "cannot be told"
