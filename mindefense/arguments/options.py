@@ -148,7 +148,14 @@ def add_judgement_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="METRIC=LIMIT",
         help=f"exit code {EXIT_GATE} if the strongest attacker exceeds it: auc=0.6, accuracy=0.6, advantage=0.2, "
-        "epsilon=1 or tpr@0.01=0.05; may be given more than once",
+        "epsilon=1, tpr@0.01=0.05, or named=5 members that are identified almost surely; may be given more than once",
+    )
+    group.add_argument(
+        "--fail_by",
+        choices=("estimate", "low", "high"),
+        default="estimate",
+        help="what is compared with the limits: the estimate, or the low or high end of its 95%% interval; high fails "
+        "where too few rows judge (default: estimate)",
     )
 
 

@@ -168,7 +168,8 @@ def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> O
     screen.say("wrote " + ", ".join(str(path) for path in written if not path.name.startswith("report.")))
     screen.say(f"report: {Path(out) / 'report.html'}")
     failed = [check.name for check in evaluation.checks if not check.passed]
-    exceeded = [line for gate in args.fail_above if (line := gate.exceeded(evaluation))]
+    gates = [dataclasses.replace(gate, by=args.fail_by) for gate in args.fail_above]
+    exceeded = [line for gate in gates if (line := gate.exceeded(evaluation))]
     if args.strict and failed:
         screen.warn(f"--strict: {len(failed)} checks failed: {', '.join(failed)}")
     if exceeded:

@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 from mindefense.errors import InputError
+from mindefense.metrics import small_fpr
 from mindefense.types import AttackResult, Evaluation, MembershipMetrics
 
-_METRICS: dict[str, Callable[[MembershipMetrics], float]] = {
-    "auc": lambda metrics: metrics.two_sided_auc,
-    "accuracy": lambda metrics: metrics.balanced_accuracy,
-    "advantage": lambda metrics: metrics.advantage,
-    "epsilon": lambda metrics: metrics.epsilon_low,
+_METRICS: dict[str, Callable[[MembershipMetrics], tuple[float, float, float]]] = {
+    "auc": lambda metrics: (
+        max(metrics.auc_low, 1 - metrics.auc_high, 0.5),
+        metrics.two_sided_auc,
+        max(metrics.auc_high, 1 - metrics.auc_low),
+    ),
+    "accuracy": lambda metrics: (
+        metrics.balanced_accuracy_low,
+        metrics.balanced_accuracy,
+        metrics.balanced_accuracy_high,
+    ),
+    "advantage": lambda metrics: (
+        2 * metrics.balanced_accuracy_low - 1,
+        metrics.advantage,
+        2 * metrics.balanced_accuracy_high - 1,
+    ),
+    "epsilon": lambda metrics: (metrics.epsilon_low, metrics.epsilon_low, metrics.epsilon_low),
+    "named": lambda metrics: _named(metrics),
 }
+"""Lower end of the 95 % interval, estimate and upper end of each figure. Of ε there is a lower bound alone."""
+BY = ("estimate", "low", "high")
+"""What is compared with the limit: the figure itself, or an end of its interval."""
+
+
+def _named(metrics: MembershipMetrics) -> tuple[float, float, float]:
+    """Members identified at the smallest false positive rate that the non-members carry; people, not a share."""
+    fpr = small_fpr(metrics.n_non_members)
+    if fpr is None:  # nothing can be told of small rates
+        return 0.0, 0.0, float(metrics.n_members)
+    rate = next(rate for rate in metrics.tpr_at_fpr if rate.fpr == fpr)
+    n = metrics.n_members
+    return math.floor(rate.low * n), round(rate.tpr * n), math.ceil(rate.high * n)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +50,15 @@ class Gate:
 
     Attributes:
         metric: ``"auc"`` (two-sided), ``"accuracy"`` (balanced), ``"advantage"``, ``"epsilon"`` (the lower bound),
-            or ``"tpr@F"`` with F one of the evaluated false-positive rates, such as ``"tpr@0.01"``.
+            ``"tpr@F"`` with F one of the evaluated false positive rates, such as ``"tpr@0.01"``, or ``"named"``
+            (members identified at 0.1 %, or 1 % where there are fewer than 1,000 non-members; a number of people).
         limit: The largest value that passes.
+        by: One of `BY`: what is compared with the limit.
     """
 
     metric: str
     limit: float
+    by: str = "estimate"
 
     @classmethod
     def parse(cls, text: str) -> Gate:
@@ -44,16 +75,22 @@ class Gate:
             value = float(limit)
         except ValueError:
             value = float("nan")
-        if not -1 <= value < float("inf") or (value > 1 and metric != "epsilon"):
+        if metric == "named":
+            if not (0 <= value < float("inf") and value == int(value)):
+                raise InputError("gate named", expected="a whole number of members, such as 5", got=repr(limit))
+        elif not -1 <= value < float("inf") or (value > 1 and metric != "epsilon"):
             raise InputError(f"gate {metric}", expected="a fraction, such as 0.6", got=repr(limit))
         return cls(metric, value)
 
     def value(self, result: AttackResult) -> float:
-        """The gated figure of one attacker."""
+        """The gated figure of one attacker, or the end of its interval that `by` asks for."""
         if self.metric in _METRICS:
-            return _METRICS[self.metric](result.metrics)
-        bound = float(self.metric.partition("@")[2])
-        return next(rate.tpr for rate in result.metrics.tpr_at_fpr if rate.fpr == bound)
+            figures = _METRICS[self.metric](result.metrics)
+        else:
+            bound = float(self.metric.partition("@")[2])
+            rate = next(rate for rate in result.metrics.tpr_at_fpr if rate.fpr == bound)
+            figures = rate.low, rate.tpr, rate.high
+        return figures[("low", "estimate", "high").index(self.by)]
 
     def exceeded(self, evaluation: Evaluation) -> str | None:
         """One line that names the attacker above the limit, or None if none is.
@@ -66,7 +103,9 @@ class Gate:
         if not self.value(worst) > self.limit:
             return None
         state = "defended" if defended else "undefended"
+        what = {"low": f"the lower end of {self.metric},", "high": f"the upper end of {self.metric},"}
+        figure = f"{self.value(worst):.0f}" if self.metric == "named" else f"{self.value(worst):.4f}"
         return (
-            f"{self.metric} {self.value(worst):.4f} is above {self.limit:g} on the {state} target: {worst.name} "
+            f"{what.get(self.by, self.metric)} {figure} is above {self.limit:g} on the {state} target: {worst.name} "
             f"({worst.knowledge}, {worst.adversary})"
         )

@@ -2,6 +2,7 @@
 
 import types
 
+import numpy as np
 import pytest
 
 from mindefense.errors import InputError
@@ -37,6 +38,7 @@ def evaluation(*attacks, defense=None):
         ("tpr@0.1=1e-1", "tpr@0.1", 0.1),
         ("tpr@0.01=0", "tpr@0.01", 0.0),
         ("tpr@0.001=0.05", "tpr@0.001", 0.05),
+        ("named=5", "named", 5.0),
     ],
 )
 def test_metric_and_limit_are_read(text, metric, limit):
@@ -61,6 +63,9 @@ def test_metric_and_limit_are_read(text, metric, limit):
         ("auc=60", "a fraction"),
         ("auc=-2", "a fraction"),
         ("auc=0.5=0.6", "a fraction"),
+        ("named=0.5", "a whole number"),
+        ("named=-1", "a whole number"),
+        ("named=inf", "a whole number"),
     ],
 )
 def test_other_texts_are_refused_in_one_line(text, says):
@@ -115,3 +120,31 @@ def test_with_a_defense_the_defended_target_counts_alone():
     assert Gate("accuracy", 0.49).exceeded(found) is not None
     line = Gate("auc", 0.6).exceeded(found)
     assert line == "auc 1.0000 is above 0.6 on the defended target: upside-down (auditor, adaptive)"
+
+
+@pytest.mark.parametrize("metric", ["auc", "accuracy", "advantage", "tpr@0.1", "tpr@0.01", "tpr@0.001", "named"])
+def test_ends_of_the_interval_lie_around_the_estimate(metric):
+    rng = np.random.default_rng(0)
+    members, others = rng.normal(0.8, 0.5, 1200), rng.normal(0.3, 0.5, 1200)
+    low, estimate, high = (
+        Gate(metric, 0.5, by).value(result("a", members, others)) for by in ("low", "estimate", "high")
+    )
+    assert low < estimate < high
+
+
+def test_people_are_counted_at_the_rate_that_the_others_carry():
+    members = [3.0] * 7 + [0.0] * 993
+    found = result("sure", members, [2.0, *[1.0] * 999])
+    assert Gate("named", 6).value(found) == 7
+    line = Gate("named", 6).exceeded(evaluation(found))
+    assert line == "named 7 is above 6 on the undefended target: sure (auditor, static)"
+    assert Gate("named", 7).exceeded(evaluation(found)) is None
+
+
+def test_a_high_end_fails_where_too_few_rows_judge():
+    few = result("idle", [0.6, 0.4] * 5, [0.6, 0.4] * 5)
+    assert Gate("accuracy", 0.6).exceeded(evaluation(few)) is None
+    line = Gate("accuracy", 0.6, "high").exceeded(evaluation(few))
+    assert line is not None
+    assert line.startswith("the upper end of accuracy, 0.7")
+    assert Gate("named", 5, "high").exceeded(evaluation(few)) is not None
