@@ -98,7 +98,7 @@ def both_ways(found, seed: int) -> dict[str, tuple[bool, float]]:
 
 def main() -> None:
     """Counts verdicts and writes them as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--nulls", type=int, default=500)
     parser.add_argument("--planted", type=int, default=5, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)

@@ -34,7 +34,7 @@ COMMON = {
         "--alignment",
     ),
     *("--seed", "--out", "--smoke"),
-    *("--attacks", "--knowledge", "--adversary", "--noise", "--max_queries", "--strict", "--fail_above"),
+    *("--attacks", "--knowledge", "--adversary", "--noise", "--max_queries", "--strict", "--fail_above", "--fail_by"),
 }
 OPTIONS = {
     EXAMPLE: COMMON | {"--section", "--dataset", "--split_config", "--split_section", "--resume"},

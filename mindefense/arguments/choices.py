@@ -37,6 +37,7 @@ ATTACKS = (
     "mindarmour-rf",
     "salem-top3",
     "shokri-label",
+    "stacked",
     "nn",
     "nsh",
     "label-noise",

@@ -16,6 +16,7 @@ from mindefense.attacks.metric import (
 )
 from mindefense.attacks.mindarmour import METHODS, MindArmourAttack
 from mindefense.attacks.neural import NeuralAttack, NSHAttack
+from mindefense.attacks.stacked import StackedAttack
 
 __all__ = [
     "METHODS",
@@ -37,4 +38,5 @@ __all__ = [
     "NoiseRobustnessAttack",
     "ScoreAttack",
     "ShiftAttack",
+    "StackedAttack",
 ]

@@ -24,6 +24,7 @@ from mindefense.attacks.metric import (
 )
 from mindefense.attacks.mindarmour import METHODS, MindArmourAttack
 from mindefense.attacks.neural import NSH_TRAINING, NeuralAttack, NSHAttack
+from mindefense.attacks.stacked import StackedAttack
 from mindefense.errors import InputError
 from mindefense.training import PUBLISHED_ATTACK, TrainConfig
 from mindefense.types import Samples
@@ -187,6 +188,7 @@ ATTACKS: Mapping[str, Entry] = {
     },
     "salem-top3": Entry(lambda terms: ClassifierAttack("top3", seed=terms.seed)),
     "shokri-label": Entry(lambda terms: ClassifierAttack("label", seed=terms.seed)),
+    "stacked": Entry(lambda terms: StackedAttack(seed=terms.seed)),
     "nn": Entry(lambda terms: NeuralAttack(_network(PUBLISHED_ATTACK, terms)), knowledge=("shadow",)),
     "nsh": Entry(lambda terms: NSHAttack(_network(NSH_TRAINING, terms)), knowledge=("shadow",)),
     "label-noise": Entry(lambda terms: NoiseRobustnessAttack(seed=terms.seed), asks="variants", obstacle=_only_real),

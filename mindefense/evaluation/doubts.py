@@ -6,12 +6,24 @@ What nothing is known of is not looked into and not listed: a list without doubt
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from mindefense.checks import check_same_length
+from mindefense.evaluation.doubts_measures import (
+    BETTER_THAN_CHANCE,
+    balance_p_value,
+    close_twins_in_two_classes,
+    digests,
+    guessing,
+    lone_twins,
+    more_than_half,
+    moved_columns,
+    sides_at_chance,
+    telling,
+    upper_limit,
+)
 from mindefense.metrics import auc, auc_interval, clopper_pearson
 from mindefense.types import Answers, Check, Trial
 
@@ -23,12 +35,20 @@ FEWEST_MISTAKES = 5
 """Non-members called members at `SMALL_FPR`, below which the true rate may be more than 2.3 times as large."""
 MOST_DUPLICATES = 0.01
 """Share of the judged rows that may have a twin; their weight in any rate is no more than that."""
-SATURATED = 0.99
-"""Top confidence from which on equal answers say nothing about equal rows."""
+SURE = 0.8
+"""Mean largest confidence of a target that is sure of its answers."""
+HARDLY_EVER = 0.2
+"""Share of its answers below which such a target is hardly ever right."""
+FEW_RIGHT = 1 / 3
+"""Share of its members below which a target classifies few of them rightly."""
+SMALL_GAP = 0.05
+"""How much more often members than others may be classified rightly, for a target that hardly does better on them."""
+GAP_RULED_OUT = 0.1
+"""The gap that must be above its interval of 95 %, or the rows are too few to call the gap small."""
+NEAR_PERFECT = 0.9
+"""Accuracy on others from which on there is no room for a gap."""
 LARGEST_SHIFT = 0.05
 """How far from 0.5 the AUC of a plain statistic of the rows may be."""
-LARGEST_ASSOCIATION = 0.1
-"""Cramér's V of class and membership that is still small (Cohen 1988)."""
 RAREST_CHANCE = 0.001
 """Chance of so large a difference between members and non-members drawn alike, below which they were not."""
 ONE_WAY = 0.05
@@ -43,6 +63,8 @@ FITTED = 0.99
 """Share of its own rows rightly told from which on a falling loss no longer matters."""
 LARGEST_GAP_DIFFERENCE = 0.15
 """How far the generalization gaps of shadow and target may be apart."""
+
+EQUAL_ANSWERS = "Equal answers hint at equal rows, which attackers have seen before or nobody can tell apart."
 
 _ROWS_AT_A_TIME = 1024
 
@@ -112,6 +134,8 @@ class Facts:
         asked_again: What happened when the same was asked twice; None if it was not.
         synthetic: Whether the rows were made up.
         smoke: Whether this was a smoke test.
+        not_asked: Names of attackers that could have taken part and were not chosen, by their kind (for example
+            ``"label-only"``); None if unknown.
     """
 
     trials: Sequence[Trial]
@@ -125,6 +149,7 @@ class Facts:
     asked_again: AskedAgain | None = None
     synthetic: bool = False
     smoke: bool = False
+    not_asked: Mapping[str, Sequence[str]] | None = None
 
     def __post_init__(self) -> None:
         if self.features is not None:
@@ -175,20 +200,94 @@ def _smoke(facts: Facts) -> Check | None:
 
 
 def _labels_match(facts: Facts) -> Check | None:
-    """Whether the target classifies better than by guessing: labels out of step with rows or columns spoil all else."""
+    """Whether answers fit labels, and defended answers the undefended ones: rows or columns out of step spoil all."""
     answers = facts.answers
-    right = answers.clean_probs.argmax(axis=1) == answers.labels
-    chance = 1 / answers.clean_probs.shape[1]
-    shares = [float(right[kind].mean()) for kind in (answers.is_member, ~answers.is_member)]
-    found = f"The target classifies {shares[0]:.3f} of the members and {shares[1]:.3f} of the non-members rightly"
-    if max(shares) > 1.2 * chance:
-        return Check("labels-match", True, f"{found}; guessing reaches {chance:.3f}.")
+    is_member, n_classes = answers.is_member, answers.clean_probs.shape[1]
+    answered = answers.clean_probs.argmax(axis=1)
+    right = answered == answers.labels
+    found = f"The target classifies {_by_side(right, is_member)} rightly, where guessing reaches "
+    found += f"{guessing(answers.labels):.3f}"
+    wrong = _out_of_step(answered, answers.labels, is_member, n_classes)
+    if wrong:
+        return _mismatch(
+            f"{found}; {wrong}",
+            "Either the target has learned nothing of these rows, or the labels are not those of the rows or of the "
+            "columns.",
+            "See that the labels belong to these rows, in this order, and count classes as the columns do.",
+        )
+    sure = float(answers.clean_probs.max(axis=1).mean())
+    limits = [upper_limit(int(right[kind].sum()), int(kind.sum()), BETTER_THAN_CHANCE) for kind in _kinds(is_member)]
+    if sure >= SURE and max(limits) < HARDLY_EVER:
+        return _mismatch(
+            f"{found}; its mean largest confidence is {sure:.3f}",
+            "A target that is sure of its answers and hardly ever right does not answer about these labels.",
+            "See that the labels belong to these rows, in this order, and count classes as the columns do.",
+        )
+    if answers.defended_probs is None:
+        return Check("labels-match", True, found + ".")
+    defended = answers.defended_probs.argmax(axis=1)
+    found += f"; defended and undefended answers name the same class of {_by_side(defended == answered, is_member)}"
+    wrong = _out_of_step(defended, answered, is_member, n_classes)
+    if not wrong:
+        return Check("labels-match", True, found + ".")
+    return _mismatch(
+        f"{found}; {wrong}",
+        "Either the defended answers are those of other rows, or their rows or columns are in another order, or the "
+        "defense leaves nothing of the answers.",
+        "See that row for row the defended answers belong to the same samples as the undefended ones.",
+    )
+
+
+def _mismatch(found: str, meaning: str, advice: str) -> Check:
+    return Check("labels-match", False, found + ".", meaning, advice)
+
+
+def _kinds(is_member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return is_member, ~is_member
+
+
+def _by_side(right: np.ndarray, is_member: np.ndarray) -> str:
+    return f"{right[is_member].mean():.3f} of the members and {right[~is_member].mean():.3f} of the non-members"
+
+
+def _out_of_step(answered: np.ndarray, truth: np.ndarray, is_member: np.ndarray, n_classes: int) -> str:
+    nothing, sides = sides_at_chance(answered, truth, is_member)
+    moved = moved_columns(answered, truth, n_classes)
+    if moved:
+        some = ", ".join(str(label) for label in moved[:5]) + (" and more" if len(moved) > 5 else "")
+        return f"{_number(len(moved), 'column')} (of {some}) stand for other classes"
+    if nothing:
+        return "that is no better than chance"
+    return f"on the {sides[0]} that is no better than chance" if sides else ""
+
+
+def _members(facts: Facts) -> Check | None:
+    """Whether the members may be other rows than the target was trained on."""
+    is_member = facts.answers.is_member
+    right = facts.answers.clean_probs.argmax(axis=1) == facts.answers.labels
+    n, others = int(is_member.sum()), int((~is_member).sum())
+    accuracy, reached = float(right[is_member].mean()), float(right[~is_member].mean())
+    found = f"The target classifies {_by_side(right, is_member)} rightly"
+    few = upper_limit(int(right[is_member].sum()), n, BETTER_THAN_CHANCE) < FEW_RIGHT
+    gap = accuracy - reached
+    width = 1.96 * (accuracy * (1 - accuracy) / n + reached * (1 - reached) / others) ** 0.5
+    small = gap <= SMALL_GAP and gap + width <= GAP_RULED_OUT and reached < NEAR_PERFECT
+    figures = [trial.result.metrics for trial in facts.trials if not trial.result.defended]
+    areas = [one.two_sided_auc for one in figures]
+    nobody = bool(figures) and all(
+        max(one.two_sided_auc, one.balanced_accuracy) <= 0.5 + NEAR_CHANCE for one in figures
+    )
+    if areas:
+        found += f"; the highest two-sided AUC without a defense is {max(areas):.3f}"
+    if not few and not (small and nobody):
+        return Check("members", True, found + ".")
     return Check(
-        "labels-match",
+        "members",
         False,
-        f"{found}, where guessing reaches {chance:.3f}.",
-        "Either the target has learned nothing, or the labels are not those of the rows or of the columns.",
-        "See that the labels belong to these rows, in this order, and count classes as the columns do.",
+        found + ".",
+        ("The target classifies few of its members rightly" if few else "The target hardly does better on its members")
+        + ", so either it generalizes as well as it fits, or these are not the rows that it was trained on.",
+        "Ask whether the members are the very rows that this target was trained on, all of them and no others.",
     )
 
 
@@ -245,14 +344,17 @@ def _overlap(facts: Facts) -> Check | None:
 def _duplicates(facts: Facts) -> Check | None:
     answers, by_row = facts.answers, facts.features is not None
     rows = facts.features if facts.features is not None else answers.clean_probs
-    keys, telling = _digests(rows), np.ones(len(rows), bool) if by_row else _telling(rows)
-    if not telling.any():
-        return None
-    both = np.intersect1d(keys[telling & answers.is_member], keys[telling & ~answers.is_member])
-    counts = {"have a twin of the other membership": (int(np.isin(keys[telling], both).sum()), int(telling.sum()))}
-    if by_row:
-        repeated = sum(len(kind) - len(np.unique(kind)) for kind in (keys[answers.is_member], keys[~answers.is_member]))
-        counts["repeat another of the same membership"] = repeated, len(keys)
+    keys, tells = digests(rows), np.ones(len(rows), bool) if by_row else telling(rows)
+    if not tells.any():
+        return _coarse_duplicates(facts, keys)
+    both = np.intersect1d(keys[tells & answers.is_member], keys[tells & ~answers.is_member])
+    repeated = sum(
+        len(kind) - len(np.unique(kind)) for kind in (keys[tells & side] for side in _kinds(answers.is_member))
+    )
+    counts = {
+        "have a twin of the other membership": (int(np.isin(keys[tells], both).sum()), int(tells.sum())),
+        "repeat another of the same membership": (repeated, int(tells.sum())),
+    }
     for knowledge, fit in facts.fitted_on.items():
         fit_rows = fit.features if by_row else fit.probs
         if fit_rows is None:
@@ -261,11 +363,11 @@ def _duplicates(facts: Facts) -> Check | None:
         wanted[_judged(facts, knowledge)] = True
         if fit.indices is not None:  # the very same row is an overlap, which has a check of its own
             wanted &= ~np.isin(answers.indices, fit.indices)
-        wanted &= telling
-        known = _digests(fit_rows.astype(rows.dtype, copy=False))
+        wanted &= tells
+        known = digests(fit_rows.astype(rows.dtype, copy=False))
         what = f"judge attackers of knowledge {knowledge} and equal one they were fitted on"
         counts[what] = int(np.isin(keys[wanted], known).sum()), int(wanted.sum())
-    thing = "rows" if by_row else "confidence vectors that are neither saturated nor rounded"
+    thing = "rows" if by_row else "confidence vectors that are not rounded"
     said = f"Of the {thing}, " + ", ".join(f"{count} of {of} {what}" for what, (count, of) in counts.items())
     if all(count <= MOST_DUPLICATES * of for count, of in counts.values()):
         return Check("duplicates", True, said + ".")
@@ -276,10 +378,31 @@ def _duplicates(facts: Facts) -> Check | None:
         "Twins of the other membership hide what leaks, twins among the rows fitted on make attackers look better, and "
         "repeated rows make intervals too narrow."
         if by_row
-        else "Equal answers hint at equal rows, which attackers have seen before or nobody can tell apart.",
+        else EQUAL_ANSWERS,
         "Remove duplicate rows before splitting the data."
         if by_row
         else "Look for duplicates among the rows recorded.",
+    )
+
+
+def _coarse_duplicates(facts: Facts, keys: np.ndarray) -> Check | None:
+    """Where equal vectors may be chance: held against what chance gives. Not listed unless it finds something."""
+    probs, is_member = facts.answers.clean_probs, facts.answers.is_member
+    across, within = lone_twins(keys, is_member)
+    found = []
+    if more_than_half(across, across + within) and 2 * (across - within) > MOST_DUPLICATES * len(keys):
+        found.append(
+            f"Of the confidence vectors that exactly two rows share, {across} belong to a member and a non-member and "
+            f"{within} to two rows of the same membership"
+        )
+    if probs.shape[1] == 2 and len(np.unique(keys)) > len(keys) / 10:
+        repeated = sum(close_twins_in_two_classes(probs, kind) for kind in _kinds(is_member))
+        if repeated > MOST_DUPLICATES * len(keys):
+            found.append(f"{repeated} of {len(keys)} rows repeat the answer to another of the same membership")
+    if not found:
+        return None
+    return Check(
+        "duplicates", False, "; ".join(found) + ".", EQUAL_ANSWERS, "Look for duplicates among the rows recorded."
     )
 
 
@@ -319,8 +442,6 @@ def _treatment(facts: Facts) -> Check | None:
 
 
 def _class_balance(facts: Facts) -> Check | None:
-    from scipy.special import chdtrc  # kept out of the import of the package, as in metrics
-
     answers = facts.answers
     classes, column = np.unique(answers.labels, return_inverse=True)
     if len(classes) < 2:
@@ -328,18 +449,15 @@ def _class_balance(facts: Facts) -> Check | None:
     counts = np.stack(
         [np.bincount(column[kind], minlength=len(classes)) for kind in (answers.is_member, ~answers.is_member)]
     )
-    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
-    chi_square = float(((counts - expected) ** 2 / expected).sum())
-    p_value = float(chdtrc(len(classes) - 1, chi_square))
-    association = (chi_square / counts.sum()) ** 0.5
+    p_value = balance_p_value(counts)
     shares = counts / counts.sum(axis=1, keepdims=True)
     worst = int(np.abs(shares[0] - shares[1]).argmax())
     found = (
-        f"Class and membership of {counts.sum()} rows have a Cramér's V of {association:.3f} (p {p_value:.2g}); class "
-        f"{classes[worst]} differs most, {shares[0, worst]:.3f} of the members and {shares[1, worst]:.3f} of the "
+        f"Among {counts.sum()} rows drawn alike, classes would differ so much with a probability of {p_value:.2g}; "
+        f"class {classes[worst]} differs most, {shares[0, worst]:.3f} of the members and {shares[1, worst]:.3f} of the "
         "non-members."
     )
-    if p_value >= RAREST_CHANCE or association <= LARGEST_ASSOCIATION:
+    if p_value >= RAREST_CHANCE:
         return Check("class-balance", True, found)
     return Check(
         "class-balance",
@@ -364,17 +482,50 @@ def _labels_changed(facts: Facts) -> Check | None:
     ]
     if not changed:
         return Check("labels-changed", True, found + ".")
-    broken = facts.keeps_labels is True
+    if facts.keeps_labels is True:
+        return Check(
+            "labels-changed",
+            False,
+            found + ".",
+            "The defense breaks its promise, so its other figures are in doubt as well.",
+            "Look for the fault in the defense or in the recorded outputs.",
+        )
+    labels = facts.answers.labels
+    before, after = (float((probs.argmax(axis=1) == labels).mean()) for probs in (facts.answers.clean_probs, defended))
+    found += f"; the accuracy is {before:.4f} without and {after:.4f} with it"
+    bare, behind = (
+        [trial.result.metrics.two_sided_auc for trial in facts.trials if trial.result.defended is state]
+        for state in (False, True)
+    )
+    less_leak = None
+    if bare and behind:
+        less_leak = max(behind) < max(bare)
+        found += f", and the highest two-sided AUC {max(bare):.3f} and {max(behind):.3f}"
     return Check(
         "labels-changed",
         False,
         found + ".",
-        "The defense breaks its promise, so its other figures are in doubt as well."
-        if broken
-        else "Users get other answers, and part of what attackers who see labels no longer find is owed to that.",
-        "Look for the fault in the defense or in the recorded outputs."
-        if broken
-        else "Weigh the lower leak against the accuracy lost.",
+        "Users get other answers, and part of what attackers who see labels no longer find is owed to that."
+        if less_leak
+        else "Users get other answers, and attackers who see labels get them as well.",
+        _weighed(before, after, less_leak),
+    )
+
+
+def _weighed(before: float, after: float, less_leak: bool | None) -> str:
+    if less_leak is None:
+        return "Compare accuracy and leak with and without the defense."
+    if after < before:
+        return (
+            "Weigh the lower leak against the accuracy lost."
+            if less_leak
+            else "Ask what the defense is for, because accuracy was lost and the leak is not lower."
+        )
+    gained = "the accuracy is higher" if after > before else "the accuracy is the same"
+    return (
+        f"Find out why {gained} though answers were changed, because a defense does not know the true classes."
+        if less_leak
+        else f"Find out what the defense does to members, because {gained} and the leak is not lower."
     )
 
 
@@ -520,17 +671,35 @@ def _threshold_transfer(facts: Facts) -> Check | None:
     )
 
 
+def _left_out(facts: Facts) -> Check | None:
+    if facts.not_asked is None:
+        return None
+    missing = {kind: names for kind, names in facts.not_asked.items() if names}
+    if not missing:
+        return Check("left-out", True, "All kinds of attackers that could take part did.")
+    said = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in missing.items())
+    return Check(
+        "left-out",
+        False,
+        f"Attackers that could have taken part and were not chosen: {said}.",
+        "The figures do not say what such attackers would find.",
+        "Let all attackers take part before the target is called safe.",
+    )
+
+
 _LOOKS = (
     _made_up,
     _smoke,
     _sample_size,
     _labels_match,
+    _members,
     _overlap,
     _duplicates,
     _treatment,
     _class_balance,
     _labels_changed,
     _same_answer,
+    _left_out,
     _static_only,
     _one_way,
     _upside_down,
@@ -546,23 +715,6 @@ def _judged(facts: Facts, knowledge: str) -> np.ndarray:
     """Positions of all rows that judge attackers of this knowledge."""
     samples = [trial.samples for trial in facts.trials if trial.result.knowledge == knowledge]
     return np.unique(np.concatenate(samples)) if samples else np.zeros(0, np.int64)
-
-
-def _digests(rows: np.ndarray) -> np.ndarray:
-    """One int64 a row, equal for rows of equal bytes; among a million others by chance with 3e-8."""
-    digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
-    return np.frombuffer(digests, np.int64)
-
-
-def _telling(probs: np.ndarray) -> np.ndarray:
-    """Which confidence vectors hardly come up twice by chance.
-
-    One-hot vectors and those rounded to three decimals do; so do those of two classes, which are one number each. What
-    is left is not saturated and has three entries or more that are not rounded.
-    """
-    thousandths = probs * 1000.0
-    is_rough = np.abs(thousandths - np.rint(thousandths)) > 1e-3
-    return ((is_rough & (probs > 1e-6)).sum(axis=1) >= 3) & (probs.max(axis=1) < SATURATED)
 
 
 def _statistics(features: np.ndarray) -> dict[str, np.ndarray]:

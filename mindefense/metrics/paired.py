@@ -18,7 +18,7 @@ def accuracy_difference(before: Trial, after: Trial, *, confidence: float = 0.95
 
     Args:
         before: One attacker.
-        after: Another; rows are matched by `Trial.samples`.
+        after: Another; rows are matched by ``Trial.samples``.
         confidence: Between 0 and 1, both excluded.
 
     Returns:

@@ -21,6 +21,7 @@ LOOKS_AT = {
     "mindarmour-mlp": "All confidences and the loss, by MindArmour's small network.",
     "mindarmour-rf": "All confidences and the loss, by MindArmour's random forest.",
     "salem-top3": "The three largest confidences, by a classifier; the true class is not needed.",
+    "stacked": "All confidences, beginning with the true class, sorted, and by class, by four classifiers.",
     "shokri-label": "The sorted confidences and where the true class stands among them, by a classifier.",
     "nn": "The sorted confidences, by the network of the MemGuard and DefenMI papers; the true class is not needed.",
     "nsh": "The confidences and the true class, by a network of two branches.",

@@ -19,6 +19,7 @@ from mindefense.attacks import (
     ModifiedEntropyAttack,
     NeuralAttack,
     NSHAttack,
+    StackedAttack,
     neural,
 )
 from mindefense.confidence import log_softmax
@@ -197,6 +198,7 @@ CASES = [
     Case("loss", lambda seed: LossAttack(), TRUTH, misled=VECTOR - TRUTH, decides=False),
     Case("salem-top3", lambda seed: ClassifierAttack("top3", seed=seed), VECTOR, "classifier_", seeded=True),
     Case("shokri-label", lambda seed: ClassifierAttack("label", seed=seed), EVERYTHING, "classifier_", seeded=True),
+    Case("stacked", lambda seed: StackedAttack(seed=seed), EVERYTHING, "classifiers_", seeded=True),
     mindarmour("lr"),
     mindarmour("knn"),
     mindarmour("mlp", seeded=True),

@@ -20,7 +20,7 @@ def outputs(tmp_path_factory):
     labels, is_member = rng.integers(classes, size=n), np.arange(n) % 2 == 0
     for name, leak in (("leaky", 3.0), ("tight", 0.0)):
         logits = rng.normal(0, 1, (n, classes))
-        logits[np.arange(n), labels] += 2 + leak * is_member
+        logits[np.arange(n), labels] += 5 - leak * ~is_member
         np.savez(folder / f"{name}.npz", logits=logits.astype(np.float32), labels=labels, is_member=is_member)
     return folder
 
