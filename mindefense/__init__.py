@@ -71,6 +71,7 @@ _HOMES = {
     "mindefense.evaluation": (
         "EvaluationConfig",
         "Gate",
+        "Policy",
         "Study",
         "StudyConfig",
         "evaluate",

@@ -498,6 +498,11 @@ class Verdict:
     shown_low: float | None = None
     shown_high: float | None = None
 
+    @property
+    def leaks(self) -> bool:
+        """Whether attackers identify members, or are right, more often than chance explains."""
+        return self.level in LEVELS[:2]
+
 
 LEVELS = ("leak", "some", "none found", "cannot be told")
 """What a verdict says. Leak: members are identified almost surely, or the best attacker is often right. Some: the best
@@ -548,6 +553,45 @@ class DefenseFacts:
 
 
 @dataclasses.dataclass(frozen=True)
+class LimitFound:
+    """A limit of a policy, and what was found.
+
+    Attributes:
+        metric: For example ``"auc"``, ``"tpr@0.001"`` or ``"named"``.
+        by: ``"estimate"``, ``"low"`` or ``"high"``: the figure, or the end of its interval, that is compared.
+        limit: The largest value that passes.
+        value: The largest value of all attackers.
+        attack: The attacker that has it.
+        exceeded: Whether it is above the limit.
+    """
+
+    metric: str
+    by: str
+    limit: float
+    value: float
+    attack: AttackResult
+    exceeded: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Ruling:
+    """Whether a model keeps to a policy.
+
+    Attributes:
+        policy: What the policy is called.
+        outcome: ``"PASS"``, ``"FAIL"`` if a limit is exceeded, or ``"INCONCLUSIVE"`` if none is, but a leak may have
+            been missed.
+        limits: Every limit and what was found.
+        reasons: Why a figure below its limit may have missed a leak; empty for ``"PASS"``.
+    """
+
+    policy: str
+    outcome: str
+    limits: tuple[LimitFound, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All that one evaluation found.
 
@@ -573,6 +617,7 @@ class Evaluation:
         canaries: Every attacker on mislabeled samples alone, if some were trained on.
         confidences: Histograms of the confidence in the true class, one a state of the target.
         change: What the defense changed for the best attackers, or None.
+        ruling: What a policy says, or None without one.
     """
 
     dataset: str
@@ -596,6 +641,7 @@ class Evaluation:
     canaries: tuple[AttackResult, ...] = ()
     confidences: tuple[ConfidenceHistogram, ...] = ()
     change: Change | None = None
+    ruling: Ruling | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_screen_of_a_run(on_the_cpu, capfd, snapshot):
     out, err = capfd.readouterr()
     assert err == ""
     lines = [re.sub(r"\d+(\.\d+)?%?|(?<= )\.\d+", "0", line).strip() for line in out.splitlines()]
-    table = lines[: next(k for k, line in enumerate(lines) if line.startswith("undefended:"))]
+    table = lines[: next(k for k, line in enumerate(lines) if line.startswith("target:"))]
     kept = [
         line
         for line in lines[len(table) :]

@@ -34,7 +34,17 @@ COMMON = {
         "--alignment",
     ),
     *("--seed", "--out", "--smoke"),
-    *("--attacks", "--knowledge", "--adversary", "--noise", "--max_queries", "--strict", "--fail_above", "--fail_by"),
+    *(
+        "--attacks",
+        "--knowledge",
+        "--adversary",
+        "--noise",
+        "--max_queries",
+        "--strict",
+        "--fail_above",
+        "--fail_by",
+        "--policy",
+    ),
 }
 OPTIONS = {
     EXAMPLE: COMMON | {"--section", "--dataset", "--split_config", "--split_section", "--resume"},
@@ -281,7 +291,8 @@ def test_smoke_run_of_the_tutorial_prints_its_lines(tutorial):
         for key, said in zip(("recall", "precision", "accuracy"), figures, strict=True):
             held = attacks[f"mindarmour-{method}"][key]
             assert said == ("None" if held is None else f"{held:.4f}")
-    lines = [stdout.index(word) for word in ("Method: rf", "Membership inference", "\ngap", "\nundefended: ", "wrote ")]
+    parts = ("Method: rf", "Membership inference", "\ngap", "\ntarget: ", "\nDoes this model leak", "wrote ")
+    lines = [stdout.index(word) for word in parts]
     assert lines == sorted(lines)
 
 

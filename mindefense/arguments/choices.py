@@ -48,13 +48,14 @@ ATTACKS = (
     "averaging-8-perturbed",
     "boundary-distance",
 )
-EXIT_UNFIT, EXIT_MISTAKE, EXIT_STRICT, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+EXIT_UNFIT, EXIT_MISTAKE, EXIT_STRICT, EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 EXIT_CODES = {
     0: "done",
     EXIT_UNFIT: "doctor found a problem; with a traceback, a mistake of this package",
     EXIT_MISTAKE: "a mistake in what was asked for, or a file that cannot be read or written",
     EXIT_STRICT: "--strict, and a check failed: figures not to be believed",
-    EXIT_GATE: "--fail_above, and the strongest attacker exceeds it",
+    EXIT_GATE: "--fail_above or --policy, and a limit is exceeded",
+    EXIT_INCONCLUSIVE: "--fail_above or --policy, and no limit is exceeded, but a leak may have been missed",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C, or SIGTERM)",
 }
 """What the command line ends with, and what it means."""

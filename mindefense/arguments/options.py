@@ -12,6 +12,7 @@ from mindefense.arguments.choices import (
     DEFENSES,
     DOWNLOADS,
     EXIT_GATE,
+    EXIT_INCONCLUSIVE,
     EXIT_STRICT,
     MODELS,
     SCHEDULES,
@@ -147,8 +148,16 @@ def add_judgement_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="METRIC=LIMIT",
-        help=f"exit code {EXIT_GATE} if the strongest attacker exceeds it: auc=0.6, accuracy=0.6, advantage=0.2, "
-        "epsilon=1, tpr@0.01=0.05, or named=5 members that are identified almost surely; may be given more than once",
+        help=f"exit code {EXIT_GATE} if an attacker exceeds it, {EXIT_INCONCLUSIVE} if none does but a leak may have "
+        "been missed: auc=0.6, accuracy=0.6, advantage=0.2, epsilon=1, tpr@0.01=0.05, or named=5 members that are "
+        "identified almost surely; may be given more than once",
+    )
+    group.add_argument(
+        "--policy",
+        type=values.policy,
+        metavar="FILE",
+        help="TOML file of limits, required attackers and fewest rows, which gives PASS, FAIL or INCONCLUSIVE "
+        "(docs/evaluation.md)",
     )
     group.add_argument(
         "--fail_by",

@@ -73,6 +73,18 @@ def gate(text: str):
     return _checked(Gate.parse, text)
 
 
+def policy(text: str):
+    """Limits, required attackers and fewest rows, from a file."""
+    from mindefense.evaluation.policy import Policy
+
+    read = _checked(Policy.read, text)
+    if unknown := [name for name in read.attackers if name not in ATTACKS]:
+        near = did_you_mean(unknown[0], ATTACKS)
+        said = f"policy {read.name} [require] attackers: expected {', '.join(ATTACKS)}, got {unknown[0]!r}"
+        raise argparse.ArgumentTypeError(said + (f"; {near}" if near else ""))
+    return read
+
+
 def _checked(parse: Callable, given):
     """What `parse` makes of an argument; its objection as argparse's."""
     try:

@@ -214,3 +214,16 @@ ATTACKS: Mapping[str, Entry] = {
     ),
 }
 """Every attacker by name, the cheapest first."""
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "thresholds on the true class": (
+        *("confidence", "confidence-per-class", "modified-entropy", "modified-entropy-per-class", "loss"),
+    ),
+    "classifiers that see the true class": (
+        *(f"mindarmour-{method}" for method in METHODS),
+        *("shokri-label", "stacked", "nsh"),
+    ),
+    "label-only": ("label-noise", "label-flips", "label-shifts", "boundary-distance"),
+    "repeated queries": tuple(name for name, entry in ATTACKS.items() if entry.needs_noise),
+}
+"""Attackers that find what those of other kinds do not; a result without one of the kinds may be too low."""

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from mindefense.arguments import EXIT_GATE, EXIT_STRICT, TRAINING
+from mindefense.arguments import EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_STRICT, TRAINING
 from mindefense.cli.outcome import Outcome
 from mindefense.errors import InputError
 
@@ -163,23 +163,50 @@ def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> O
     from mindefense.reports.save import save_evaluation
 
     screen = args.screen
+    policy = policy_of(args)
+    if policy is not None:
+        evaluation = dataclasses.replace(evaluation, ruling=policy.rule(evaluation))
     written = save_evaluation(evaluation, out)
     print_evaluation(screen.console, evaluation)
     screen.say("wrote " + ", ".join(str(path) for path in written if not path.name.startswith("report.")))
     screen.say(f"report: {Path(out) / 'report.html'}")
     failed = [check.name for check in evaluation.checks if not check.passed]
-    gates = [dataclasses.replace(gate, by=args.fail_by) for gate in args.fail_above]
-    exceeded = [line for gate in gates if (line := gate.exceeded(evaluation))]
+    exceeded = [] if policy is None else [line for gate in policy.gates if (line := gate.exceeded(evaluation))]
+    ruling = evaluation.ruling
+    inconclusive = ruling is not None and ruling.outcome == "INCONCLUSIVE"
     if args.strict and failed:
         screen.warn(f"--strict: {len(failed)} checks failed: {', '.join(failed)}")
-    if exceeded:
-        screen.warn(f"--fail_above: {'; '.join(exceeded)}")
+    if ruling is not None and ruling.reasons:
+        word = "INCONCLUSIVE" if inconclusive else "besides"
+        screen.warn(f"{ruling.policy}: {word}: {'; '.join(ruling.reasons)}")
+    if exceeded and ruling is not None:
+        screen.warn(f"{ruling.policy}: {'; '.join(exceeded)}")
     held = to_json(evaluation) if screen.for_machines else {}
-    facts = {name: held[name] for name in ("dataset", "synthetic", "smoke", "verdict", "warnings") if name in held}
+    facts = {name: held[name] for name in ("dataset", "synthetic", "smoke", "verdict", "ruling", "warnings")
+             if name in held}  # fmt: skip
     facts |= {"checks_failed": failed, "gates_exceeded": exceeded}
     # A leak that was found is one, whatever the doubts.
-    code = EXIT_GATE if exceeded else EXIT_STRICT if args.strict and failed else 0
+    if exceeded:
+        code = EXIT_GATE
+    elif args.strict and failed:
+        code = EXIT_STRICT
+    else:
+        code = EXIT_INCONCLUSIVE if inconclusive else 0
     return Outcome(code, written, facts)
+
+
+def policy_of(args: argparse.Namespace):
+    """The limits of --policy and --fail_above together; None without either."""
+    from mindefense.evaluation.policy import Policy
+
+    gates = tuple(dataclasses.replace(gate, by=args.fail_by) for gate in args.fail_above)
+    if args.policy is None:
+        return Policy("--fail_above", gates) if gates else None
+    if not gates:
+        return args.policy
+    return dataclasses.replace(
+        args.policy, name=f"{args.policy.name}, --fail_above", gates=(*args.policy.gates, *gates)
+    )
 
 
 def use_device(args: argparse.Namespace) -> str:

@@ -14,6 +14,7 @@ _HOMES = {
     "audit": ("EvaluationConfig", "evaluate"),
     "gate": ("Gate",),
     "lineup": ("DefenseSpec",),
+    "policy": ("Policy",),
     "protocol": ("Doors", "Rows", "conclude"),
     "recorded": ("evaluate_outputs",),
     "study": ("Study",),
@@ -24,6 +25,7 @@ __all__ = [
     "Doors",
     "EvaluationConfig",
     "Gate",
+    "Policy",
     "Rows",
     "Study",
     "StudyConfig",
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from mindefense.evaluation.config import StudyConfig
     from mindefense.evaluation.gate import Gate
     from mindefense.evaluation.lineup import DefenseSpec
+    from mindefense.evaluation.policy import Policy
     from mindefense.evaluation.protocol import Doors, Rows, conclude
     from mindefense.evaluation.recorded import evaluate_outputs
     from mindefense.evaluation.study import Study

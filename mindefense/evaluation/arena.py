@@ -9,7 +9,7 @@ from typing import Any
 
 from mindefense.attacks.base import Attack
 from mindefense.attacks.boundary import BoundaryDistanceAttack
-from mindefense.attacks.catalog import Entry, Terms
+from mindefense.attacks.catalog import ATTACKS, KINDS, NEEDS_ASKING, Entry, Terms
 from mindefense.attacks.neural import NetworkAttack
 from mindefense.errors import InputError
 from mindefense.evaluation.doubts import Training
@@ -153,6 +153,33 @@ class Arena:
         reason = "no answers depended on noise, so asking again tells nothing new"
         idle = [NotRun(name, knowledge, reason) for name, entry, knowledge in self._plan if entry.needs_noise]
         return (*self._not_run, *(() if noised else idle))
+
+    def not_asked(self, *, noised: bool) -> dict[str, tuple[str, ...]]:
+        """Of each kind of attacker, those that could have taken part, if none of the kind did; else none.
+
+        Args:
+            noised: Whether there was a state in which answers depend on noise.
+        """
+
+        def could(name: str, knowledge: str) -> bool:
+            entry = ATTACKS[name]
+            if entry.needs_noise and not noised:
+                return False
+            if knowledge == "shadow" and self.clean.answers_variants and self._rows["shadow"][0] is not None:
+                return entry.obstacle(self._everyone.members) is None  # there are rows to train a shadow on
+            return self._obstacle(entry, knowledge) is None
+
+        took_part = {(name, knowledge) for name, entry, knowledge in self._plan if noised or not entry.needs_noise}
+        pairs = [(name, knowledge) for name, entry in ATTACKS.items() for knowledge in entry.knowledge]
+        kinds = {kind: [pair for pair in pairs if pair[0] in names] for kind, names in KINDS.items()}
+        kinds["shadow models"] = [pair for pair in pairs if pair[1] == "shadow"]
+        missing = {}
+        for kind, those in kinds.items():
+            able = [name for name, knowledge in those if could(name, knowledge)]
+            # Those that ask thousands of questions are never asked by themselves.
+            usual = [name for name in dict.fromkeys(able) if name not in NEEDS_ASKING]
+            missing[kind] = () if took_part & set(those) else tuple(usual)
+        return missing
 
     def _obstacle(self, entry: Entry, knowledge: str) -> str | None:
         """Why an attacker cannot take part, or None."""

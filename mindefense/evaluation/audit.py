@@ -315,6 +315,7 @@ def report(
             smoke=smoke,
             treated_alike=treated_alike,
             trainings={**arena.trainings, **(trainings or {})},
+            not_asked=arena.not_asked(noised=behind is not None and behind.doors.noised),
         ),
         canaries=arena.on_canaries,
     )
@@ -365,8 +366,9 @@ def look_for_doubts(
     smoke: bool = False,
     treated_alike: bool = True,
     trainings: Mapping[str, Training] | None = None,
+    not_asked: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Check, ...]:
-    """Every doubt that the evaluation of a model can look into; arguments as of `report`."""
+    """Every doubt that the evaluation of a model can look into; arguments as of `report` and `Facts`."""
     again = None
     if behind is not None and behind.defense.is_random:
         differing, rows = behind.answers_differing(target, ground.everyone, seed=seed)
@@ -385,6 +387,7 @@ def look_for_doubts(
         asked_again=again,
         synthetic=data.synthetic,
         smoke=smoke,
+        not_asked=not_asked,
     )
     return doubts(facts)
 

@@ -274,8 +274,10 @@ def _members(facts: Facts) -> Check | None:
     small = gap <= SMALL_GAP and gap + width <= GAP_RULED_OUT and reached < NEAR_PERFECT
     figures = [trial.result.metrics for trial in facts.trials if not trial.result.defended]
     areas = [one.two_sided_auc for one in figures]
-    nobody = bool(figures) and all(
-        max(one.two_sided_auc, one.balanced_accuracy) <= 0.5 + NEAR_CHANCE for one in figures
+    nobody = bool(figures) and not any(
+        max(one.two_sided_auc, one.balanced_accuracy) > 0.5 + NEAR_CHANCE
+        or any(rate.low > rate.fpr for rate in one.tpr_at_fpr)
+        for one in figures
     )
     if areas:
         found += f"; the highest two-sided AUC without a defense is {max(areas):.3f}"

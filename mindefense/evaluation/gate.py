@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mindefense.errors import InputError
 from mindefense.metrics import small_fpr
@@ -92,20 +92,36 @@ class Gate:
             figures = rate.low, rate.tpr, rate.high
         return figures[("low", "estimate", "high").index(self.by)]
 
-    def exceeded(self, evaluation: Evaluation) -> str | None:
-        """One line that names the attacker above the limit, or None if none is.
+    def worst(self, evaluation: Evaluation) -> tuple[AttackResult, float]:
+        """The attacker with the largest figure, and that figure.
 
         With a defense the defended target counts: that is what would be released.
         """
-        defended = evaluation.defense is not None
-        here = [result for result in evaluation.attacks if result.defended == defended]
-        worst = max(here, key=self.value)
-        if not self.value(worst) > self.limit:
+        here = [result for result in evaluation.attacks if result.defended == (evaluation.defense is not None)]
+        found = max(here, key=self.value)
+        return found, self.value(found)
+
+    def exceeded(self, evaluation: Evaluation) -> str | None:
+        """One line that names the attacker above the limit, or None if none is; of the same attackers as `worst`."""
+        worst, value = self.worst(evaluation)
+        if not value > self.limit:
             return None
-        state = "defended" if defended else "undefended"
+        state = "undefended" if evaluation.defense is None else "defended"
         what = {"low": f"the lower end of {self.metric},", "high": f"the upper end of {self.metric},"}
-        figure = f"{self.value(worst):.0f}" if self.metric == "named" else f"{self.value(worst):.4f}"
+        figure = f"{value:.0f}" if self.metric == "named" else f"{value:.4f}"
         return (
             f"{what.get(self.by, self.metric)} {figure} is above {self.limit:g} on the {state} target: {worst.name} "
             f"({worst.knowledge}, {worst.adversary})"
         )
+
+    def not_carried(self, results: Sequence[AttackResult]) -> str | None:
+        """Why so few non-members say nothing of this figure, or None if they do."""
+        judged = min(result.metrics.n_non_members for result in results)
+        if self.metric == "named":
+            fpr = small_fpr(judged)
+            needed = 0 if fpr is not None else round(1 / 0.01)
+        else:
+            needed = round(1 / float(self.metric.partition("@")[2])) if "@" in self.metric else 0
+        if judged >= needed:
+            return None
+        return f"{self.metric} takes at least {needed:,} non-members to judge by, and there are {judged:,}"

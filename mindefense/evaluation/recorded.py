@@ -111,7 +111,14 @@ def evaluate_outputs(
         defense=defense,
         not_run=arena.left_out(noised=False),
         budgets=(),
-        checks=doubts(Facts(trials=trials, answers=answers, fitted_on={"auditor": _fitted_on(outputs, fit_rows)})),
+        checks=doubts(
+            Facts(
+                trials=trials,
+                answers=answers,
+                fitted_on={"auditor": _fitted_on(outputs, fit_rows)},
+                not_asked=arena.not_asked(noised=False),
+            )
+        ),
     )
 
 

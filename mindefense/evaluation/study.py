@@ -578,6 +578,7 @@ class Study:
             smoke=self.config.smoke,
             treated_alike=not self.config.parity,
             trainings={**self._trainings_done(), **arena.trainings},
+            not_asked=arena.not_asked(noised=behind is not None and behind.doors.noised),
         )
 
     def train_privately(self, noise_multiplier: float) -> None:

@@ -10,6 +10,7 @@ from mindefense.metrics.levels import FEWEST_TO_CLEAR
 from mindefense.reports.words import (
     Row,
     apart,
+    behind,
     called,
     find,
     keeps_labels,
@@ -47,8 +48,15 @@ class Answer:
     points: Sequence[tuple[str, str]] = ()
 
 
+def states_of(results: Row) -> list[tuple[str, Row]]:
+    """Verdicts by what to call the state of the target: undefended, and behind the defense if there is one."""
+    verdicts, defense = results["verdict"], results["defense"]
+    states = [("undefended", verdicts["undefended"])]
+    return states if defense is None else [*states, (behind(defense), verdicts["defended"])]
+
+
 def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[Answer]:
-    """What the first four questions of an evaluation come to."""
+    """What the questions of an evaluation come to, those that decide first."""
     before, after = states[0][1], states[-1][1] if len(states) > 1 else None
     defense = results["defense"]
     strengths = [
@@ -64,21 +72,22 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
         dataclasses.replace(identified, tone="plain") if results["smoke"] else identified,
         Answer("How often is the best attacker right?", best, "plain", strengths),
     ]
+    if results.get("ruling") is not None:
+        answers.append(answer_ruling(results["ruling"]))
     if defense is None or after is None:
-        nothing = (
-            "Record the answers of the defended model beside these, and both are attacked."
-            if "outputs" in results["settings"]
-            else "`mindefense run --defense defenmi` shows what a defense changes."
-        )
-        return [
-            *answers,
-            Answer("What did a defense change?", "There was no defense.", "plain", [nothing]),
-            Answer("What does it cost the users of the model?", "Nothing: answers are as they were.", "plain", []),
-        ]
-    changed, cost = _change(results, before, after), _cost(results, defense)
-    if results["smoke"]:  # nothing to be glad of, nor alarmed by
-        changed, cost = (dataclasses.replace(answer, tone="plain") for answer in (changed, cost))
-    return [*answers, changed, cost]
+        changed = Answer("What did a defense change?", "There was no defense.", "plain", [])
+        cost = Answer("What does it cost the users of the model?", "Nothing: answers are as they were.", "plain", [])
+    else:
+        changed, cost = _change(results, before, after), _cost(results, defense)
+        if results["smoke"]:  # nothing to be glad of, nor alarmed by
+            changed, cost = (dataclasses.replace(answer, tone="plain") for answer in (changed, cost))
+    return [
+        *answers,
+        changed,
+        answer_trust(results["checks"], results),
+        answer_next(results, results["checks"], before, after),
+        cost,
+    ]
 
 
 _LEVELS = {
@@ -151,6 +160,86 @@ def _rule(before: Row, after: Row | None) -> str:
     )
 
 
+_OUTCOMES = {
+    "PASS": ("PASS: no limit is exceeded.", "good"),
+    "FAIL": ("FAIL", "bad"),
+    "INCONCLUSIVE": ("INCONCLUSIVE: no limit is exceeded, but a leak may have been missed.", "mixed"),
+}
+
+
+def answer_ruling(ruling: Row) -> Answer:
+    """What a policy says, limit by limit, and why a figure below its limit is not enough."""
+    short, tone = _OUTCOMES[ruling["outcome"]]
+    limits = ruling["limits"]
+    exceeded = [limit for limit in limits if limit["exceeded"]]
+    if exceeded:
+        short += (
+            f": {len(exceeded)} of {number(len(limits), 'limit')} {'is' if len(exceeded) == 1 else 'are'} exceeded."
+        )
+    points = [(limit["metric"], limit_found(limit)) for limit in limits]
+    return Answer(
+        f"Does the model keep to the policy ({ruling['policy']})?",
+        short,
+        tone,
+        [f"{reason[0].upper()}{reason[1:].rstrip('.')}." for reason in ruling["reasons"]],
+        points,
+    )
+
+
+def limit_found(limit: Row) -> str:
+    """One limit and what was found, in words."""
+    what = {"low": "lower end of its 95% interval: ", "high": "upper end of its 95% interval: "}.get(limit["by"], "")
+    value = f"{limit['value']:,.0f}" if limit["metric"] == "named" else rounded(limit["value"])
+    state = "above" if limit["exceeded"] else "not above"
+    return f"{what}{value} by {limit['attack']['name']}, {state} the limit of {limit['limit']:g}"
+
+
+def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | None) -> Answer:
+    """What to do, from the verdict and the checks."""
+    now, recorded = (before if after is None else after)["level"], "outputs" in results["settings"]
+    steps = []
+    if results["smoke"]:
+        steps.append("Run it without --smoke, on real data.")
+    elif results["synthetic"]:
+        steps.append("Run it on real data.")
+    steps += [check["advice"] for check in checks if not check["passed"] and check["name"] not in _MARKS]
+    if now in ("leak", "some"):
+        if after is None:
+            steps.append(
+                "Record the answers of the defended model beside these, and both are attacked."
+                if recorded
+                else "Compare defenses: `mindefense compare --out DIR`, or try one: `mindefense run --defense defenmi`."
+            )
+        else:
+            steps.append(
+                f"Train the model so that it fits its members less closely, because the gap attack alone is right in "
+                f"{percent(after['gap_accuracy'])} and no defense that keeps the predicted classes lowers that"
+                + (
+                    "."
+                    if recorded
+                    else ": `mindefense compare --out DIR --training early-stopping=0.9,weight-decay=0.005`."
+                )
+            )
+    elif now == "cannot be told":
+        steps.append(
+            f"Judge by more rows: at least {FEWEST_TO_CLEAR} members and as many non-members; a false positive rate of "
+            "0.1% takes 1,000 non-members."
+        )
+    elif recorded:
+        steps.append(
+            "Before a release, give the model itself: label-only attackers and shadow models cannot attack recorded "
+            "answers."
+        )
+    else:
+        steps.append("Before a release, judge by all the rows that you have, and keep results.json as evidence.")
+    return Answer("What to do next?", steps[0], "plain", steps[1:])
+
+
+_TRAINED_OTHERWISE = "mindefense compare --out DIR --training early-stopping=0.9,weight-decay=0.005"
+_MARKS = ("smoke", "synthetic")
+"""Checks whose advice is said by itself."""
+
+
 def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
     """How many members can be identified almost surely."""
     question = "How many members can be identified almost surely?"
@@ -198,8 +287,11 @@ def _strength(attacks: Sequence[Row], state: str, verdict: Row, defended: bool) 
     return (
         f"{state[0].upper() + state[1:]}, the strongest of {verdict['attackers']} attackers is {who(best)}. It is "
         f"right in {percent(best['balanced_accuracy'])} of its guesses (95% interval {span(verdict, 'strongest')}, "
-        "which allows for having picked the best), a coin in 50%. It names "
-        f"{of_hundred(named, 'members')} and, falsely, {of_hundred(falsely, 'others')}."
+        "which allows for having picked the best); guessing is right in 50%. It finds "
+        f"{of_hundred(named, 'members')} and takes {of_hundred(falsely, 'others')} for members by mistake. The highest "
+        f"AUC is {rounded(verdict['sharpest_two_sided_auc'])}, by {verdict['sharpest']['name']}: so often it ranks a "
+        "member and a non-member correctly (by chance: 0.5). The gap attack, which only looks whether the model "
+        f"classifies a sample correctly, is right in {percent(verdict['gap_accuracy'])}."
     )
 
 
@@ -223,6 +315,7 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
         tone = "good" if after["level"] == "none found" else "mixed"
     if results["change"] is not None and shown[0] != shown[1]:
         text.append(_of_same_rows(results["change"]))
+    text.append(_identified_in(before, after))
     medians = {
         key: [a["balanced_accuracy"] for a in results["attacks"] if (a["adversary"], a["defended"]) == key]
         for key in (("static", False), ("static", True), ("adaptive", True))
@@ -234,15 +327,25 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
     if ("adaptive", True) in middle:
         said += f", and {middle['adaptive', True]} once they adapt to it"
     text.append(said + ".")
-    gap = (
-        "Who only looks whether the model classifies a sample rightly (the gap attack) is right in "
-        f"{percent(after['gap_accuracy'])}"
-    )
+    gap = f"The gap attack is right in {percent(after['gap_accuracy'])}"
     if keeps_labels(results["defense"]):
-        text.append(f"{gap}, which no defense that keeps the predicted classes can lower.")
+        text.append(f"{gap}. No defense that keeps the predicted classes lowers that.")
     else:
-        text.append(f"{gap}, undefended in {percent(before['gap_accuracy'])}.")
+        text.append(f"{gap}, and undefended in {percent(before['gap_accuracy'])}.")
     return Answer("What did the defense change?", short, tone, text)
+
+
+def _identified_in(before: Row, after: Row) -> str:
+    """How many members are identified in both states."""
+    one, other = before["identified"], after["identified"]
+    if one is None or other is None:
+        return "How many members can be identified almost surely cannot be told with so few non-members."
+    rate = rate_of(other["fpr"])
+    return (
+        f"Of the members that judge, {one['identified']:,} of {one['n_members']:,} are identified at a false positive "
+        f"rate of {rate_of(one['fpr'])} undefended, and {other['identified']:,} of {other['n_members']:,} at {rate} "
+        "behind the defense."
+    )
 
 
 def _of_same_rows(change: Row) -> str:
@@ -288,12 +391,12 @@ def answer_trust(checks: Sequence[Row], results: Row) -> Answer:
     short = f"All {len(checks)} checks passed." if not failed else f"{len(failed)} of {len(checks)} checks failed."
     if results["smoke"] or results["synthetic"]:
         short = "Not at all: " + short[0].lower() + short[1:]
-    points = [(check["name"], f"{check['meaning']} {check['advice']}".strip()) for check in failed]
+    points = [(check["name"], f"{check['found']} {check['meaning']}".strip()) for check in failed]
     return Answer(question, short, tone, [limit], points)
 
 
-def answer_comparison(results: Row, clean: Row, best: Row) -> list[Answer]:
-    """What the first four questions of a comparison come to."""
+def answer_comparison(results: Row, checks: Sequence[Row], clean: Row, best: Row) -> list[Answer]:
+    """What the questions of a comparison come to, those that decide first."""
     contenders = results["contenders"]
     strengths = [_strength(clean["attacks"], "undefended", clean["verdict"], False)]
     reshaped = [one for one in contenders[1:] if not one["in_training"]]
@@ -362,5 +465,7 @@ def answer_comparison(results: Row, clean: Row, best: Row) -> list[Answer]:
             strengths,
         ),
         change,
+        answer_trust(checks, results),
+        answer_next(results, checks, clean["verdict"], None if best is clean else best["verdict"]),
         Answer("What do they cost the users of the model?", dearest, "plain", text),
     ]

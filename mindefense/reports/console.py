@@ -11,14 +11,16 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from mindefense.reports.answers import answer_evaluation, states_of
+from mindefense.reports.results import to_json
 from mindefense.reports.words import between, percent, rounded
-from mindefense.types import AttackResult, Check, Comparison, DefenseFacts, Evaluation, NotRun, Verdict
+from mindefense.types import AttackResult, Comparison, DefenseFacts, Evaluation, NotRun
 
-_KNOWLEDGE = {"none": "fitted on nothing", "auditor": "fitted on the target", "shadow": "fitted on a shadow"}
 _LEARNED_FROM = {"none": "–", "auditor": "target", "shadow": "shadow"}
 _NAMED = 4
 """Attackers left out for the same reason that are named on the screen; the files name all."""
@@ -118,10 +120,14 @@ def print_opening(
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """The table of attackers, the cost, the budget table and the verdict."""
+    """The table of attackers and the particulars; then, where it stays on the screen, what all of it comes to."""
     console.print(attack_table(evaluation))
-    for line in summary(evaluation):
+    for line in [*particulars(evaluation), ""]:
         console.print(line, highlight=False)
+    for question, lines in conclusions(evaluation):
+        console.print(question, highlight=False)
+        for line in lines:
+            console.print(Padding(line, (0, 0, 0, 2)), highlight=False)
 
 
 def tutorial_lines(evaluation: Evaluation) -> list[str]:
@@ -145,8 +151,8 @@ def attack_table(evaluation: Evaluation) -> Table:
     table = Table(
         title=_title("Membership inference", evaluation) + escape(defense),
         **_NARROW,
-        caption="acc: balanced accuracy, AUC: area under the ROC (below .5 it is upside down),\n"
-        "TPR: members found at 1% false alarms",
+        caption="acc: balanced accuracy, AUC: area under the ROC curve (below .5, the ranking is\n"
+        "inverted), TPR: true positive rate at a false positive rate of 1%",
     )
     table.add_column("attacker", no_wrap=True)
     table.add_column("learned\nfrom")
@@ -208,13 +214,27 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         console.print(line, highlight=False)
 
 
-def summary(evaluation: Evaluation) -> list[str]:
-    """The sentences under the table, the verdict first."""
-    lines = [_verdict("undefended", evaluation.undefended, keeps_labels=True)]
-    if evaluation.defended is not None and evaluation.defense is not None:
-        promised, changes = evaluation.defense.keeps_labels, evaluation.defense.defended.label_changes
-        keeps_labels = not changes if promised is None else promised
-        lines.append(_verdict("defended", evaluation.defended, keeps_labels=keeps_labels))
+def conclusions(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
+    """The questions of the report with their short answers, and what is said below each."""
+    results = to_json(evaluation)
+    found = []
+    for answer in answer_evaluation(results, states_of(results)):
+        head = f"[bold]{escape(answer.question)}[/] [{_TONES[answer.tone]}]{escape(_plain(answer.short))}[/]"
+        points = [f"{name}: {text}" for name, text in answer.points]
+        found.append((head, [escape(_plain(text)) for text in [*answer.text, *points]]))
+    return found
+
+
+_TONES = {"bad": "bold red", "mixed": "bold yellow", "good": "bold green", "plain": "bold"}
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "")
+
+
+def particulars(evaluation: Evaluation) -> list[str]:
+    """The sentences under the table, which the answers do not need."""
+    lines = []
     target = evaluation.target
     shadow = ""
     if evaluation.shadow_accuracy is not None:
@@ -250,7 +270,6 @@ def summary(evaluation: Evaluation) -> list[str]:
             f"({best.adversary}, {'defended' if best.defended else 'undefended'})"
         )
     lines += _left_out(evaluation.not_run)
-    lines += _doubts(evaluation.checks)
     return lines
 
 
@@ -277,15 +296,6 @@ def _left_out(not_run: Sequence[NotRun]) -> list[str]:
     return lines
 
 
-def _doubts(checks: Sequence[Check]) -> list[str]:
-    failed = [check for check in checks if not check.passed]
-    lines = [
-        f"[yellow]doubt[/] ({check.name}): {escape(' '.join((check.found, check.meaning, check.advice)))}"
-        for check in failed
-    ]
-    return [*lines, f"{len(checks) - len(failed)} of {len(checks)} checks passed"] if checks else lines
-
-
 def _doubts_by(comparison: Comparison) -> list[str]:
     """The doubts of a comparison, each with the contenders that it is about."""
     about: dict[str, list[str]] = {}
@@ -301,51 +311,6 @@ def _doubts_by(comparison: Comparison) -> list[str]:
     ]
 
 
-_LEVELS = {
-    "leak": "[bold red]leak[/]",
-    "some": "[bold yellow]some leak[/]",
-    "none found": "[bold green]none found[/]",
-    "cannot be told": "[bold yellow]cannot be told[/] (too few rows)",
-}
-
-
-def _verdict(state: str, verdict: Verdict, *, keeps_labels: bool) -> str:
-    best, sharpest = verdict.strongest, verdict.sharpest
-    floor = ", below which no defense that keeps the labels comes" if keeps_labels else ""
-    shown = ""
-    if verdict.shown_by is not None and verdict.shown_low is not None and verdict.shown_high is not None:
-        shown = (
-            f"; beyond chance: {verdict.shown_figure} of {verdict.shown_by.name} "
-            f"({between(verdict.shown_low, verdict.shown_high)})"
-        )
-    return (
-        f"[bold]{state}[/]: {_LEVELS[verdict.level]}; {_identified(verdict)}; "
-        f"right on average: strongest of {verdict.attackers}: {best.name} ({best.adversary}, "
-        f"{_KNOWLEDGE[best.knowledge]}), balanced accuracy {rounded(best.metrics.balanced_accuracy)} "
-        f"({between(verdict.strongest_low, verdict.strongest_high)}); highest two-sided AUC "
-        f"{rounded(sharpest.metrics.two_sided_auc)} ({sharpest.name}, {sharpest.adversary}){shown}; the gap attack has "
-        f"{rounded(verdict.gap_accuracy)}{floor}; rule of MindArmour's tutorial (accuracy, precision and recall above "
-        f"0.6): {'met' if verdict.tutorial_rule else 'not met'}"
-    )
-
-
-def _identified(verdict: Verdict) -> str:
-    """How many members are identified almost surely."""
-    found, by = verdict.identified, verdict.identifies
-    if found is None or by is None:
-        return "identified almost surely: cannot be told from fewer than 100 non-members"
-    bound = (
-        f"at least {percent(found.share_low)} of all with 95% confidence"
-        if verdict.identifies_beyond_chance
-        else "no more than chance explains"
-    )
-    mistakes = "1 mistake" if found.mistakes == 1 else f"{found.mistakes or 'no'} mistakes"
-    return (
-        f"identified almost surely: {found.identified} of {found.n_members} members by {by.name}, with {mistakes} "
-        f"among {found.n_non_members} non-members, {bound}"
-    )
-
-
 def _figure(number: float) -> str:
     """Four characters, such as ``.693`` and ``1.24``."""
     text = rounded(number)
@@ -355,4 +320,7 @@ def _figure(number: float) -> str:
 def _figures(result: AttackResult) -> str:
     metrics = result.metrics
     tpr = next(rate.tpr for rate in metrics.tpr_at_fpr if rate.fpr == 0.01)
-    return " ".join(_figure(figure) for figure in (metrics.balanced_accuracy, metrics.auc, tpr))
+    figures = [_figure(figure) for figure in (metrics.balanced_accuracy, metrics.auc, tpr)]
+    if metrics.n_non_members < 100:  # 1% of them is less than one
+        figures[-1] = "–".ljust(4)
+    return " ".join(figures)

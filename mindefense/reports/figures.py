@@ -22,7 +22,7 @@ _SHOWN_CLASSES = 24
 
 
 def draw_scale(states: Sequence[tuple[str, Row]]) -> Figure:
-    """How often the strongest attacker is right, before and behind the defense, between a coin and always.
+    """How often the strongest attacker is right, before and behind the defense, between guessing and always.
 
     Args:
         states: Name and verdict of each.
@@ -41,7 +41,11 @@ def draw_scale(states: Sequence[tuple[str, Row]]) -> Figure:
             ax.text(min(max(high, middle) + 0.012, 0.93), y - 0.24, percent(middle), color=INK, va="center", ha="left")
         ax.axvline(0.5, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         low = min([0.5, *(verdict["strongest_low"] for _, verdict in states)])
-        ax.set(xlim=(low - 0.01, 1.0), ylim=(len(states) - 0.5, -0.6), xlabel="guesses that are right (a coin: 50%)")
+        ax.set(
+            xlim=(low - 0.01, 1.0),
+            ylim=(len(states) - 0.5, -0.6),
+            xlabel="share of guesses that are right (guessing: 50%)",
+        )
         ax.set_yticks(range(len(states)), [name for name, _ in states])
         ax.xaxis.set_major_formatter(FuncFormatter(_percent))
         ax.spines["left"].set_visible(False)
@@ -61,7 +65,7 @@ def draw_roc(attacks: Sequence[Row], highlighted: Sequence[tuple[str, Row]]) -> 
         ax.plot([least, 1], [least, 1], color=SOFT, linewidth=1, linestyle=(0, (5, 4)))
         at = (least * 10) ** 0.5 * 0.1 if least < 0.01 else least * 2
         ax.annotate(
-            "a coin", (at, at), xytext=(5, -5), textcoords="offset points", rotation=45, rotation_mode="anchor",
+            "guessing", (at, at), xytext=(5, -5), textcoords="offset points", rotation=45, rotation_mode="anchor",
             color=SOFT, fontsize=8.5, va="top", ha="left", transform_rotates_text=True, zorder=3,
             bbox={"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85, "pad": 0.6},
         )  # fmt: skip
@@ -84,10 +88,10 @@ def draw_roc(attacks: Sequence[Row], highlighted: Sequence[tuple[str, Row]]) -> 
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(_percent))
         ax.grid(True, linewidth=0.7)
-        ax.set(xlabel="non-members falsely named (log)", ylabel="members named (log)")
+        ax.set(xlabel="false positive rate (log)", ylabel="true positive rate (log)")
         ax.legend(
-            loc="lower right", handlelength=2.6, labelspacing=0.3, borderaxespad=0.3, frameon=True, framealpha=0.85,
-            facecolor=PAPER, edgecolor="none", fancybox=False,
+            loc="lower right", alignment="left", handlelength=2.6, labelspacing=0.3, borderaxespad=0.3, frameon=True,
+            framealpha=0.85, facecolor=PAPER, edgecolor="none", fancybox=False,
         )  # fmt: skip
     return figure
 
@@ -154,7 +158,7 @@ def draw_tradeoff(
         ax.set_ylim(min([0.49, *(low - 0.01 for low in lows)]), min(1.01, max([*highs, floor or 0]) + 0.035))
         ax.margins(x=0.08)
         # The name of the floor is below it, where no defense is: the best ones are on it.
-        for height, name, dashes, up in ((0.5, "a coin", (5, 4), 1), (floor, "gap attack", (1, 2), -1)):
+        for height, name, dashes, up in ((0.5, "guessing", (5, 4), 1), (floor, "gap attack", (1, 2), -1)):
             if height is not None:
                 ax.axhline(height, color=SOFT, linewidth=1, linestyle=(0, dashes), zorder=1)
                 ax.text(0.995, height + 0.003 * up, name, color=SOFT, fontsize=8.5, ha="right",
@@ -210,7 +214,7 @@ def draw_classes(states: Sequence[tuple[str, Row]]) -> Figure:
             ax.plot([part["auc"] for part in parts], ys, marker, color=color, markersize=4.2, label=name,
                     markerfacecolor=color if number == 0 else PAPER)  # fmt: skip
         ax.axvline(0.5, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
-        ax.set(ylim=(len(kept) - 0.4, -0.6), xlim=(None, 1.02), xlabel="AUC within the class (a coin: 0.5)")
+        ax.set(ylim=(len(kept) - 0.4, -0.6), xlim=(None, 1.02), xlabel="AUC within the class (guessing: 0.5)")
         ax.set_yticks(range(len(kept)), kept)
         ax.tick_params(axis="y", length=0)
         ax.grid(True, axis="x", linewidth=0.7)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from mindefense.metrics import small_fpr
 from mindefense.reports import figures as draw
 from mindefense.reports.pictures import Picture
 from mindefense.reports.words import (
@@ -16,6 +17,7 @@ from mindefense.reports.words import (
     find,
     keeps_labels,
     percent,
+    rate_of,
     rounded,
     short_name,
     span,
@@ -41,7 +43,7 @@ def scale(states: Sequence[tuple[str, Row]], behind: str = "defended") -> Pictur
     said = "; ".join(
         f"{name}: {percent(v['strongest_balanced_accuracy'])} ({span(v, 'strongest')})" for name, v in states
     )
-    alt = f"How often the strongest attacker is right, with its 95% interval. {said}. A coin is right in 50%."
+    alt = f"How often the strongest attacker is right, with its 95% interval. {said}. Guessing is right in 50%."
     short = [(("undefended", behind)[number], verdict) for number, (_, verdict) in enumerate(states)]
     return Picture("scale", "The strongest attacker", alt, draw.draw_scale(short))
 
@@ -59,29 +61,35 @@ def evaluation_plates(results: Row, states: Sequence[tuple[str, Row]]) -> list[P
 
 
 def _roc_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
-    heading = "How many members can be named at how many false alarms"
+    heading = "True positive rate at each false positive rate"
     if not any("roc" in attack for attack in results["attacks"]):
         return Plate("roc", heading, _old("points of the ROC curves"))
+    fpr = small_fpr(min(attack["n_non_members"] for attack in results["attacks"]))
+    by = fpr or 0.1
     pictures, said = [], []
     for defended, (name, verdict) in enumerate(states):
         here = [attack for attack in results["attacks"] if attack["defended"] == bool(defended) and "roc" in attack]
-        best = max(here, key=tpr)
+        best = max(here, key=lambda attack: tpr(attack, by))
         picks = [best, *(find(here, verdict[key], defended=bool(defended)) for key in ("strongest", "sharpest"))]
         picks += [attack for attack in here if attack["name"] == "gap"]
         unique: dict[str, Row] = {}
         for pick in picks:
             unique.setdefault(pick["name"], pick)
         shown = [(short_name(pick, here), pick) for pick in unique.values()]
+        found = f"{percent(tpr(best, by))} of the members"
+        at_rate = f" At a false positive rate of {rate_of(by)} the best finds {found}." if fpr else ""
         alt = (
-            f"ROC curves of {len(here)} attackers, {name}, both axes logarithmic, with the 45° line of a coin. At 1% "
-            f"false alarms the best names {percent(tpr(best))} of the members. Told apart: "
-            f"{'; '.join(said_as for said_as, _ in shown)}."
+            f"ROC curves of {len(here)} attackers, {name}, both axes logarithmic, with the diagonal of guessing."
+            f"{at_rate} Told apart: {'; '.join(said_as for said_as, _ in shown)}."
         )
         pictures.append(Picture(f"roc-{_slug(defended)}", name, alt, draw.draw_roc(here, shown)))
-        said.append(f"{percent(tpr(best))} of the members {name} ({best['name']})")
+        said.append(f"{found} {name} ({best['name']})")
     sentence = (
-        f"If at most 1 in 100 non-members may be falsely named, the best attacker names {' and '.join(said)}; a coin, "
-        "on the dashed line, would name 1%."
+        f"At a false positive rate of {rate_of(fpr)}, the best attacker finds {' and '.join(said)}; guessing, on the "
+        f"dashed line, finds {rate_of(fpr)}. How many of them are beyond chance, the second answer above says."
+        if fpr
+        else "Fewer than 100 non-members judge, so nothing can be said of a false positive rate of 1%. Guessing is the "
+        "dashed line."
     )
     return Plate("roc", heading, sentence, pictures)
 

@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from mindefense.errors import DataError
 from mindefense.files import replacing, write_text
-from mindefense.reports.answers import Answer, answer_comparison, answer_evaluation, answer_trust
+from mindefense.reports.answers import Answer, answer_comparison, answer_evaluation, states_of
 from mindefense.reports.appendix import how_to_repeat, known_attackers, not_run_by_reason, threat_models
 from mindefense.reports.pictures import Picture
 from mindefense.reports.plates import Plate, evaluation_plates, scale, tradeoff_plates
@@ -38,7 +38,7 @@ from mindefense.reports.sheets import (
     part_sheets,
 )
 from mindefense.reports.upgrade import upgraded
-from mindefense.reports.words import Row, behind, called, percent
+from mindefense.reports.words import Row, called, percent
 
 _LEAD = (
     "Membership inference: somebody who holds a sample, say a person's record, asks the model about it and guesses "
@@ -173,10 +173,7 @@ def as_markdown(page: Page, *, figures: bool = False) -> str:
 def evaluation_page(results: Row, source: str) -> Page:
     """The report of an evaluation."""
     results = upgraded(results)
-    verdicts, defense = results["verdict"], results["defense"]
-    states = [("undefended", verdicts["undefended"])]
-    if defense is not None:
-        states.append((behind(defense), verdicts["defended"]))
+    defense, states = results["defense"], states_of(results)
     return Page(
         title=(
             f"What the answers in {results['dataset']} tell about the training data"
@@ -187,7 +184,7 @@ def evaluation_page(results: Row, source: str) -> Page:
         f"{'' if defense is None else ', without a defense and with one'}.",
         subtitle=_subtitle(results, [f"defense: {defense['name'] if defense is not None else 'none'}"]),
         banners=[*results["warnings"]],
-        answers=[*answer_evaluation(results, states), answer_trust(results["checks"], results)],
+        answers=answer_evaluation(results, states),
         scale=scale(states),
         plates=evaluation_plates(results, states),
         sheets=[
@@ -234,7 +231,7 @@ def comparison_page(results: Row, source: str) -> Page:
         lead=f"{_LEAD} This page says how often such guesses are right behind each defense, and what it costs.",
         subtitle=_subtitle(results, [f"{len(contenders) - 1} ways to defend"]),
         banners=[*results["warnings"]],
-        answers=[*answer_comparison(results, clean, best), answer_trust([check for check, _ in checks], results)],
+        answers=answer_comparison(results, [check for check, _ in checks], clean, best),
         scale=scale(states, "best defense"),
         plates=tradeoff_plates(contenders),
         sheets=[contender_sheet(contenders), matrix_sheet(contenders), checks_sheet(checks)],

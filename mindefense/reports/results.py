@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mindefense.files import write_json, write_text
-from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluation, Slices, Verdict
+from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluation, Ruling, Slices, Verdict
 
 SCHEMA_VERSION = 5
 """Goes up when keys are changed. 4 has points of the ROC curves and histograms, which 3 lacks; 5 says in each verdict
@@ -72,6 +72,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "budgets": [dataclasses.asdict(point) for point in evaluation.budgets],
         "verdict": {"undefended": _verdict(before), "defended": None if after is None else _verdict(after)},
         "change": None if evaluation.change is None else dataclasses.asdict(evaluation.change),
+        "ruling": None if evaluation.ruling is None else _ruling(evaluation.ruling),
         "slices": [_slices(slices) for slices in evaluation.slices],
         "canaries": [_attack(result) for result in evaluation.canaries],
         "confidences": [dataclasses.asdict(histogram) for histogram in evaluation.confidences],
@@ -177,6 +178,15 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "sharpest_high": verdict.sharpest_high,
         "gap_accuracy": verdict.gap_accuracy,
     }
+
+
+def _ruling(ruling: Ruling) -> dict[str, Any]:
+    limits = [
+        {**{name: getattr(limit, name) for name in ("metric", "by", "limit", "value", "exceeded")},
+         "attack": _named(limit.attack)}
+        for limit in ruling.limits
+    ]  # fmt: skip
+    return {"policy": ruling.policy, "outcome": ruling.outcome, "limits": limits, "reasons": list(ruling.reasons)}
 
 
 def _slices(slices: Slices) -> dict[str, Any]:

@@ -75,12 +75,13 @@ def attacker_sheet(results: Row) -> Sheet:
     note = (
         "One line an attacker and state; the strongest of each state in bold. Accuracy is balanced: members and "
         "non-members count alike. AUC is the chance that a member scores above a non-member; below 0.5 the ranking is "
-        "upside down, which gives away as much. “Named at” is the share of members found when so few non-members may "
-        f"be falsely named; {_DAGGER} marks rates that the number of samples does not carry. ε is the least that a "
-        "differentially private mechanism would need to show such scores."
+        "inverted, which gives away as much. TPR is the true positive rate, the share of members that are "
+        f"found, at a false positive rate of 1% or 0.1%; {_DAGGER} marks rates that the number of samples does not "
+        "carry. ε: with 95% confidence, no training with differential privacy of a smaller ε shows such scores. A "
+        "release that promises a smaller ε is refuted; a small figure promises nothing."
     )
-    columns = ("attacker", "learned from", "state", "accuracy#", "95%#", "AUC#", "95%#", "named at 1%#",
-               "named at 0.1%#", "precision#", "recall#", "ε at least#")  # fmt: skip
+    columns = ("attacker", "learned from", "state", "accuracy#", "95%#", "AUC#", "95%#", "TPR at 1%#",
+               "TPR at 0.1%#", "precision#", "recall#", "ε at least#")  # fmt: skip
     return Sheet("attackers", "All attackers", note, columns, rows, sorted_by=3)
 
 
@@ -133,7 +134,7 @@ def matrix_sheet(contenders: Sequence[Row]) -> Sheet:
         for key in ordered
     ]  # fmt: skip
     note = (
-        "Balanced accuracy: 0.5 is a coin; the higher, the deeper the tint. The strongest against each way to defend "
+        "Balanced accuracy: 0.5 is guessing; the higher, the deeper the tint. The strongest against each way to defend "
         "in bold. An attacker that knows of the defense learned from answers from behind it; where there is nothing "
         "to know, or it could not take part, stands a dash. * trained otherwise."
     )

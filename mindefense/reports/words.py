@@ -63,7 +63,7 @@ def short_name(attack: Row, among: Sequence[Row]) -> str:
 
 
 def tpr(attack: Row, fpr: float = 0.01) -> float:
-    """The share of members found at so many false alarms."""
+    """The share of members found at this false positive rate."""
     return next(rate["tpr"] for rate in attack["tpr_at_fpr"] if rate["fpr"] == fpr)
 
 

@@ -23,8 +23,9 @@ import pytest
 from commands import parser_of, shrunk, words_of
 from pages import DIRECTIVE, ROOT, Block, Command, Page
 
-from mindefense.arguments import ATTACKS, EXIT_GATE, EXIT_STRICT
+from mindefense.arguments import ATTACKS, EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_STRICT
 from mindefense.cli import main
+from mindefense.evaluation import Policy
 
 if TYPE_CHECKING:
     from brought import Shelf
@@ -140,7 +141,9 @@ class Reader:
         named = re.match(r"[#;] *(\S+\.(?:toml|ini))\b", block.text)
         assert named, f"{block}: expected a first line that names the file, such as # study.toml"
         (self.folder / named[1]).write_text(block.text, encoding="utf-8")
-        if block.language == "toml":
+        if block.text.partition("\n")[0].endswith(": a policy"):
+            Policy.read(self.folder / named[1])
+        elif block.language == "toml":
             tables = re.findall(r"^\[([\w-]+)\]", block.text, re.MULTILINE)
             for table in tables or ["run"]:
                 script = ROOT / "examples" / f"{table}.py"
@@ -164,8 +167,10 @@ class Reader:
             if following is not None and following.bare == "echo $?":
                 expected: tuple[int, ...] = (int(following.prints[0]),)
             else:
-                judges = getattr(args, "strict", False) or getattr(args, "fail_above", None)
-                expected = (0, EXIT_STRICT, EXIT_GATE) if judges else (0,)
+                judges = (
+                    getattr(args, "strict", False) or getattr(args, "fail_above", None) or getattr(args, "policy", None)
+                )
+                expected = (0, EXIT_STRICT, EXIT_GATE, EXIT_INCONCLUSIVE) if judges else (0,)
             if code not in expected:
                 pytest.fail(f"{command.place}: `{command.text}` ended with {code}:\n{self.said[line]}", pytrace=False)
             if unsaid := self._unsaid(command, self.said[line]):

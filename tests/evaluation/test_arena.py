@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mindefense.attacks import Attack
-from mindefense.attacks.catalog import Entry, Terms
+from mindefense.attacks.catalog import Entry, Terms, chosen
 from mindefense.errors import InputError
 from mindefense.evaluation import Doors, Rows
 from mindefense.evaluation.arena import Arena
@@ -388,3 +388,55 @@ def test_stages_tell_as_many_attackers_as_they_promise():
         ("attack top-k=3", 4, [(1, name) for name in after]),
     ]
     assert told.timed == [f"attack {name}" for name in before + after]
+
+
+def rows_of(first, *, kind=np.float32):
+    def samples(start):
+        features = np.random.default_rng(start).normal(size=(6, 4)).astype(kind)
+        return Samples(features, np.zeros(6, np.int64), np.arange(start, start + 6))
+
+    return Rows(samples(first), samples(first + 6))
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "missing"),
+    [
+        (("gap",), {}, {"thresholds on the true class", "classifiers that see the true class", "label-only",
+                        "shadow models"}),
+        (("confidence", "stacked"), {}, {"label-only"}),
+        (("confidence", "stacked"), {"knowledge": ("auditor",)}, {"label-only", "shadow models"}),
+        (("confidence", "stacked", "label-noise"), {}, set()),
+        (("confidence", "stacked", "boundary-distance"), {}, set()),
+        (("entropy", "mindarmour-lr", "label-noise"), {}, {"thresholds on the true class"}),
+        (("confidence", "salem-top3", "label-noise"), {}, {"classifiers that see the true class"}),
+        (None, {}, set()),
+    ],
+)  # fmt: skip
+def test_kinds_that_could_have_taken_part_are_named(names, given, missing):
+    fit, judged = rows_of(0), rows_of(20)
+    arena = Arena(chosen(names), TERMS, clean=doors(), fit_rows=fit, eval_rows=judged, everyone=judged,
+                  shadow_rows=rows_of(40), **given)  # fmt: skip
+    found = arena.not_asked(noised=False)
+    assert {kind for kind, those in found.items() if those} == missing
+    assert not any("boundary-distance" in those for those in found.values())  # it takes hours; nobody need run it
+    assert found.get("repeated queries") == ()
+    noised = arena.not_asked(noised=True)
+    assert bool(noised["repeated queries"]) == (names is not None)
+
+
+def test_what_cannot_take_part_is_not_missed():
+    fit, judged = rows_of(0), rows_of(20)
+    alone = doors(shadow=False, answers_variants=False)
+    arena = Arena(chosen(("confidence", "stacked")), TERMS, clean=alone, fit_rows=fit,
+                  eval_rows=judged, everyone=judged)  # fmt: skip
+    assert not any(arena.not_asked(noised=False).values())  # recorded outputs: no variants, no shadow
+    arena = Arena(chosen(("confidence", "stacked", "label-noise")), TERMS, clean=doors(shadow=False), fit_rows=fit,
+                  eval_rows=judged, everyone=judged)  # fmt: skip
+    assert not any(arena.not_asked(noised=False).values())  # no rows to train a shadow on
+
+
+def test_a_shadow_that_was_not_trained_is_missed():
+    fit, judged = rows_of(0), rows_of(20)
+    arena = Arena(chosen(("confidence", "stacked", "label-noise")), TERMS, clean=doors(shadow=False), fit_rows=fit,
+                  eval_rows=judged, everyone=judged, shadow_rows=rows_of(40))  # fmt: skip
+    assert {kind for kind, those in arena.not_asked(noised=False).items() if those} == {"shadow models"}

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import re
 
 import pytest
@@ -12,12 +13,15 @@ from mindefense.reports.console import (
     ConsoleProgress,
     attack_table,
     comparison_table,
+    conclusions,
+    particulars,
     print_comparison,
     print_evaluation,
     print_opening,
-    summary,
     tutorial_lines,
 )
+from mindefense.reports.report import evaluation_page
+from mindefense.reports.results import to_json
 from mindefense.types import Check, NotRun
 
 # tests/evaluation/test_lineup.py sees to it that no name is longer.
@@ -147,32 +151,48 @@ def test_made_up_and_meaningless_figures_say_so(synthetic, smoke, evaluation):
     assert ("smoke test" in opening) == smoke
 
 
-def test_summary_names_the_strongest_the_sharpest_and_the_gap_in_both_states(evaluation):
-    before, after = summary(evaluation)[:2]
-    assert before.startswith("[bold]undefended[/]: [bold red]leak[/]; identified almost surely: 17 of 500 members")
-    assert after.startswith("[bold]defended[/]: [bold yellow]some leak[/]; ")
-    assert "no more than chance explains" in after
-    assert before.endswith("accuracy, precision and recall above 0.6): met")
-    assert after.endswith("accuracy, precision and recall above 0.6): not met")
-    for line, parts in (
-        (before, ("strongest of 7", "mindarmour-lr (static, fitted on the target)", "1.000 (0.940–1.061)",
-                  "two-sided AUC 0.788 (max-confidence, static)", "the gap attack", "0.692")),
-        (after, ("strongest of 7", "mindarmour-lr (adaptive, fitted on the target)", "0.734 (0.674–0.795)",
-                 "two-sided AUC 0.733 (mindarmour-lr, adaptive)", "the gap attack", "0.692")),
-    ):  # fmt: skip
-        for part in parts:
-            assert part in line
+def test_questions_are_those_of_the_report_in_the_same_words(evaluation):
+    results = json.loads(json.dumps(to_json(evaluation)))
+    page = evaluation_page(results, "results.json")
+    said = conclusions(evaluation)
+    assert [re.sub(r"\[/?[a-z ]*\]", "", head) for head, _ in said] == [
+        f"{answer.question} {answer.short}".replace("`", "") for answer in page.answers
+    ]
+    text = shown(evaluation)
+    for answer in page.answers:
+        for sentence in (*answer.text, *(f"{name}: {text}" for name, text in answer.points)):
+            assert sentence.replace("`", "") in text
 
 
-def test_two_sided_area_of_a_ranking_upside_down_is_told(evaluation):
-    verdict = dataclasses.replace(evaluation.undefended, sharpest=evaluation.undefended.strongest)
-    assert "two-sided AUC 0.750 (mindarmour-lr, static)" in shown(dataclasses.replace(evaluation, undefended=verdict))
+def test_what_decides_comes_first_and_stays_on_the_screen(evaluation):
+    text = shown(evaluation)
+    order = [
+        "worst part, undefended",
+        "Does this model leak who was in its training data? Yes",
+        "How many members can be identified almost surely?",
+        "17 of the 500 members",
+        "How often is the best attacker right? 100.0% of its guesses are right; behind the defense 73.4%.",
+        "What did the defense change?",
+        "How far can this be trusted? 1 of 3 checks failed.",
+        "sample-size: There are 500 members. Figures are rough.",
+        "What to do next? Judge by more rows.",
+        "What does it cost the users of the model?",
+    ]
+    positions = [text.index(part) for part in order]
+    assert positions == sorted(positions)
+
+
+def test_answers_are_coloured_by_what_they_mean(evaluation):
+    heads = dict(conclusions(evaluation))
+    assert any(head.startswith("[bold]Does this model leak") and "[bold yellow]" in head for head in heads)
+    worse = dataclasses.replace(evaluation, defended=dataclasses.replace(evaluation.defended, level="leak"))
+    assert any(head.startswith("[bold]Does this model leak") and "[bold red]" in head for head, _ in conclusions(worse))
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("gap", "gap (static, fitted on nothing)"), ("nn", "nn (static, fitted on a shadow)")]
+    ("name", "says"), [("gap", "gap, which learns from nothing"), ("nn", "nn, which learned from a model of the")]
 )
-def test_summary_says_what_the_strongest_was_fitted_on(name, says, evaluation):
+def test_says_what_the_strongest_was_fitted_on(name, says, evaluation):
     strongest = next(attack for attack in evaluation.attacks if attack.name == name)
     verdict = dataclasses.replace(evaluation.undefended, strongest=strongest)
     assert says in shown(dataclasses.replace(evaluation, undefended=verdict))
@@ -185,7 +205,7 @@ def line_of(lines, start):
 
 
 def test_summary_gives_target_cost_and_budgets(evaluation):
-    lines = summary(evaluation)
+    lines = particulars(evaluation)
     assert line_of(lines, "target:") == (
         "target: 100.0% of its members classified rightly, 61.9% of the non-members; shadow 99.8% / 47.3%; "
         "questions asked: 2000, behind the defense 2001"
@@ -203,7 +223,7 @@ def test_defense_without_an_alignment_has_no_word_about_one(evaluation):
 
 
 def test_without_a_shadow_nothing_is_said_of_one(evaluation):
-    lines, others = summary(dataclasses.replace(evaluation, shadow_accuracy=None)), summary(evaluation)
+    lines, others = particulars(dataclasses.replace(evaluation, shadow_accuracy=None)), particulars(evaluation)
     said = (
         "target: 100.0% of its members classified rightly, 61.9% of the non-members; questions asked: 2000, behind the "
         "defense 2001"
@@ -213,13 +233,13 @@ def test_without_a_shadow_nothing_is_said_of_one(evaluation):
 
 
 def test_without_budgets_there_is_no_line_of_them(evaluation):
-    lines = summary(dataclasses.replace(evaluation, budgets=()))
+    lines = particulars(dataclasses.replace(evaluation, budgets=()))
     assert not [line for line in lines if "budget" in line]
-    assert len(lines) == len(summary(evaluation)) - 1
+    assert len(lines) == len(particulars(evaluation)) - 1
 
 
 def test_worst_part_is_told_of_the_states_that_have_one(evaluation):
-    assert [line for line in summary(evaluation) if line.startswith("worst part")] == [
+    assert [line for line in particulars(evaluation) if line.startswith("worst part")] == [
         "worst part, undefended: classified wrongly, AUC 0.912 (0.830–0.960, 95% over 3 parts) by max-confidence"
     ]
     swapped = tuple(dataclasses.replace(slices, defended=not slices.defended) for slices in evaluation.slices)
@@ -234,13 +254,13 @@ def test_canaries_are_told_by_whoever_tells_them_best(evaluation):
         ((right["gap"], right["nn"], behind), "two-sided AUC up to 0.775 of 3 attackers, by nn (static, undefended)"),
         ((behind,), "two-sided AUC up to 0.550 of 1 attackers, by nn (adaptive, defended)"),
     ):
-        line = line_of(summary(dataclasses.replace(evaluation, canaries=canaries)), "canaries")
+        line = line_of(particulars(dataclasses.replace(evaluation, canaries=canaries)), "canaries")
         assert line == f"canaries, 500 members and 501 others with wrong labels: {says}"
 
 
 def test_who_was_left_out_is_told_once_a_reason(evaluation):
     flips = "the features are all 0 or 1; label-flips is the one for them"
-    assert [line for line in summary(evaluation) if line.startswith("not run")] == [
+    assert [line for line in particulars(evaluation) if line.startswith("not run")] == [
         f"not run: label-noise (auditor), label-noise (shadow): {flips}",
         "not run: label-shifts (auditor): the samples are not images, so there is nothing to shift",
     ]
@@ -250,19 +270,9 @@ def test_who_was_left_out_is_told_once_a_reason(evaluation):
 @pytest.mark.parametrize(("count", "says"), [(4, "a0 (x), a1 (x), a2 (x), a3 (x): why"), (7, "a3 (x) and 3 more: why")])
 def test_few_of_many_left_out_are_named(count, says, evaluation):
     not_run = tuple(NotRun(f"a{k}", "x", "why") for k in range(count))
-    (line,) = [line for line in summary(dataclasses.replace(evaluation, not_run=not_run)) if "not run" in line]
+    (line,) = [line for line in particulars(dataclasses.replace(evaluation, not_run=not_run)) if "not run" in line]
     assert line.startswith("not run: a0 (x), a1 (x), ")
     assert line.endswith(says)
-
-
-def test_doubts_are_told_in_full_and_passed_checks_counted(evaluation):
-    lines = summary(evaluation)
-    assert lines[-2:] == [
-        "[yellow]doubt[/] (sample-size): There are 500 members. Figures are rough. Judge by more rows.",
-        "2 of 3 checks passed",
-    ]
-    assert not [line for line in lines if "overlap" in line]
-    assert "checks passed" not in shown(dataclasses.replace(evaluation, checks=()))
 
 
 @pytest.mark.parametrize("parity", [None, False, True])
@@ -304,9 +314,8 @@ def test_undefined_figure_of_the_tutorial_is_none(evaluation):
 
 def test_summary_without_a_defense(undefended):
     text = shown(undefended)
-    assert "mindarmour-lr (static" in text
-    assert " defended:" not in text
-    for word in ("cost", "budget"):
+    assert "What did a defense change? There was no defense." in text
+    for word in ("behind", "cost of", "budget"):
         assert word not in text
 
 

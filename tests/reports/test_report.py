@@ -226,7 +226,7 @@ SAID = {
     "recorded": [
         "behind the recorded defense", "recorded outputs answers.npz", "No predicted class changes", "600 samples",
         "nobody can ask recorded outputs again", "mindefense evaluate --outputs answers.npz --seed 0",
-        "of 100 members and, falsely, ", "of their area undefended and", "What the answers in answers.npz tell",
+        "others for members by mistake.", "of their area undefended and", "What the answers in answers.npz tell",
     ],
     "recorded alone": [
         "Yes.", "There was no defense.", "Nothing: answers are as they were.", "there is no budget to spend",
@@ -234,7 +234,8 @@ SAID = {
     ],
     "one attack": ["the strongest of 2 attackers", "max-confidence", "A stronger attacker may", "checks"],
     "failed checks and canaries": [
-        "1 of 3 checks failed.", "sample-size : Figures are rough. Judge by more rows.", "FAILED", "wrong label",
+        "1 of 3 checks failed.", "sample-size : There are 500 members. Figures are rough.", "FAILED", "wrong label",
+        "What to do next? Judge by more rows.",
         "kept no points of the ROC curves", "kept no histograms", "Yes; behind the defense it does somewhat.",
         "falls from 100.0% to 73.4%", "3 of 1,001 predicted classes change",
         "falls from 77.5% with nothing to spend to 50.1%",
@@ -511,7 +512,8 @@ def test_made_up_figures_are_not_to_be_trusted(mark, tone, recorded):
     held["checks"] = [{**check, "passed": True} for check in held["checks"]]
     if mark is not None:
         held[mark] = True
-    assert page_of(held).answers[-1].tone == tone
+    (trust,) = [answer for answer in page_of(held).answers if answer.question.endswith("be trusted?")]
+    assert trust.tone == tone
 
 
 def test_smoke_test_is_neither_good_nor_bad_news(kinds):
@@ -520,8 +522,9 @@ def test_smoke_test_is_neither_good_nor_bad_news(kinds):
         "plain",
         "plain",
         "plain",
-        "plain",
         "bad",
+        "plain",
+        "plain",
     ]
 
 

@@ -63,6 +63,7 @@ def test_json_holds_the_schema(evaluation, tmp_path):
         "budgets",
         "verdict",
         "change",
+        "ruling",
         "slices",
         "canaries",
         "confidences",

@@ -1,0 +1,139 @@
+"""Limits, required attackers and fewest rows together: whether a model may be released by them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mindefense.errors import InputError, did_you_mean
+from mindefense.evaluation.gate import BY, Gate
+from mindefense.metrics.levels import FEWEST_TO_CLEAR
+from mindefense.types import AttackResult, Check, Evaluation, LimitFound, Ruling
+
+HIDING = ("smoke", "labels-match", "duplicates", "left-out", "static-only")
+"""Checks whose failure may hide a leak, so that a figure below its limit clears nobody."""
+_TABLES = {"limits": None, "require": ("attackers", "members", "non_members"), "judge": ("by",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What a model must keep to before it is released.
+
+    Attributes:
+        name: What to call it: the name of its file, or ``"--fail_above"``.
+        gates: The limits, at least one.
+        attackers: Names of attackers that must take part.
+        members: Members by which each attacker must be judged at the least.
+        non_members: Non-members likewise.
+    """
+
+    name: str
+    gates: tuple[Gate, ...]
+    attackers: tuple[str, ...] = ()
+    members: int = FEWEST_TO_CLEAR
+    non_members: int = FEWEST_TO_CLEAR
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Policy:
+        """The policy in a TOML file.
+
+        The table ``[limits]`` holds figures as `Gate.parse` takes them, such as ``auc = 0.6`` or
+        ``"tpr@0.001" = 0.01``; ``[require]`` may hold ``attackers`` (a list of names), ``members`` and ``non_members``
+        (whole numbers; 100 if not given); ``[judge]`` may say ``by = "estimate"``, ``"low"`` or ``"high"``.
+
+        Raises:
+            InputError: If the file is missing or damaged, has no limit, or holds something else.
+        """
+        path = Path(path)
+        held = _toml(path)
+        for table, values in held.items():
+            if table not in _TABLES or not isinstance(values, dict):
+                raise InputError(
+                    f"policy {path.name}", expected=f"the tables {', '.join(_TABLES)}", got=repr(table),
+                    fix=did_you_mean(table, _TABLES),
+                )  # fmt: skip
+            known = _TABLES[table]
+            if known is not None and (unknown := [name for name in values if name not in known]):
+                raise InputError(
+                    f"policy {path.name} [{table}]", expected=", ".join(known), got=repr(unknown[0]),
+                    fix=did_you_mean(unknown[0], known),
+                )  # fmt: skip
+        limits, require = held.get("limits", {}), held.get("require", {})
+        if not limits:
+            raise InputError(f"policy {path.name}", expected="a table [limits], such as auc = 0.6", got="no limit")
+        by = held.get("judge", {}).get("by", "estimate")
+        if by not in BY:
+            raise InputError(f"policy {path.name} [judge] by", expected=", ".join(BY), got=repr(by))
+        gates = tuple(dataclasses.replace(Gate.parse(f"{name}={limit}"), by=by) for name, limit in limits.items())
+        return cls(path.name, gates, _names(path, require), **_rows(path, require))
+
+    def rule(self, evaluation: Evaluation) -> Ruling:
+        """What the policy says of an evaluation.
+
+        With a defense the defended target counts, since that is what would be released.
+        """
+        here = [result for result in evaluation.attacks if result.defended == (evaluation.defense is not None)]
+        limits = []
+        for gate in self.gates:
+            worst, value = gate.worst(evaluation)
+            limits.append(LimitFound(gate.metric, gate.by, gate.limit, value, worst, value > gate.limit))
+        reasons = [*self._rows_missing(here), *self._attackers_missing(here), *_hidden(evaluation.checks)]
+        for gate in self.gates:
+            if (reason := gate.not_carried(here)) is not None:
+                reasons.append(reason)
+        outcome = "FAIL" if any(limit.exceeded for limit in limits) else "INCONCLUSIVE" if reasons else "PASS"
+        return Ruling(self.name, outcome, tuple(limits), tuple(reasons))
+
+    def _rows_missing(self, here: list[AttackResult]) -> list[str]:
+        reasons = []
+        for what, least in (("members", self.members), ("non-members", self.non_members)):
+            judged = min(getattr(result.metrics, f"n_{what.replace('-', '_')}") for result in here)
+            if judged < least:
+                reasons.append(f"{judged} {what} judge an attacker, and at least {least} are required")
+        return reasons
+
+    def _attackers_missing(self, here: list[AttackResult]) -> list[str]:
+        took_part = {result.name for result in here}
+        missing = [name for name in self.attackers if name not in took_part]
+        return [f"required attackers did not take part: {', '.join(missing)}"] if missing else []
+
+
+def _hidden(checks: tuple[Check, ...]) -> list[str]:
+    return [
+        f"the check {check.name} failed: {check.found[0].lower()}{check.found[1:].rstrip('.')}"
+        for check in checks
+        if check.name in HIDING and not check.passed
+    ]
+
+
+def _toml(path: Path) -> Mapping[str, Any]:
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        return toml.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not text"
+        raise InputError(f"policy {path}", expected="a TOML file", got=reason) from error
+    except toml.TOMLDecodeError as error:
+        raise InputError(f"policy {path}", expected="a TOML file", got=str(error)) from error
+
+
+def _names(path: Path, require: Mapping[str, Any]) -> tuple[str, ...]:
+    names = require.get("attackers", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"policy {path.name} [require] attackers", expected="a list of names", got=repr(names))
+    return tuple(names)
+
+
+def _rows(path: Path, require: Mapping[str, Any]) -> dict[str, int]:
+    found = {}
+    for name in ("members", "non_members"):
+        value = require.get(name, FEWEST_TO_CLEAR)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"policy {path.name} [require] {name}", expected="a whole number from 1", got=repr(value))
+        found[name] = value
+    return found
