@@ -315,7 +315,9 @@ def _as_floating_matrix(value: ArrayLike, name: str) -> np.ndarray:
     if array.dtype.kind != "f":
         raise InputError(name, expected="floating-point numbers", got=str(array.dtype), fix="apply .astype(np.float32)")
     if array.ndim != 2 or not array.shape[1]:
-        fix = f"pass {name}[None] for a single sample" if array.ndim == 1 else None
+        fix = {1: f"pass {name}[None] for a single sample", 3: f"pass {name}[..., 0]"}.get(array.ndim)
+        if array.ndim == 3 and array.shape[2] != 1:
+            fix = None
         raise InputError(name, expected="shape (N, C) with at least one class", got=str(array.shape), fix=fix)
     return array
 
