@@ -65,7 +65,7 @@ class RecordedOutputs:
     Attributes:
         name: Name of the file, without its folder.
         log_probs: ``(N, C)`` float32, finite; the model's answers.
-        labels: ``(N,)`` int32 true classes, ``0 … C-1``.
+        labels: ``(N,)`` int32 true classes, ``0 … C-1``, or None if the file does not hold them.
         is_member: ``(N,)`` bool, True where the model was trained on the sample.
         split: ``(N,)`` bool, True where the attacker is fitted on the sample and False where it is judged; None if
             the file leaves that to the caller.
@@ -77,7 +77,7 @@ class RecordedOutputs:
 
     name: str
     log_probs: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     is_member: np.ndarray
     split: np.ndarray | None
     indices: np.ndarray
@@ -86,20 +86,23 @@ class RecordedOutputs:
     note: str | None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.is_member)
 
 
 def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
     """Loads recorded outputs from an npz file or a CSV table; which of the two is told by the content.
 
-    An npz file holds one of the arrays ``logits``, ``log_probs`` and ``probs`` ``(N, C)`` floating, ``labels (N,)``
-    integers, ``is_member (N,)`` bool or integers 0 and 1, and perhaps ``split (N,)`` text ``"fit"`` or ``"eval"``,
+    An npz file holds one of the arrays ``logits``, ``log_probs`` and ``probs`` ``(N, C)`` floating, ``is_member (N,)``
+    bool or integers 0 and 1, and perhaps ``labels (N,)`` integers, ``split (N,)`` text ``"fit"`` or ``"eval"``,
     ``index (N,)`` integers and one of ``defended_logits``, ``defended_log_probs`` and ``defended_probs`` ``(N, C)``.
-    A CSV table has a header with the columns ``logit_0 … logit_{C-1}`` (or ``log_prob_…``, ``prob_…``), ``label``,
-    ``is_member`` (0, 1, true, false) and perhaps ``split``, ``index`` and ``defended_logit_0 …`` in any order; UTF-8.
+    A CSV table has a header with the columns ``logit_0 … logit_{C-1}`` (or ``log_prob_…``, ``prob_…``), ``is_member``
+    (0, 1, true, false) and perhaps ``label``, ``split``, ``index`` and ``defended_logit_0 …`` in any order; UTF-8.
+    Without labels, attackers that need the true class cannot take part.
 
-    Logits become log-probabilities in float64. Probabilities below `confidence.LOWEST_PROB`, zero among them, are
-    raised to it. Rows of probabilities are divided by their sum, which may be `ROUNDED_SUM` away from 1, as that of
+    Logits become log-probabilities in float64. A class whose logit or log-probability is −∞, or below −`LARGEST`, has
+    a probability of zero. Probabilities below `confidence.LOWEST_PROB`, zero among them, are raised to it; those at
+    most `checks.JUST_BELOW` below zero count as zero. The answers of a binary model may be one column, ``(N, 1)``.
+    Rows of probabilities are divided by their sum, which may be `ROUNDED_SUM` away from 1, as that of
     numbers of few digits is; if one is further away than `checks.SUM_TOLERANCE`, `note` says so.
 
     Args:
@@ -324,9 +327,8 @@ def _recorded(name: str, arrays: Mapping[str, np.ndarray], remedy: str) -> Recor
     given = _form(arrays, "")
     if given is None:
         raise InputError("outputs", expected=f"one of {', '.join(FORMS)}", got="none of them", fix=remedy)
-    for needed in ("labels", "is_member"):
-        if needed not in arrays:
-            raise InputError(needed, expected="one value a row", got="nothing of that name", fix=remedy)
+    if "is_member" not in arrays:
+        raise InputError("is_member", expected="one value a row", got="nothing of that name", fix=remedy)
     arrays, notes = _widened(arrays, is_table=remedy == CSV_REMEDY)
     answers, more = _log_probs(arrays[given], given, given)
     notes += more
@@ -335,12 +337,15 @@ def _recorded(name: str, arrays: Mapping[str, np.ndarray], remedy: str) -> Recor
     if defended_given is not None:
         defended, more = _log_probs(arrays[defended_given], defended_given.removeprefix(DEFENDED), defended_given)
         notes += more
-    labels = check_labels(_class_numbers(arrays["labels"]), num_classes=answers.shape[1], name="labels")
-    labels = labels.astype(np.int32)
+    labels = None
+    if "labels" in arrays:
+        labels = check_labels(_class_numbers(arrays["labels"]), num_classes=answers.shape[1], name="labels")
+        labels = labels.astype(np.int32)
+        check_same_length({given: answers, "labels": labels})
     is_member = _as_flags(arrays["is_member"])
     split = _as_is_fit(arrays["split"]) if "split" in arrays else None
-    indices = arrays.get("index", np.arange(len(labels)))
-    check_same_length({given: answers, "labels": labels, "is_member": is_member, "index": np.atleast_1d(indices)})
+    indices = arrays.get("index", np.arange(len(answers)))
+    check_same_length({given: answers, "is_member": is_member, "index": np.atleast_1d(indices)})
     indices = _as_indices(indices, is_member)
     if split is not None:
         check_same_length({given: answers, "split": split})

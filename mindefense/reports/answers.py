@@ -238,7 +238,11 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
         "Who only looks whether the model classifies a sample rightly (the gap attack) is right in "
         f"{percent(after['gap_accuracy'])}"
     )
-    if keeps_labels(results["defense"]):
+    if after["gap_accuracy"] is None:
+        text.append(
+            "True classes were not recorded, so that nobody could look whether the model classifies a sample rightly."
+        )
+    elif keeps_labels(results["defense"]):
         text.append(f"{gap}, which no defense that keeps the predicted classes can lower.")
     else:
         text.append(f"{gap}, undefended in {percent(before['gap_accuracy'])}.")
@@ -262,14 +266,24 @@ def _cost(results: Row, defense: Row) -> Answer:
     changed = defense["label_changes"]
     moved = f"confidences move by {rounded(defense['mean_l1'], '.2f')} of at most 2, on average"
     labels = "No predicted class changes" if not changed else f"{changed:,} of {rows:,} predicted classes change"
-    lost = clean["accuracy"] - defense["accuracy"]
-    text = (
-        f"On {rows:,} samples, accuracy {moves(clean, defense, 'accuracy', '.1%')}. The L1 "
+    distance = (
         f"distance of the answers to those without a defense is {rounded(defense['mean_l1'])} in the mean and "
-        f"{rounded(defense['max_l1'])} at most (0 is no change, 2 the largest there is). The calibration error, by "
-        f"which confidences miss how often the model is right, {moves(clean, defense, 'ece')}; the log-loss, lower for "
-        f"better predictions, {moves(clean, defense, 'nll')}."
+        f"{rounded(defense['max_l1'])} at most (0 is no change, 2 the largest there is)."
     )
+    if defense["accuracy"] is None:
+        lost = 0.0
+        text = (
+            f"On {rows:,} samples, the L1 {distance} True classes were not recorded, so that accuracy, calibration "
+            "error and log-loss are unknown."
+        )
+    else:
+        lost = clean["accuracy"] - defense["accuracy"]
+        text = (
+            f"On {rows:,} samples, accuracy {moves(clean, defense, 'accuracy', '.1%')}. The L1 {distance} The "
+            f"calibration error, by which confidences miss how often the model is right, "
+            f"{moves(clean, defense, 'ece')}; the log-loss, lower for better predictions, "
+            f"{moves(clean, defense, 'nll')}."
+        )
     tone = "bad" if lost > 0.02 else "mixed" if changed or defense["mean_l1"] > 0.1 else "good"
     return Answer("What does it cost the users of the model?", f"{labels}; {moved}.", tone, [text])
 

@@ -219,17 +219,24 @@ def summary(evaluation: Evaluation) -> list[str]:
     shadow = ""
     if evaluation.shadow_accuracy is not None:
         shadow = f"; shadow {' / '.join(map(percent, evaluation.shadow_accuracy))}"
+    known = (
+        "true classes not recorded, so that attackers who need them are not run"
+        if target.member_accuracy is None
+        else f"{percent(target.member_accuracy)} of its members classified rightly, "
+        f"{percent(target.non_member_accuracy)} of the non-members"
+    )
     lines.append(
-        f"target: {percent(target.member_accuracy)} of its members classified rightly, "
-        f"{percent(target.non_member_accuracy)} of the non-members{shadow}; questions asked: {target.queries}"
+        f"target: {known}{shadow}; questions asked: {target.queries}"
         + (f", behind the defense {evaluation.defense.queries}" if evaluation.defense is not None else "")
     )
     if evaluation.defense is not None:
         defense, cost = evaluation.defense, evaluation.defense.defended
+        accuracy = "" if cost.accuracy is None else f" accuracy {percent(cost.accuracy)},"
+        error = f"; calibration error {rounded(defense.undefended.ece)} → {rounded(cost.ece)}"
         lines.append(
-            f"cost of {_defense(defense)}: {cost.label_changes} labels changed, accuracy "
-            f"{percent(cost.accuracy)}, L1 distance mean {rounded(cost.mean_l1)}, median {rounded(cost.median_l1)}, "
-            f"max {rounded(cost.max_l1)}; calibration error {rounded(defense.undefended.ece)} → {rounded(cost.ece)}"
+            f"cost of {_defense(defense)}: {cost.label_changes} labels changed,{accuracy} L1 distance mean "
+            f"{rounded(cost.mean_l1)}, median {rounded(cost.median_l1)}, max {rounded(cost.max_l1)}"
+            + ("" if cost.ece is None else error)
         )
         if evaluation.budgets:
             points = ", ".join(f"{point.budget:g} → {rounded(point.accuracy)}" for point in evaluation.budgets)
@@ -312,6 +319,7 @@ _LEVELS = {
 def _verdict(state: str, verdict: Verdict, *, keeps_labels: bool) -> str:
     best, sharpest = verdict.strongest, verdict.sharpest
     floor = ", below which no defense that keeps the labels comes" if keeps_labels else ""
+    gap = f"; the gap attack has {rounded(verdict.gap_accuracy)}{floor}" if verdict.gap_accuracy is not None else ""
     shown = ""
     if verdict.shown_by is not None and verdict.shown_low is not None and verdict.shown_high is not None:
         shown = (
@@ -323,8 +331,8 @@ def _verdict(state: str, verdict: Verdict, *, keeps_labels: bool) -> str:
         f"right on average: strongest of {verdict.attackers}: {best.name} ({best.adversary}, "
         f"{_KNOWLEDGE[best.knowledge]}), balanced accuracy {rounded(best.metrics.balanced_accuracy)} "
         f"({between(verdict.strongest_low, verdict.strongest_high)}); highest two-sided AUC "
-        f"{rounded(sharpest.metrics.two_sided_auc)} ({sharpest.name}, {sharpest.adversary}){shown}; the gap attack has "
-        f"{rounded(verdict.gap_accuracy)}{floor}; rule of MindArmour's tutorial (accuracy, precision and recall above "
+        f"{rounded(sharpest.metrics.two_sided_auc)} ({sharpest.name}, {sharpest.adversary}){shown}{gap}; "
+        "rule of MindArmour's tutorial (accuracy, precision and recall above "
         f"0.6): {'met' if verdict.tutorial_rule else 'not met'}"
     )
 
@@ -346,7 +354,7 @@ def _identified(verdict: Verdict) -> str:
     )
 
 
-def _figure(number: float) -> str:
+def _figure(number: float | None) -> str:
     """Four characters, such as ``.693`` and ``1.24``."""
     text = rounded(number)
     return text[1:] if text.startswith("0.") else rounded(number, ".2f")

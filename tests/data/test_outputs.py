@@ -119,6 +119,17 @@ def test_what_is_optional_may_be_missing(kind, tmp_path):
     np.testing.assert_array_equal(outputs.indices, np.arange(N))
 
 
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_true_classes_may_be_unknown(kind, tmp_path):
+    held = everything()
+    del held["labels"]
+    outputs = load_outputs(write(tmp_path, held, kind))
+    assert outputs.labels is None
+    assert len(outputs) == N
+    np.testing.assert_array_equal(outputs.is_member, IS_MEMBER)
+    np.testing.assert_allclose(outputs.log_probs, log_softmax(LOGITS), rtol=1e-6, atol=1e-6)
+
+
 def test_the_defended_answers_may_be_of_another_form(tmp_path):
     held = basics(defended_probs=in_form("probs", DEFENDED), split=SPLIT, index=INDEX)
     assert_as_recorded(load_outputs(write_npz(tmp_path, held)))
@@ -346,7 +357,6 @@ REFUSED = {
         basics(defended_probs=in_form("probs", LOGITS), defended_logits=LOGITS),
         "expected one of defended_logits, defended_probs, got 2 of them; save defended_logits",
     ),
-    "no labels": (basics(labels=None), "labels: expected one value a row, got nothing of that name; save with"),
     "no is_member": (basics(is_member=None), "is_member: expected one value a row, got nothing of that name"),
     "typo": (basics(lables=LABELS), "unknown array 'lables'; did you mean labels"),
     "capitals": (basics(Logits=LOGITS), "unknown array 'Logits'; did you mean logits"),
@@ -560,7 +570,7 @@ REFUSED_TABLES = {
     "unnamed first": (put(1, 0, ""), r"column 1: expected a name, got none; save with df\.to_csv\(file, index=False\)"),
     "gap": (put(1, "logit_1", "logit_7"), "column logit_1: expected classes numbered from 0 without gaps"),
     "twice": (put(1, "index", "label"), "column label: expected each name once, got it twice; leave one out"),
-    "no label": (keep("logit_0", "logit_1", "is_member"), "labels: expected one .*; start with the line logit_0"),
+    "no flag column": (keep("logit_0", "logit_1", "label"), "is_member: expected one .*; start with the line logit_0"),
     "no outputs": (keep("label", "is_member"), "expected one of logits, .*; start with the line logit_0"),
     "no rows": (lambda table: table[:1], "line 2: expected at least one row, got none"),
     "no header": (lambda table: table[1:], "unknown column"),
