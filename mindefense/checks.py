@@ -145,7 +145,7 @@ def _if_others_are_right(probs: np.ndarray) -> str | None:
         is_right = (probs.min(axis=1) >= 0) & (np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= ROUNDED_SUM)
     if (count := np.count_nonzero(is_right)) <= len(probs) / 2:
         return None
-    return f"{count:,} of {len(probs):,} rows are right: record this one again, or leave it out"
+    return f"{count:,} of {len(probs):,} rows are right: find out what went wrong with this one, or leave it out"
 
 
 def _remedy_for_fractions(probs: np.ndarray, total: float, logits: str) -> str:
