@@ -11,6 +11,14 @@ from mindefense.errors import InputError
 
 SUM_TOLERANCE = 1e-4
 """How far the sum of a confidence vector may be from 1; the rounding of a float32 softmax is far smaller."""
+ROUNDED_SUM = 1e-2
+"""How far the sum of a rounded confidence vector may be from 1 and still be rescaled."""
+JUST_BELOW = 1e-6
+"""Probabilities this little below 0 are zeros with a rounding error."""
+
+_FEWEST_TELLING = 10
+_ALMOST_ALL = 0.95
+_BASES = {np.e: "natural", 10.0: "base-10", 2.0: "base-2"}
 
 
 def check_probs(probs: ArrayLike, *, name: str, tolerance: float = SUM_TOLERANCE) -> np.ndarray:
@@ -44,15 +52,115 @@ def check_probs(probs: ArrayLike, *, name: str, tolerance: float = SUM_TOLERANCE
     values = array[row].astype(np.float64)
     if not np.isfinite(values).all():
         expected, got, fix = _describe_not_finite(values)
+        if values.max() <= 0 and abs(np.exp(values).sum() - 1) <= SUM_TOLERANCE:
+            fix = "these are log-probabilities: apply exp first"
     elif values.min() < 0:
-        expected, got, fix = "values ≥ 0", f"a minimum of {values.min():.6g}", "apply softmax first"
+        expected, got, fix = "values ≥ 0", f"a minimum of {values.min():.6g}", remedy_for_probs(array, row)
     else:
         expected, got = f"a sum of 1 within {tolerance:g}", f"a sum of {sums[row]:.6g}"
-        fix = "apply softmax first"
-    # Targets answer in log-probabilities, so these are the likeliest stranger here; softmax would hide the mix-up.
-    if values.max() <= 0 and abs(np.exp(values).sum() - 1) <= SUM_TOLERANCE:
-        fix = "these are log-probabilities: apply exp first"
+        fix = remedy_for_probs(array, row)
     raise InputError(f"{name} row {row}", expected=expected, got=got, fix=fix)
+
+
+def remedy_for_probs(array: np.ndarray, row: int) -> str:
+    """What to do about values ``(N, C)`` that were to be confidence vectors, of which this finite row is none.
+
+    A softmax makes anything pass, so it is the advice only where nothing speaks against logits.
+    """
+    values = array[row].astype(np.float64)
+    with np.errstate(over="ignore"):
+        total = values.sum()
+    if values.max() <= 0 and (base := _base_of(array, row)) is not None:
+        return {
+            "natural": "these are log-probabilities: apply exp first",
+            "base-10": "these are base-10 logarithms of probabilities: apply 10.0 ** first",
+            "base-2": "these are base-2 logarithms of probabilities: apply 2.0 ** first",
+        }[base]
+    if values.min() >= 0 and abs(total - 100) <= 100 * ROUNDED_SUM:
+        return "these are per cent: divide by 100"
+    if -JUST_BELOW <= values.min() < 0 and abs(total - 1) <= ROUNDED_SUM:
+        return "that is a rounding error: set values below 0 to 0"
+    if values.min() >= 0 and abs(total - 1) <= ROUNDED_SUM:
+        return "divide each row by its sum"
+    if values.min() < 0 or values.max() > 1:
+        return _if_others_are_right(array) or "apply softmax first"
+    return _remedy_for_fractions(array, total, "np.log(p / (1 - p))")
+
+
+def remedy_for_log_probs(array: np.ndarray, row: int) -> str:
+    """What to do about values ``(N, C)`` that were to be log-probabilities, of which this finite row is none."""
+    values = array[row].astype(np.float64)
+    with np.errstate(over="ignore"):
+        total = values.sum()
+    if values.min() >= 0 and abs(total - 1) <= ROUNDED_SUM:
+        return "these are probabilities: save them as probs"
+    if values.min() >= 0 and abs(total - 100) <= 100 * ROUNDED_SUM:
+        return "these are per cent: divide by 100 and save them as probs"
+    if values.max() > 0:
+        return _if_others_are_right(_powers(np.e, array)) or "these look like logits: save them as logits"
+    if (base := _base_of(array, row)) not in (None, "natural"):
+        return f"these are {base} logarithms: multiply by np.log({base.removeprefix('base-')})"
+    return _remedy_for_fractions(_powers(np.e, array), np.exp(values).sum(), "x - np.log(-np.expm1(x))")
+
+
+def instead_of_logits(logits: np.ndarray) -> tuple[str, str] | None:
+    """What finite values ``(N, C)`` are if they are no logits.
+
+    A row may be like that by chance, so most rows have to be; a few others, such as a row of zeros for a request that
+    failed, change nothing about the rest.
+
+    Returns:
+        None, or what they look like and what they are: ``"probs"``, ``"per cent"`` or ``"sigmoids"``.
+    """
+    count = len(logits)
+    lowest, highest, sums = logits.min(axis=1), logits.max(axis=1), logits.sum(axis=1, dtype=np.float64)
+    for whole, kind in ((1, "probs"), (100, "per cent")):
+        is_like = (lowest >= -JUST_BELOW) & (np.abs(sums - whole) <= whole * ROUNDED_SUM)
+        if (alike := np.count_nonzero(is_like)) > count / 2:
+            got = f"rows ≥ 0 that sum to {whole}"
+            if (row := _first(~is_like)) is not None:
+                got = f"{alike:,} of {count:,} {got} (row {row} is another)"
+            return got, kind
+    is_like = (lowest >= 0) & (highest <= 1)
+    if count >= _FEWEST_TELLING and is_like.mean() >= _ALMOST_ALL and lowest.min() < highest.max():
+        return "values from 0 to 1", "sigmoids"
+    return None
+
+
+def _powers(base: float, array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.power(base, array.astype(np.float64))
+
+
+def _base_of(array: np.ndarray, row: int) -> str | None:
+    """Which logarithms of confidence vectors the row and most others are, or None; of `_BASES`."""
+    fits = {name: np.abs(_powers(base, array).sum(axis=1) - 1) <= ROUNDED_SUM for base, name in _BASES.items()}
+    # A row with a single likely class may fit several bases, so the others decide.
+    fitting = [name for name, fit in fits.items() if fit[row]]
+    return max(fitting, key=lambda name: np.count_nonzero(fits[name]), default=None)
+
+
+def _if_others_are_right(probs: np.ndarray) -> str | None:
+    with np.errstate(invalid="ignore", over="ignore"):
+        is_right = (probs.min(axis=1) >= 0) & (np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= ROUNDED_SUM)
+    if (count := np.count_nonzero(is_right)) <= len(probs) / 2:
+        return None
+    return f"{count:,} of {len(probs):,} rows are right: find out what went wrong with this one, or leave it out"
+
+
+def _remedy_for_fractions(probs: np.ndarray, total: float, logits: str) -> str:
+    """What to do about values from 0 to 1 that sum to `total`."""
+    others = _if_others_are_right(probs)
+    complete = "save all classes, with six digits or more"
+    if others is not None:
+        return complete if 0.5 < total < 1 else others
+    sigmoids = f"independent sigmoids, one a class: save their logits, {logits}"
+    with np.errstate(invalid="ignore", over="ignore"):
+        sums = probs.sum(axis=1, dtype=np.float64)
+    # A selection of the classes never sums to more than 1.
+    return (
+        f"these look like {sigmoids}" if (sums > 1 + ROUNDED_SUM).any() else f"{complete}; or, if they are {sigmoids}"
+    )
 
 
 def check_logits(logits: ArrayLike, *, name: str) -> np.ndarray:
@@ -207,7 +315,9 @@ def _as_floating_matrix(value: ArrayLike, name: str) -> np.ndarray:
     if array.dtype.kind != "f":
         raise InputError(name, expected="floating-point numbers", got=str(array.dtype), fix="apply .astype(np.float32)")
     if array.ndim != 2 or not array.shape[1]:
-        fix = f"pass {name}[None] for a single sample" if array.ndim == 1 else None
+        fix = {1: f"pass {name}[None] for a single sample", 3: f"pass {name}[..., 0]"}.get(array.ndim)
+        if array.ndim == 3 and array.shape[2] != 1:
+            fix = None
         raise InputError(name, expected="shape (N, C) with at least one class", got=str(array.shape), fix=fix)
     return array
 

@@ -184,7 +184,7 @@ def _read(
     if section is not None and path.suffix != ".ini":
         raise InputError("--section", expected="an .ini file as --config", got=str(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark first
     except OSError as error:
         raise InputError(
             "--config", expected="a file to read", got=f"{path} ({error.strerror})", fix="check its spelling"

@@ -252,22 +252,22 @@ class UtilityMetrics:
     """What the answers of a (defended) model are worth to its users.
 
     Attributes:
-        accuracy: Share of samples whose most likely class is the true one.
+        accuracy: Share of samples whose most likely class is the true one; None if true classes are unknown.
         label_changes: Samples whose most likely class differs from the undefended one.
         mean_l1: Mean L1 distance of the defended to the undefended confidence vector, 0 … 2.
         median_l1: Median of the same.
         max_l1: Maximum of the same.
-        ece: Expected calibration error, 15 equal-width bins of the top confidence.
-        nll: Mean negative log-likelihood of the true class, natural logarithm.
+        ece: Expected calibration error, 15 equal-width bins of the top confidence; likewise.
+        nll: Mean negative log-likelihood of the true class, natural logarithm; likewise.
     """
 
-    accuracy: float
+    accuracy: float | None
     label_changes: int
     mean_l1: float
     median_l1: float
     max_l1: float
-    ece: float
-    nll: float
+    ece: float | None
+    nll: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,18 +330,21 @@ class Answers:
     """What the evaluation's rows are and what the target says of them; members first or in any order.
 
     Attributes:
-        labels: ``(N,)`` int32 true classes.
+        labels: ``(N,)`` int32 true classes; None if they are unknown.
         is_member: ``(N,)`` bool.
         indices: ``(N,)`` int64 positions of the rows in the data set.
         clean_probs: ``(N, C)`` confidence vectors of the undefended target.
         defended_probs: ``(N, C)`` those of the defended one, or None.
     """
 
-    labels: np.ndarray
+    labels: np.ndarray | None
     is_member: np.ndarray
     indices: np.ndarray
     clean_probs: np.ndarray
     defended_probs: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.is_member)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -468,7 +471,8 @@ class Verdict:
         sharpest_low: Lower end of the interval of its `auc`, likewise.
         sharpest_high: Upper end.
         attackers: How many there were to pick from.
-        gap_accuracy: Balanced accuracy of the gap attack, which no defense that keeps the predicted class can lower.
+        gap_accuracy: Balanced accuracy of the gap attack, which no defense that keeps the predicted class can lower;
+            None if true classes are unknown, so that it could not take part.
         level: One of `LEVELS`.
         identifies: The attacker that identifies the largest share of the members almost surely, by the lower bound;
             None if too few non-members judge.
@@ -488,7 +492,7 @@ class Verdict:
     sharpest_low: float
     sharpest_high: float
     attackers: int
-    gap_accuracy: float
+    gap_accuracy: float | None
     level: str = "cannot be told"
     identifies: AttackResult | None = None
     identified: IdentifiedMembers | None = None
@@ -511,7 +515,7 @@ attacker is right a little more often than by chance. Cannot be told: nothing wa
 
 @dataclasses.dataclass(frozen=True)
 class TargetFacts:
-    """The target as it is without a defense; shares of rows classified rightly.
+    """The target as it is without a defense; shares of rows classified rightly, None if true classes are unknown.
 
     Attributes:
         member_accuracy: On the evaluation's members.
@@ -520,8 +524,8 @@ class TargetFacts:
         queries: Questions that were put to the target during the evaluation, changed samples included.
     """
 
-    member_accuracy: float
-    non_member_accuracy: float
+    member_accuracy: float | None
+    non_member_accuracy: float | None
     test_accuracy: float | None
     queries: int
 

@@ -1,5 +1,6 @@
 """Configuration files: what they hold is what was typed, unless it was; mistakes are one line that names the key."""
 
+import codecs
 import dataclasses
 import importlib.util
 import json
@@ -252,6 +253,15 @@ def test_the_published_file_as_it_is(tmp_path):
     meant = f"--dataset location --data_path {data} --out {out} --epochs 200 --batch_size 64"
     assert found == parse("run", *meant.split(), "--split_config", path, "--split_section", "location")
     assert found == parse("run", "--config", path), "the section that [dataset] names"
+
+
+def test_a_byte_order_mark_changes_nothing(tmp_path):
+    meant = parse("run", "--config", write_ini(tmp_path))
+    assert "split_section" in meant
+    for path in (tmp_path / "config.ini", write(tmp_path, "[run]\nseed = 7\n")):
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert parse("run", "--config", tmp_path / "config.ini") == meant
+    assert parse("run", "--out", "x", "--config", tmp_path / "study.toml")["seed"] == 7
 
 
 @pytest.mark.parametrize("name", ["train-defender", "train-shadow", "defend", "evaluate", "compare", "export"])

@@ -61,6 +61,7 @@ class Entry:
         asks: ``"samples"``, or ``"variants"`` if it asks about changed samples too.
         obstacle: Why it cannot attack such samples, or None if it can.
         needs_noise: Whether it only has a point where answers depend on noise.
+        needs_labels: Whether it looks at the true classes, which recorded outputs may lack.
         most: It is fitted on and judged by at most so many of either kind; None for all.
     """
 
@@ -69,6 +70,7 @@ class Entry:
     asks: str = "samples"
     obstacle: Callable[[Samples], str | None] = lambda samples: None
     needs_noise: bool = False
+    needs_labels: bool = True
     most: int | None = None
 
 
@@ -171,25 +173,28 @@ def _averaging(terms: Terms, repeats: int, perturbation: float) -> Attack:
     )
 
 
-def _per_class(name: str, attack: type) -> dict[str, Entry]:
-    return {name: Entry(lambda terms: attack()), f"{name}-per-class": Entry(lambda terms: attack(per_class=True))}
+def _per_class(name: str, attack: type, *, needs_labels: bool = True) -> dict[str, Entry]:
+    entry = Entry(lambda terms: attack(), needs_labels=needs_labels)
+    return {name: entry, f"{name}-per-class": Entry(lambda terms: attack(per_class=True))}
 
 
 ATTACKS: Mapping[str, Entry] = {
     "gap": Entry(lambda terms: GapAttack(), knowledge=()),
     **_per_class("confidence", ConfidenceAttack),
-    "max-confidence": Entry(lambda terms: MaxConfidenceAttack()),
-    **_per_class("entropy", EntropyAttack),
+    "max-confidence": Entry(lambda terms: MaxConfidenceAttack(), needs_labels=False),
+    **_per_class("entropy", EntropyAttack, needs_labels=False),
     **_per_class("modified-entropy", ModifiedEntropyAttack),
     "loss": Entry(lambda terms: LossAttack()),
     **{
         f"mindarmour-{method}": Entry(functools.partial(_mindarmour, method=method), knowledge=("auditor",))
         for method in METHODS
     },
-    "salem-top3": Entry(lambda terms: ClassifierAttack("top3", seed=terms.seed)),
+    "salem-top3": Entry(lambda terms: ClassifierAttack("top3", seed=terms.seed), needs_labels=False),
     "shokri-label": Entry(lambda terms: ClassifierAttack("label", seed=terms.seed)),
     "stacked": Entry(lambda terms: StackedAttack(seed=terms.seed)),
-    "nn": Entry(lambda terms: NeuralAttack(_network(PUBLISHED_ATTACK, terms)), knowledge=("shadow",)),
+    "nn": Entry(
+        lambda terms: NeuralAttack(_network(PUBLISHED_ATTACK, terms)), knowledge=("shadow",), needs_labels=False
+    ),
     "nsh": Entry(lambda terms: NSHAttack(_network(NSH_TRAINING, terms)), knowledge=("shadow",)),
     "label-noise": Entry(lambda terms: NoiseRobustnessAttack(seed=terms.seed), asks="variants", obstacle=_only_real),
     "label-flips": Entry(lambda terms: BitFlipAttack(seed=terms.seed), asks="variants", obstacle=_only_binary),

@@ -78,6 +78,12 @@ def starts_with(file: Path, magic: bytes) -> bool:
         return stream.read(len(magic)) == magic
 
 
+def compressed_by(file: Path) -> str | None:
+    """The program that unpacks a file, told by its content, or None if it is not a compressed one."""
+    magics = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
+    return next((program for magic, program in magics.items() if starts_with(file, magic)), None)
+
+
 class _Bounded(io.RawIOBase):
     """A stream that ends with an error once more than `limit` bytes came out: a small archive can unpack to a disk."""
 

@@ -16,15 +16,25 @@ from pathlib import Path
 
 import numpy as np
 
-from mindefense.checks import SUM_TOLERANCE, check_flags, check_labels, check_logits, check_probs, check_same_length
+from mindefense.checks import (
+    JUST_BELOW,
+    ROUNDED_SUM,
+    SUM_TOLERANCE,
+    check_flags,
+    check_labels,
+    check_logits,
+    check_probs,
+    check_same_length,
+    instead_of_logits,
+    remedy_for_log_probs,
+    remedy_for_probs,
+)
 from mindefense.confidence import LOWEST_PROB, log_probs, log_softmax
-from mindefense.data.files import starts_with
-from mindefense.errors import DataError, InputError
+from mindefense.data.files import compressed_by, starts_with
+from mindefense.errors import DataError, InputError, MindefenseError
 
 FEWEST = 10
 """Members and non-members that each half must have; with fewer, no attacker can be fitted or judged."""
-ROUNDED_SUM = 1e-2
-"""How far the sum of a rounded confidence vector may be from 1 and still be rescaled."""
 LARGEST = 1e30
 """Logits beyond this leave float32 when they are subtracted."""
 CERTAIN = 0.01
@@ -42,7 +52,8 @@ ZIP_MAGICS, NPY_MAGIC = (b"PK\3\4", b"PK\5\6"), b"\x93NUMPY"
 HEADER_LIMIT = 1 << 24
 MATRICES = tuple(prefix + form for prefix in ("", DEFENDED) for form in FORMS)
 COLUMNS = {"label": "labels", "is_member": "is_member", "split": "split", "index": "index"}
-NUMBERED = re.compile(r"((?:defended_)?(?:logit|log_prob|prob))_(0|[1-9][0-9]{0,6})")
+NUMBERED = re.compile(r"((?:defended_)?(?:logit|log_prob|prob))_([0-9]{1,7})")
+FLAG_WITH_POINT = re.compile(r"[01]\.0*")  # what pandas writes of a column that had a gap
 NPZ_REMEDY = 'save with np.savez("outputs.npz", logits=…, labels=…, is_member=…)'
 CSV_REMEDY = "start with the line logit_0,logit_1,…,label,is_member"
 
@@ -54,7 +65,7 @@ class RecordedOutputs:
     Attributes:
         name: Name of the file, without its folder.
         log_probs: ``(N, C)`` float32, finite; the model's answers.
-        labels: ``(N,)`` int32 true classes, ``0 … C-1``.
+        labels: ``(N,)`` int32 true classes, ``0 … C-1``, or None if the file does not hold them.
         is_member: ``(N,)`` bool, True where the model was trained on the sample.
         split: ``(N,)`` bool, True where the attacker is fitted on the sample and False where it is judged; None if
             the file leaves that to the caller.
@@ -66,7 +77,7 @@ class RecordedOutputs:
 
     name: str
     log_probs: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     is_member: np.ndarray
     split: np.ndarray | None
     indices: np.ndarray
@@ -75,20 +86,23 @@ class RecordedOutputs:
     note: str | None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.is_member)
 
 
 def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
     """Loads recorded outputs from an npz file or a CSV table; which of the two is told by the content.
 
-    An npz file holds one of the arrays ``logits``, ``log_probs`` and ``probs`` ``(N, C)`` floating, ``labels (N,)``
-    integers, ``is_member (N,)`` bool or integers 0 and 1, and perhaps ``split (N,)`` text ``"fit"`` or ``"eval"``,
+    An npz file holds one of the arrays ``logits``, ``log_probs`` and ``probs`` ``(N, C)`` floating, ``is_member (N,)``
+    bool or integers 0 and 1, and perhaps ``labels (N,)`` integers, ``split (N,)`` text ``"fit"`` or ``"eval"``,
     ``index (N,)`` integers and one of ``defended_logits``, ``defended_log_probs`` and ``defended_probs`` ``(N, C)``.
-    A CSV table has a header with the columns ``logit_0 … logit_{C-1}`` (or ``log_prob_…``, ``prob_…``), ``label``,
-    ``is_member`` (0, 1, true, false) and perhaps ``split``, ``index`` and ``defended_logit_0 …`` in any order; UTF-8.
+    A CSV table has a header with the columns ``logit_0 … logit_{C-1}`` (or ``log_prob_…``, ``prob_…``), ``is_member``
+    (0, 1, true, false) and perhaps ``label``, ``split``, ``index`` and ``defended_logit_0 …`` in any order; UTF-8.
+    Without labels, attackers that need the true class cannot take part.
 
-    Logits become log-probabilities in float64. Probabilities below `confidence.LOWEST_PROB`, zero among them, are
-    raised to it. Rows of probabilities are divided by their sum, which may be `ROUNDED_SUM` away from 1, as that of
+    Logits become log-probabilities in float64. A class whose logit or log-probability is −∞, or below −`LARGEST`, has
+    a probability of zero. Probabilities below `confidence.LOWEST_PROB`, zero among them, are raised to it; those at
+    most `checks.JUST_BELOW` below zero count as zero. The answers of a binary model may be one column, ``(N, 1)``.
+    Rows of probabilities are divided by their sum, which may be `ROUNDED_SUM` away from 1, as that of
     numbers of few digits is; if one is further away than `checks.SUM_TOLERANCE`, `note` says so.
 
     Args:
@@ -120,13 +134,21 @@ def _is_npz(file: Path) -> bool:
     try:
         is_zip = any(starts_with(file, magic) for magic in ZIP_MAGICS)
         is_npy = starts_with(file, NPY_MAGIC)
+        program = compressed_by(file)
     except OSError as error:
         raise _unreadable(file, error) from error
     if is_npy:
         raise DataError(f"outputs {file}", expected="an npz or CSV file", got="a single array (npy)", fix=NPZ_REMEDY)
+    if program is not None:
+        raise packed(file, "an npz or CSV file", program)
     if not is_zip and file.suffix == ".npz":
         raise _damaged(file, "one that does not begin like a zip file")
     return is_zip
+
+
+def packed(file: Path, expected: str, program: str) -> DataError:
+    """The error for a file that has to be unpacked first."""
+    return DataError(f"outputs {file}", expected=expected, got="a compressed file", fix=f"unpack it with {program}")
 
 
 def _unreadable(file: Path, error: OSError) -> DataError:
@@ -145,10 +167,12 @@ def _read_npz(file: Path) -> dict[str, np.ndarray]:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
             known = (*MATRICES, *COLUMNS.values())
             for name in held.files:
+                if name.lower().endswith((".csv", ".npz")):
+                    raise packed(file, "arrays in it", "unzip")
                 if name not in known:
                     raise _unknown("array", name, difflib.get_close_matches(name.lower(), known, 1, 0.5), NPZ_REMEDY)
                 arrays[name] = held[name]
-    except InputError:
+    except MindefenseError:
         raise
     except Exception as error:  # NumPy lets many kinds of error through on a damaged file
         if "allow_pickle" in str(error):
@@ -230,16 +254,17 @@ def _places(names: list[str]) -> dict[str, list[int]]:
 def _table(file: Path, names: list[str], words: Mapping[int, Mapping[str, float]]) -> np.ndarray:
     """The lines after the header as ``(N, columns)`` float64; cells of `words` that are none of these are NaN."""
     try:
-        with warnings.catch_warnings():
+        # Opened here, since NumPy tells from the name whether to unpack a file.
+        with file.open(encoding="utf-8-sig") as stream, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")
             table = np.loadtxt(
-                str(file),
+                stream,
                 delimiter=",",
                 comments=None,
                 quotechar='"',
                 skiprows=1,
                 ndmin=2,
-                encoding="utf-8-sig",
+                encoding="utf-8",
                 converters={place: functools.partial(_value, known=known) for place, known in words.items()},
             )
     except ValueError as error:
@@ -252,7 +277,8 @@ def _table(file: Path, names: list[str], words: Mapping[int, Mapping[str, float]
 
 
 def _value(text: str, *, known: Mapping[str, float]) -> float:
-    return known.get(text.strip().lower(), math.nan)
+    word = text.strip().lower()
+    return known.get(word[0] if FLAG_WITH_POINT.fullmatch(word) else word, math.nan)
 
 
 def _bad_cell(file: Path, names: list[str], words: Mapping[int, object]) -> InputError | None:
@@ -301,23 +327,26 @@ def _recorded(name: str, arrays: Mapping[str, np.ndarray], remedy: str) -> Recor
     given = _form(arrays, "")
     if given is None:
         raise InputError("outputs", expected=f"one of {', '.join(FORMS)}", got="none of them", fix=remedy)
-    for needed in ("labels", "is_member"):
-        if needed not in arrays:
-            raise InputError(needed, expected="one value a row", got="nothing of that name", fix=remedy)
-    answers, notes = _log_probs(arrays[given], given, given)
+    if "is_member" not in arrays:
+        raise InputError("is_member", expected="one value a row", got="nothing of that name", fix=remedy)
+    arrays, notes = _widened(arrays, is_table=remedy == CSV_REMEDY)
+    answers, more = _log_probs(arrays[given], given, given)
+    notes += more
     defended_given = _form(arrays, DEFENDED)
     defended = None
     if defended_given is not None:
         defended, more = _log_probs(arrays[defended_given], defended_given.removeprefix(DEFENDED), defended_given)
         notes += more
-    labels = arrays["labels"]
-    if labels.ndim == 2 and labels.shape[1] == answers.shape[1]:
-        raise InputError("labels", expected="(N,)", got=f"{labels.shape}", fix="save labels.argmax(axis=1)")
-    labels = check_labels(labels, num_classes=answers.shape[1], name="labels").astype(np.int32)
+    labels = None
+    if "labels" in arrays:
+        labels = check_labels(_class_numbers(arrays["labels"]), num_classes=answers.shape[1], name="labels")
+        labels = labels.astype(np.int32)
+        check_same_length({given: answers, "labels": labels})
     is_member = _as_flags(arrays["is_member"])
     split = _as_is_fit(arrays["split"]) if "split" in arrays else None
-    indices = _as_indices(arrays["index"]) if "index" in arrays else np.arange(len(labels))
-    check_same_length({given: answers, "labels": labels, "is_member": is_member, "index": indices})
+    indices = arrays.get("index", np.arange(len(answers)))
+    check_same_length({given: answers, "is_member": is_member, "index": np.atleast_1d(indices)})
+    indices = _as_indices(indices, is_member)
     if split is not None:
         check_same_length({given: answers, "split": split})
     if defended is not None and defended.shape != answers.shape:
@@ -336,6 +365,49 @@ def _recorded(name: str, arrays: Mapping[str, np.ndarray], remedy: str) -> Recor
     )
 
 
+def _widened(arrays: Mapping[str, np.ndarray], *, is_table: bool) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays with answers of one column, as binary models give them, made two, and what there is to say of them."""
+    arrays, notes = dict(arrays), []
+    for name in MATRICES:
+        if name not in arrays or arrays[name].shape[1:] != (1,):
+            continue
+        if is_table:  # whose header says that the column belongs to class 0
+            column = name.removesuffix("s")
+            prob = column.replace("log_prob", "prob")
+            fix = f"of one sigmoid p write {prob}_0 = 1 - p and {prob}_1 = p"
+            if name.endswith("logits"):
+                fix = f"of one logit z write {column}_0 = 0 and {column}_1 = z"
+            raise InputError(f"column {column}_1", expected="two classes or more", got="one column", fix=fix)
+        both = _of_two_classes(arrays[name], name.removeprefix(DEFENDED), arrays.get("labels"))
+        if both is not None:
+            arrays[name] = both
+            what = "logit" if name.endswith("logits") else "probability"
+            notes.append(f"{name}: one column, taken as the {what} of class 1, of classes 0 and 1")
+    return arrays, notes
+
+
+def _class_numbers(labels: np.ndarray) -> np.ndarray:
+    """The labels, if they are not one row of values a sample."""
+    if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "iufb":
+        return labels
+    is_binary = ((labels == 0) | (labels == 1)).all(axis=1)
+    classes = np.where(is_binary, labels.sum(axis=1), 1)
+    if is_binary.all() and (classes == 1).all():
+        raise InputError("labels", expected="(N,)", got=f"{labels.shape}", fix="save labels.argmax(axis=1)")
+    if not is_binary.all():
+        row = _first(~is_binary)
+        got = np.array2string(labels[row], precision=3, threshold=8, edgeitems=3)
+        fix = "save the class numbers from before smoothing and mixup; of class scores there is no true class"
+    else:
+        row = _first(classes != 1)
+        got = f"{classes[row]:.0f}"
+        fix = (
+            "of a multi-label model evaluate one label k at a time: labels=labels[:, k] and of its logits "
+            "logits=np.stack([0 * z[:, k], z[:, k]], axis=1)"
+        )
+    raise InputError(f"labels row {row}", expected="one class a sample", got=got, fix=fix)
+
+
 def _form(arrays: Mapping[str, np.ndarray], prefix: str) -> str | None:
     """The name of the one matrix with this prefix, or None."""
     found = [prefix + form for form in FORMS if prefix + form in arrays]
@@ -346,14 +418,74 @@ def _form(arrays: Mapping[str, np.ndarray], prefix: str) -> str | None:
     return found[0] if found else None
 
 
+def check_answers(values: np.ndarray, form: str, name: str) -> None:
+    """Checks that finite ``(N, C)`` values are what their name says; rounded sums pass.
+
+    Raises:
+        InputError: If they are something else; it says what they look like and what to do.
+    """
+    prefix = name.removesuffix(form)
+    if form == "logits":
+        found = instead_of_logits(values)
+        if found is not None:
+            got, kind = found
+            fix = {
+                "probs": f"save them as {prefix}probs",
+                "per cent": f"these are per cent: divide by 100 and save them as {prefix}probs",
+                "sigmoids": f"of independent sigmoids, one a class, save {prefix}logits=np.log(p / (1 - p)); if these "
+                "are logits, subtract 1 from all, which changes no probability",
+            }[kind]
+            raise InputError(name, expected="values from before softmax", got=got, fix=fix)
+        return
+    with np.errstate(over="ignore"):
+        probs = values if form == "probs" else np.exp(values)
+        sums = probs.sum(axis=1, dtype=np.float64)
+    lowest = probs.min(axis=1)
+    if (row := _first((lowest < -JUST_BELOW) | ~(np.abs(sums - 1) <= ROUNDED_SUM))) is None:
+        return
+    if form == "log_probs":
+        expected, got = "a sum of 1", f"a sum of {sums[row]:.6g}"
+        fix = remedy_for_log_probs(values, row)
+        raise InputError(f"exp({name}) row {row}", expected=expected, got=got, fix=_with_prefix(fix, prefix))
+    expected, got = "a sum of 1", f"a sum of {sums[row]:.6g}"
+    if lowest[row] < -JUST_BELOW:
+        expected, got = "values ≥ 0", f"a minimum of {lowest[row]:.6g}"
+    raise InputError(f"{name} row {row}", expected=expected, got=got, fix=remedy_for_probs(values, row))
+
+
+def _with_prefix(fix: str, prefix: str) -> str:
+    return re.sub(r"(?<=save them as )", prefix, fix)
+
+
+def raise_masked(values: np.ndarray, name: str) -> np.ndarray:
+    """Logits or log-probabilities ``(N, C)`` in which classes that are switched off have finite values.
+
+    Such a class has −inf, or a number that stands for it. It gets a probability of at most `LOWEST_PROB`, as a
+    probability of zero does, and no more than any other class of the row.
+
+    Raises:
+        InputError: If all classes of a row are switched off.
+    """
+    if values.dtype.kind != "f" or not (is_masked := values < -LARGEST).any():
+        return values
+    if (row := _first(is_masked.all(axis=1))) is not None:
+        fix = "record this row again, or leave it out"
+        got = f"{values[row].max():.3g} for every class"
+        raise InputError(f"{name} row {row}", expected="a finite value for at least one class", got=got, fix=fix)
+    values = values.astype(np.float64)
+    highest, lowest = (
+        pick.reduce(values, axis=1, where=~is_masked, initial=initial, keepdims=True)  # NaN elsewhere stays where it is
+        for pick, initial in ((np.fmax, -np.inf), (np.fmin, np.inf))
+    )
+    return np.where(is_masked, np.minimum(lowest, highest + np.log(LOWEST_PROB)), values)
+
+
 def _log_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, list[str]]:
     """``(N, C)`` outputs of one form → finite float32 log-probabilities, and what there is to say of them."""
     if values.ndim == 1 or values.shape[1:] == (1,):
-        fix = "of one sigmoid p save probs=np.stack([1 - p, p], axis=1)"
-        raise InputError(name, expected="shape (N, C) with C ≥ 2", got=f"{values.shape}", fix=fix)
-    if form == "log_probs" and values.dtype.kind == "f" and np.isneginf(values).any():
-        # Logarithms of zero: raised to what `confidence.log_probs` makes of zero.
-        values = np.maximum(values.astype(np.float64), np.log(LOWEST_PROB))
+        raise InputError(name, expected="shape (N, C) with C ≥ 2", got=f"{values.shape}", fix=two_columns(name))
+    if form != "probs" and values.ndim == 2:
+        values = raise_masked(values, name)
     values = check_logits(values, name=name).astype(np.float64)
     if not len(values):
         raise InputError(name, expected="at least one row", got="none")
@@ -361,30 +493,55 @@ def _log_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, li
         got = f"{np.abs(values[row]).max():.3g}"
         fix = "look for an overflow in the model"
         raise InputError(f"{name} row {row}", expected=f"sizes up to {LARGEST:g}", got=got, fix=fix)
+    check_answers(values, form, name)
     if form == "logits":
-        if (values >= 0).all() and (np.abs(values.sum(axis=1) - 1) <= ROUNDED_SUM).all():
-            fix = f"save them as {name.removesuffix(form)}probs"
-            raise InputError(name, expected="values from before softmax", got="rows ≥ 0 that sum to 1", fix=fix)
         return log_softmax(values), []
-    with np.errstate(over="ignore"):
-        probs = values if form == "probs" else np.exp(values)
-    sums = probs.sum(axis=1, keepdims=True)
-    away = np.abs(sums[:, 0] - 1)
-    if (probs >= 0).all() and ROUNDED_SUM < away.max() < 0.5:
-        row = _first(away > ROUNDED_SUM)
-        fix = "save all classes, with six digits or more"
-        raise InputError(f"{name} row {row}", expected="a sum of 1", got=f"a sum of {sums[row].item():.6g}", fix=fix)
     notes = []
-    if SUM_TOLERANCE < away.max() <= ROUNDED_SUM:
-        notes.append(f"{name}: sums of rows were up to {away.max():.2g} away from 1; each row was divided by its sum")
-    if away.max() <= ROUNDED_SUM:
-        probs = probs / sums
-        values = probs if form == "probs" else values - np.log(sums)
+    if form == "probs" and (below := np.count_nonzero(values < 0)):
+        notes.append(f"{name}: {below} value{'s' * (below > 1)} just below 0, by rounding, were set to 0")
+        values = np.maximum(values, 0)
+    probs = values if form == "probs" else np.exp(values)
+    sums = probs.sum(axis=1, keepdims=True)
+    away = np.abs(sums - 1).max()
+    if away > SUM_TOLERANCE:
+        notes.append(f"{name}: sums of rows were up to {away:.2g} away from 1; each row was divided by its sum")
+    probs = probs / sums
+    values = probs if form == "probs" else values - np.log(sums)
     check_probs(probs, name=name if form == "probs" else f"exp({name})")
     certain = np.count_nonzero(probs.max(axis=1) == 1)
     if certain > CERTAIN * len(probs):
         notes.append(f"{name}: {certain} of {len(probs)} rows hold a probability of exactly 1; logits keep them apart")
     return log_probs(values) if form == "probs" else values.astype(np.float32), notes
+
+
+def two_columns(name: str) -> str:
+    """How the one output of a binary model, in an array of this name, is saved as two classes."""
+    if name.endswith("logits"):
+        return f"of one logit z save {name}=np.stack([0 * z, z], axis=1) after z = z.ravel()"
+    values = "np.exp(x).ravel()" if name.endswith("log_probs") else "p.ravel()"
+    target = f"{name.replace('log_probs', 'probs')}=" if name.endswith("probs") else ""
+    return f"of one sigmoid p save {target}np.stack([1 - p, p], axis=1) after p = {values}"
+
+
+def _of_two_classes(values: np.ndarray, form: str, labels: np.ndarray | None) -> np.ndarray | None:
+    """The ``(N, 1)`` output of a binary model as two classes, in the same form; None if it may be something else.
+
+    A column of the largest probabilities, or of those of the true class, looks much like a sigmoid. What a binary model
+    says of class 1 is below one half where it predicts class 0.
+    """
+    if values.shape[1:] != (1,) or values.dtype.kind != "f" or labels is None or labels.dtype.kind not in "iub":
+        return None
+    if not np.array_equal(np.unique(labels), [0, 1]) or np.isnan(values).any():
+        return None
+    values = values.astype(np.float64)
+    if form == "logits":
+        return np.concatenate((np.zeros_like(values), values), axis=1) if values.min() < 0 < values.max() else None
+    probs = values if form == "probs" else np.exp(values)
+    if not 0 <= probs.min() < 0.5 < probs.max() <= 1:
+        return None
+    probs = np.concatenate((1 - probs, probs), axis=1)
+    with np.errstate(divide="ignore"):
+        return probs if form == "probs" else np.log(probs)
 
 
 def _as_flags(values: np.ndarray) -> np.ndarray:
@@ -402,15 +559,25 @@ def _as_is_fit(values: np.ndarray) -> np.ndarray:
     return values == "fit"
 
 
-def _as_indices(values: np.ndarray) -> np.ndarray:
+def _as_indices(values: np.ndarray, is_member: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "iu" or values.ndim != 1:
         fix = "save index.astype(np.int64)"
         raise InputError("index", expected="integers (N,)", got=f"{values.dtype} {values.shape}", fix=fix)
+    both = np.intersect1d(values[is_member], values[~is_member])
+    if len(both):
+        listed = ", ".join(map(str, both[:3])) + (", …" if len(both) > 3 else "")
+        raise InputError(
+            "index",
+            expected="no sample as a member and as a non-member",
+            got=f"{len(both):,} as both: {listed}",
+            fix="take them out of the non-members; if the numbers of the non-members start again, number them on from "
+            "the members, or leave index out",
+        )
     order = np.argsort(values, kind="stable")
     again = order[1:][values[order[1:]] == values[order[:-1]]]
     if len(again):
         row = again.min()
-        fix = "number the others on from the members, or leave index out"
+        fix = "record each sample once, or leave index out"
         raise InputError(f"index row {row}", expected="every sample once", got=f"{values[row]} again", fix=fix)
     return values.astype(np.int64)
 

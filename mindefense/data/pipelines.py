@@ -196,7 +196,8 @@ def _read(source: Source, what: str, columns: tuple[str, str], batched: bool | N
     items, again = _epochs(source, what, columns)
     first = list(_parts(items, source, what, columns, batched))
     if not any(len(images) for images, _ in first):
-        raise DataError(what, expected="at least one row", got="none", fix="see what the pipeline leaves out")
+        fix = "see what the pipeline leaves out; a model cannot be judged by one kind of rows alone"
+        raise DataError(what, expected="at least one row", got="none", fix=fix)
     images, labels = (np.concatenate(column) for column in zip(*first, strict=True))
     classes, width = _classes(labels, what)
     digests = _digests(images)
@@ -316,7 +317,7 @@ def _numbers(images: np.ndarray, what: str, column: str, rows: int) -> np.ndarra
     if images.dtype.kind not in "iufb":
         fix = "decode images, and turn words into numbers, in the pipeline"
         raise DataError(f"{what} {column}", expected="numbers", got=str(images.dtype), fix=fix)
-    if images.dtype == np.uint8:
+    if images.dtype == np.uint8 or not len(images):  # of no rows, reshape cannot tell the length of one
         return np.array(images, order="C")
     with np.errstate(over="ignore"):
         images = np.array(images, np.float32, order="C")

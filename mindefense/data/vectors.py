@@ -16,10 +16,10 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from mindefense.checks import SUM_TOLERANCE, check_logits, check_probs
+from mindefense.checks import JUST_BELOW, ROUNDED_SUM, SUM_TOLERANCE, check_logits
 from mindefense.confidence import LOWEST_PROB, softmax
-from mindefense.data.files import starts_with
-from mindefense.data.outputs import LARGEST, NPY_MAGIC, ROUNDED_SUM, ZIP_MAGICS
+from mindefense.data.files import compressed_by, starts_with
+from mindefense.data.outputs import LARGEST, NPY_MAGIC, ZIP_MAGICS, check_answers, packed, raise_masked, two_columns
 from mindefense.errors import DataError, InputError
 
 FORMS = ("probs", "log_probs", "logits")
@@ -27,6 +27,8 @@ FORMS = ("probs", "log_probs", "logits")
 NAMES = {**{form: (form, f"clean_{form}") for form in FORMS}, "noised_logits": ("noised_logits", "start_logits")}
 """What is read → the names it may have in an npz file."""
 REMEDY = 'save with np.savez("big.npz", logits=…) or np.save("big.npy", probs)'
+LARGEST_DISTANCE = 0.02
+"""How far a probability may be from the softmax of the logits beside it; half precision stays below."""
 _ELEMENTS, _MOST_ROWS = 2**22, 2**16
 _LOCAL_HEADER, _LENGTHS_AT = 30, 26
 
@@ -182,7 +184,9 @@ class RecordedVectors:
                 probs, logits, rescaled = _as_probs(values, self.form, self.answers.name)
                 predicted = values.argmax(axis=1)
                 if second is not None:
-                    logits = _as_logits(next(seconds), second.name)
+                    logits = _as_logits(raise_masked(next(seconds), second.name), second.name)
+                    if second is self.logits:
+                        _check_same_rows(probs, logits, self.answers.name, second.name)
             except InputError as error:
                 said = re.sub(r" row (\d+)", lambda at, start=first: f" row {start + int(at[1])}", str(error), count=1)
                 raise DataError(f"{self.file}: {said}") from error
@@ -244,6 +248,8 @@ def open_vectors(path: str | os.PathLike[str]) -> RecordedVectors:
                 found = {"probs": _matrix(file, "array", None, stream, 0, state[0])}
         elif any(starts_with(file, magic) for magic in ZIP_MAGICS):
             found = dict(_members(file))
+        elif (program := compressed_by(file)) is not None:
+            raise packed(file, "an npy or npz file", program)
         else:
             raise DataError(f"outputs {file}", expected="an npy or npz file", got="something else", fix=REMEDY)
     given = [form for form in FORMS if form in found]
@@ -293,7 +299,7 @@ def _matrix(file: Path, name: str, member: str | None, stream: IO[bytes], began:
         got = "Python objects" if dtype.hasobject else str(dtype)
         raise DataError(where, expected="floating-point numbers", got=got, fix="apply .astype(np.float32)")
     if len(shape) != 2 or shape[1] < 2 or not shape[0]:
-        fix = "of one sigmoid p save probs=np.stack([1 - p, p], axis=1)" if shape[1:] in ((), (1,)) else None
+        fix = two_columns(name) if len(shape) == 1 or shape[1:] == (1,) else None
         raise DataError(where, expected="shape (N, C) with N ≥ 1 and C ≥ 2", got=str(shape), fix=fix)
     header = stream.tell() - (began if member is None else 0)
     wanted = header + shape[0] * shape[1] * dtype.itemsize
@@ -308,32 +314,49 @@ def _matrix(file: Path, name: str, member: str | None, stream: IO[bytes], began:
 def _as_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Answers of one form → float32 probabilities, logits unless the file has probabilities, and rows rescaled."""
     if form == "logits":
-        logits = _as_logits(values, name)
-        if (logits >= 0).all() and (np.abs(logits.sum(axis=1) - 1) <= ROUNDED_SUM).all() and len(logits) > 1:
-            fix = f"save them as {name.removesuffix('logits')}probs"
-            raise InputError(name, expected="values from before softmax", got="rows ≥ 0 that sum to 1", fix=fix)
+        logits = _as_logits(raise_masked(values, name), name)
+        if len(logits) > 1:
+            check_answers(logits, form, name)
         return softmax(logits), logits, 0
-    logits = None
+    held, logits = values, None
     if form == "log_probs":
+        held = raise_masked(values, name).astype(np.float64)
         # Logarithms of zero are raised to what `confidence.log_probs` makes of zero.
         lowest = np.log(LOWEST_PROB)
-        held = np.maximum(values.astype(np.float64), lowest)  # NaN stays NaN
-        logits = _as_logits(held, name)
+        is_zero = held <= lowest
+        logits = _as_logits(np.maximum(held, lowest), name)  # NaN stays NaN
         with np.errstate(over="ignore"):
-            values = np.where(held > lowest, np.exp(held), 0)
-        name = f"exp({name})"
+            values = np.where(is_zero, 0, np.exp(held))
     values = values.astype(np.result_type(values.dtype.newbyteorder("="), np.float32), copy=False)
     with np.errstate(invalid="ignore", over="ignore"):
         sums = values.sum(axis=1, dtype=np.float64)
         away = np.abs(sums - 1)
         is_off = (away > SUM_TOLERANCE) & (away <= ROUNDED_SUM)
+    lowest = values.min()
+    if not (away.max() <= ROUNDED_SUM and lowest >= -JUST_BELOW):  # so asked, NaN is wrong too
+        check_logits(held, name=name)
+        check_answers(held, form, name)
+    if lowest < 0:
+        values = np.maximum(values, 0)
     if is_off.any():
         values = values.astype(np.float64)
         values[is_off] /= sums[is_off, None]
         if logits is not None:
             logits[is_off] -= np.log(sums[is_off, None]).astype(np.float32)
-    check_probs(values, name=name, tolerance=ROUNDED_SUM)
     return np.ascontiguousarray(values, np.float32), logits, int(is_off.sum())
+
+
+def _check_same_rows(probs: np.ndarray, logits: np.ndarray, name: str, logits_name: str) -> None:
+    """Probabilities and logits that are given together belong to the same answers."""
+    apart = np.abs(softmax(logits) - probs).max(axis=1)
+    if (apart > LARGEST_DISTANCE).any():
+        row = int(np.argmax(apart > LARGEST_DISTANCE))
+        raise InputError(
+            f"{logits_name} row {row}",
+            expected=f"logits whose softmax is the row of {name}",
+            got=f"a probability that differs by {apart[row]:.3g}",
+            fix=f"save both in the same order of rows and without a temperature, or leave {logits_name} out",
+        )
 
 
 def _as_logits(values: np.ndarray, name: str) -> np.ndarray:

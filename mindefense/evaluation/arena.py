@@ -29,6 +29,7 @@ class Arena:
         eval_rows: The rows that auditors are judged by; none of them among `fit_rows`.
         everyone: All rows of the evaluation, by which the others are judged.
         shadow_rows: Members and non-members of the shadow; None without a shadow.
+        labelled: Whether the samples' labels are true classes; otherwise nobody who looks at them takes part.
         canaries: Mislabeled members and non-members, to be judged by apart; None if there are none.
         knowledge: Which of `KNOWLEDGE` attackers may have.
         adversary: Which of `ADVERSARIES` there are.
@@ -54,6 +55,7 @@ class Arena:
         eval_rows: Rows,
         everyone: Rows,
         shadow_rows: Rows | None = None,
+        labelled: bool = True,
         canaries: Rows | None = None,
         knowledge: Sequence[str] = KNOWLEDGE,
         adversary: Sequence[str] = ADVERSARIES,
@@ -74,6 +76,7 @@ class Arena:
         self._terms = terms
         self._rows = {"auditor": (fit_rows, eval_rows), "shadow": (shadow_rows, everyone), "none": (None, everyone)}
         self._everyone = everyone
+        self._labelled = labelled
         self._canaries = canaries
         self._progress = progress or Quiet()
         self._timed = timed
@@ -192,6 +195,8 @@ class Arena:
                 "there is no shadow; `mindefense train-shadow` trains one where the model has that stage, and "
                 "evaluate(shadow=Network(net)) takes one in Python"
             )
+        if entry.needs_labels and not self._labelled:
+            return "it looks at the true classes, which the recorded outputs lack; record them as labels"
         return entry.obstacle(self._everyone.members)
 
     def _static(self, name: str, entry: Entry, knowledge: str) -> Attack:

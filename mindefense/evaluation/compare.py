@@ -190,6 +190,9 @@ def mark_dominated(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
 def _burden(contender: Contender, with_l1: bool) -> tuple[float, ...]:
     """What one wants little of: leaks first, then costs."""
     verdict, cost = contender.verdict, contender.utility
+    assert cost.ece is not None
+    assert cost.nll is not None
+    assert cost.accuracy is not None
     return (
         verdict.strongest.metrics.balanced_accuracy,
         verdict.sharpest.metrics.two_sided_auc,

@@ -53,7 +53,8 @@ def assemble(
 ) -> Evaluation:
     """All that the trials and answers say, beside what the caller knows of where they come from; see `Evaluation`."""
     states = (False,) if defense is None else (False, True)
-    verdicts = [conclude(trials, defended=defended) for defended in states]
+    labelled = answers.labels is not None
+    verdicts = [conclude(trials, defended=defended, labelled=labelled) for defended in states]
     return Evaluation(
         dataset=dataset,
         synthetic=synthetic,
@@ -76,7 +77,7 @@ def assemble(
         timings={},
         records=record_columns(trials, answers),
         canaries=tuple(trial.result for trial in canaries),
-        confidences=tuple(confidence_histogram(answers, defended=defended) for defended in states),
+        confidences=tuple(confidence_histogram(answers, defended=defended) for defended in states if labelled),
         change=None if defense is None else changed(*_by_state(trials)),
     )
 
@@ -112,6 +113,7 @@ def confidence_histogram(answers: Answers, *, defended: bool) -> ConfidenceHisto
     """How often the undefended or the defended target is how sure of the true class."""
     probs = answers.defended_probs if defended else answers.clean_probs
     assert probs is not None
+    assert answers.labels is not None
     of_true = np.clip(probs[np.arange(len(probs)), answers.labels], 0, 1)  # float32 may round to just above 1
 
     def counted(kind: np.ndarray) -> tuple[int, ...]:
@@ -128,6 +130,8 @@ def sharpest_slices(trials: Sequence[Trial], answers: Answers, *, defended: bool
 
 def target_facts(answers: Answers, *, test_accuracy: float | None, queries: int) -> TargetFacts:
     """How well the target classifies the evaluation's rows."""
+    if answers.labels is None:
+        return TargetFacts(None, None, test_accuracy, queries)
     right = answers.clean_probs.argmax(axis=1) == answers.labels
     return TargetFacts(
         member_accuracy=float(right[answers.is_member].mean()),

@@ -153,7 +153,7 @@ class Facts:
 
     def __post_init__(self) -> None:
         if self.features is not None:
-            check_same_length({"labels of the answers": self.answers.labels, "features": self.features})
+            check_same_length({"answers": self.answers.is_member, "features": self.features})
 
 
 def doubts(facts: Facts) -> tuple[Check, ...]:
@@ -204,6 +204,8 @@ def _labels_match(facts: Facts) -> Check | None:
     answers = facts.answers
     is_member, n_classes = answers.is_member, answers.clean_probs.shape[1]
     answered = answers.clean_probs.argmax(axis=1)
+    if answers.labels is None:
+        return _unlabelled(answers, answered)
     right = answered == answers.labels
     found = f"The target classifies {_by_side(right, is_member)} rightly, where guessing reaches "
     found += f"{guessing(answers.labels):.3f}"
@@ -225,16 +227,38 @@ def _labels_match(facts: Facts) -> Check | None:
         )
     if answers.defended_probs is None:
         return Check("labels-match", True, found + ".")
-    defended = answers.defended_probs.argmax(axis=1)
-    found += f"; defended and undefended answers name the same class of {_by_side(defended == answered, is_member)}"
-    wrong = _out_of_step(defended, answered, is_member, n_classes)
+    same, wrong = _defended_match(answers, answered)
     if not wrong:
-        return Check("labels-match", True, found + ".")
+        return Check("labels-match", True, f"{found}; {same}.")
+    return _mismatch(f"{found}; {same}; {wrong}", _OTHER_ROWS, _SEE_ROWS)
+
+
+_OTHER_ROWS = (
+    "Either the defended answers are those of other rows, or their rows or columns are in another order, or the "
+    "defense leaves nothing of the answers."
+)
+_SEE_ROWS = "See that row for row the defended answers belong to the same samples as the undefended ones."
+
+
+def _defended_match(answers: Answers, answered: np.ndarray) -> tuple[str, str]:
+    """How often defended and undefended answers name the same class, and what is wrong about that."""
+    assert answers.defended_probs is not None
+    defended, is_member = answers.defended_probs.argmax(axis=1), answers.is_member
+    same = f"defended and undefended answers name the same class of {_by_side(defended == answered, is_member)}"
+    return same, _out_of_step(defended, answered, is_member, answers.clean_probs.shape[1])
+
+
+def _unlabelled(answers: Answers, answered: np.ndarray) -> Check:
+    found = "The recorded outputs hold no true classes"
+    if answers.defended_probs is not None:
+        same, wrong = _defended_match(answers, answered)
+        if wrong:
+            return _mismatch(f"{found}; {same}; {wrong}", _OTHER_ROWS, _SEE_ROWS)
     return _mismatch(
-        f"{found}; {wrong}",
-        "Either the defended answers are those of other rows, or their rows or columns are in another order, or the "
-        "defense leaves nothing of the answers.",
-        "See that row for row the defended answers belong to the same samples as the undefended ones.",
+        found,
+        "Attackers that look at them, which often find most, did not take part, so the leak may be larger than the "
+        "figures show.",
+        "Record the true class of each row as labels.",
     )
 
 
@@ -263,6 +287,8 @@ def _out_of_step(answered: np.ndarray, truth: np.ndarray, is_member: np.ndarray,
 
 def _members(facts: Facts) -> Check | None:
     """Whether the members may be other rows than the target was trained on."""
+    if facts.answers.labels is None:
+        return None
     is_member = facts.answers.is_member
     right = facts.answers.clean_probs.argmax(axis=1) == facts.answers.labels
     n, others = int(is_member.sum()), int((~is_member).sum())
@@ -445,6 +471,8 @@ def _treatment(facts: Facts) -> Check | None:
 
 def _class_balance(facts: Facts) -> Check | None:
     answers = facts.answers
+    if answers.labels is None:
+        return None
     classes, column = np.unique(answers.labels, return_inverse=True)
     if len(classes) < 2:
         return Check("class-balance", True, f"All {len(answers.labels)} rows are of class {classes[0]}.")
@@ -492,9 +520,12 @@ def _labels_changed(facts: Facts) -> Check | None:
             "The defense breaks its promise, so its other figures are in doubt as well.",
             "Look for the fault in the defense or in the recorded outputs.",
         )
-    labels = facts.answers.labels
-    before, after = (float((probs.argmax(axis=1) == labels).mean()) for probs in (facts.answers.clean_probs, defended))
-    found += f"; the accuracy is {before:.4f} without and {after:.4f} with it"
+    labels, before, after = facts.answers.labels, None, None
+    if labels is not None:
+        before, after = (
+            float((probs.argmax(axis=1) == labels).mean()) for probs in (facts.answers.clean_probs, defended)
+        )
+        found += f"; the accuracy is {before:.4f} without and {after:.4f} with it"
     bare, behind = (
         [trial.result.metrics.two_sided_auc for trial in facts.trials if trial.result.defended is state]
         for state in (False, True)
@@ -514,8 +545,8 @@ def _labels_changed(facts: Facts) -> Check | None:
     )
 
 
-def _weighed(before: float, after: float, less_leak: bool | None) -> str:
-    if less_leak is None:
+def _weighed(before: float | None, after: float | None, less_leak: bool | None) -> str:
+    if less_leak is None or before is None or after is None:
         return "Compare accuracy and leak with and without the defense."
     if after < before:
         return (
@@ -655,7 +686,7 @@ def _convergence(facts: Facts) -> Check | None:
 
 
 def _threshold_transfer(facts: Facts) -> Check | None:
-    if facts.shadow_accuracy is None:
+    if facts.shadow_accuracy is None or facts.answers.labels is None:
         return None
     right = facts.answers.clean_probs.argmax(axis=1) == facts.answers.labels
     is_member = facts.answers.is_member

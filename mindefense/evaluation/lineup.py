@@ -106,7 +106,7 @@ class DefenseSpec:
             least, most = _WHOLE.get(name, (0, math.inf))
             fits = least <= number <= most and (number == int(number) if name in _WHOLE else number > 0)
             if not fits and not (name == "memguard" and number == 0):
-                kind = f"a whole number from {least}" if name in _WHOLE else "a number above 0"
+                kind = f"a whole number from {least} to {most:,}" if name in _WHOLE else "a number above 0"
                 raise InputError(f"defense {name}", expected=f"{wanted}: {kind}", got=repr(value))
         if name == "memguard" and number is not None:
             check_first_round(SearchConfig(max_steps=max_steps))

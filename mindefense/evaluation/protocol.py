@@ -175,15 +175,20 @@ def judge(
     return Trial(result, scores, float(attack.threshold_), samples, is_member)
 
 
-def conclude(trials: Sequence[Trial], *, defended: bool) -> Verdict:
+def conclude(trials: Sequence[Trial], *, defended: bool, labelled: bool = True) -> Verdict:
     """The verdict over all attackers on the undefended or the defended target.
 
+    Args:
+        trials: All trials.
+        defended: Which state of the target.
+        labelled: Whether true classes are known, so that the gap attack takes part.
+
     Raises:
-        InputError: If there are no such trials, or the gap attack is not among them.
+        InputError: If there are no such trials, or the gap attack is not among them though true classes are known.
     """
     here = [trial for trial in trials if trial.result.defended == defended]
     gap = [trial.result.metrics.balanced_accuracy for trial in here if trial.result.name == "gap"]
-    if not gap:
+    if not here or (labelled and not gap):
         raise InputError("trials", expected="the gap attack among the attackers", got="none")
     strongest = max(here, key=lambda trial: trial.result.metrics.balanced_accuracy)
     sharpest = max(here, key=lambda trial: trial.result.metrics.two_sided_auc)
@@ -213,7 +218,7 @@ def conclude(trials: Sequence[Trial], *, defended: bool) -> Verdict:
         sharpest_low=of_auc[id(sharpest)][0],
         sharpest_high=of_auc[id(sharpest)][1],
         attackers=len(here),
-        gap_accuracy=gap[0],
+        gap_accuracy=gap[0] if gap else None,
         level=_level(here, surely=surely, is_shown=is_shown),
         identifies=None if identifies is None else identifies.result,
         identified=identified,

@@ -33,6 +33,9 @@ def evaluate_outputs(
 ) -> Evaluation:
     """Lets every attacker that needs no queries loose on recorded outputs; lists the others as not run.
 
+    Where the outputs hold no labels, attackers that look at true classes are not run either, and what takes true
+    classes, such as accuracies and parts by class, is left out or None.
+
     Args:
         outputs: From `mindefense.data.load_outputs`.
         attacks: Names of the attackers; None for all.
@@ -48,7 +51,7 @@ def evaluate_outputs(
     Raises:
         InputError: If there are too few rows of a kind to fit and to judge by.
     """
-    everyone = _rows(outputs, np.ones(len(outputs.labels), bool))
+    everyone = _rows(outputs, np.ones(len(outputs), bool))
     if outputs.split is None:
         fit_rows, eval_rows = everyone.divide(seed, share=fit_share)
     else:
@@ -70,6 +73,7 @@ def evaluate_outputs(
         fit_rows=fit_rows,
         eval_rows=eval_rows,
         everyone=everyone,
+        labelled=outputs.labels is not None,
         adversary=adversary,
         progress=progress,
         timed=timed,
@@ -78,7 +82,7 @@ def evaluate_outputs(
     trials = arena.undefended()
     defended_log_probs = outputs.defended_log_probs
     answers = Answers(
-        labels=everyone.labels(),
+        labels=None if outputs.labels is None else everyone.labels(),
         is_member=everyone.is_member(),
         indices=outputs.indices[everyone.features()],
         clean_probs=np.exp(outputs.log_probs[everyone.features()]),
@@ -124,10 +128,12 @@ def evaluate_outputs(
 
 def _rows(outputs: RecordedOutputs, wanted: np.ndarray) -> Rows:
     """Samples that are nothing but the numbers of their rows in the recording."""
+    # Without labels all are of one class for whoever divides them; no attacker sees it.
+    labels = np.zeros(len(outputs), np.int32) if outputs.labels is None else outputs.labels
 
     def samples(is_wanted: np.ndarray) -> Samples:
         rows = np.flatnonzero(is_wanted)
-        return Samples(rows, outputs.labels[rows], rows)
+        return Samples(rows, labels[rows], rows)
 
     return Rows(samples(wanted & outputs.is_member), samples(wanted & ~outputs.is_member))
 

@@ -18,8 +18,8 @@ def slices_of(trial: Trial, answers: Answers) -> Slices:
     """How far an attacker tells members from non-members among samples that are alike.
 
     The parts are the true classes, the deciles of the undefended top confidence of the judged samples, and those that
-    the undefended target classifies rightly and wrongly. Samples of equal confidence are never divided: where many
-    share one value, several deciles are one part.
+    the undefended target classifies rightly and wrongly; where true classes are unknown, the deciles alone. Samples of
+    equal confidence are never divided: where many share one value, several deciles are one part.
 
     Within the k parts that hold both kinds, each interval has a confidence of ``1 - 0.05 / k`` (Bonferroni), so that
     the worst part may be picked after looking. An attacker may do worse within every part than over all of them: what
@@ -47,7 +47,7 @@ def slices_of(trial: Trial, answers: Answers) -> Slices:
         ('class 1', 1.0)
     """
     _check(trial, answers)
-    labels = answers.labels[trial.samples]
+    labels = None if answers.labels is None else answers.labels[trial.samples]
     clean = answers.clean_probs[trial.samples]
     parts = list(_parts(labels, clean))
     with_both = sum(0 < trial.is_member[inside].sum() < inside.sum() for _, _, inside in parts)
@@ -78,7 +78,8 @@ def record_columns(trials: Sequence[Trial], answers: Answers) -> dict[str, np.nd
         ``true_confidence`` (of the true class), with a defense ``defended_confidence`` and
         ``defended_true_confidence``, and one ``attack|knowledge|adversary|undefended`` or ``…|defended`` a trial.
         The columns of trials are of dtype object: a float, or None for samples that the attacker was not judged by;
-        Python's ``csv.writer`` writes None as an empty field. There is no NaN anywhere.
+        Python's ``csv.writer`` writes None as an empty field. There is no NaN anywhere. Columns that take true classes
+        are left out where those are unknown.
 
     Raises:
         InputError: If a trial does not fit the answers, or two have the same name.
@@ -89,17 +90,19 @@ def record_columns(trials: Sequence[Trial], answers: Answers) -> dict[str, np.nd
         [0.75]
     """
     predicted = answers.clean_probs.argmax(axis=1)
+    labels = answers.labels
     columns = {
         "index": answers.indices,
-        "label": answers.labels,
+        **({} if labels is None else {"label": labels}),
         "is_member": answers.is_member,
         "predicted": predicted,
-        "classified_rightly": predicted == answers.labels,
+        **({} if labels is None else {"classified_rightly": predicted == labels}),
     }
     for state, probs in (("", answers.clean_probs), ("defended_", answers.defended_probs)):
         if probs is not None:
             columns[f"{state}confidence"] = probs.max(axis=1)
-            columns[f"{state}true_confidence"] = probs[np.arange(len(probs)), answers.labels]
+            if labels is not None:
+                columns[f"{state}true_confidence"] = probs[np.arange(len(probs)), labels]
     for trial in trials:
         _check(trial, answers)
         result = trial.result
@@ -107,18 +110,20 @@ def record_columns(trials: Sequence[Trial], answers: Answers) -> dict[str, np.nd
         name = "|".join((result.name, result.knowledge, result.adversary, state))
         if name in columns:
             raise InputError("trials", expected="one a name, knowledge, adversary and state", got=f"two of {name}")
-        columns[name] = np.full(len(answers.labels), None, dtype=object)
+        columns[name] = np.full(len(answers), None, dtype=object)
         columns[name][trial.samples] = trial.scores.tolist()
     return columns
 
 
-def _parts(labels: np.ndarray, probs: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+def _parts(labels: np.ndarray | None, probs: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     """What divides the samples, the part's name, and which samples are in it."""
-    for label in np.unique(labels):
+    for label in () if labels is None else np.unique(labels):
         yield "class", f"class {label}", labels == label
     top = probs.max(axis=1)
     for name, inside in _deciles(top):
         yield "confidence decile", name, inside
+    if labels is None:
+        return
     rightly = probs.argmax(axis=1) == labels
     for name, inside in (("classified rightly", rightly), ("classified wrongly", ~rightly)):
         if inside.any():
@@ -162,7 +167,7 @@ def _distance(part: Slice) -> float:
 
 
 def _check(trial: Trial, answers: Answers) -> None:
-    samples, n = trial.samples, len(answers.labels)
+    samples, n = trial.samples, len(answers)
     name = f"trial of {trial.result.name}"
     if len(samples) and not (samples.min() >= 0 and samples.max() < n):
         raise InputError(

@@ -16,7 +16,7 @@ NLL_FLOOR = 1e-12
 """Probabilities of the true class below this count as this: one zero would make the mean infinite."""
 
 
-def utility_metrics(probs: ArrayLike, labels: ArrayLike, *, clean_probs: ArrayLike) -> UtilityMetrics:
+def utility_metrics(probs: ArrayLike, labels: ArrayLike | None, *, clean_probs: ArrayLike) -> UtilityMetrics:
     """All measures of the usefulness of confidence vectors.
 
     Everything is summed in float64, whatever the inputs are. The most likely class of a row is the first of equals.
@@ -27,7 +27,7 @@ def utility_metrics(probs: ArrayLike, labels: ArrayLike, *, clean_probs: ArrayLi
 
     Args:
         probs: ``(N, C)`` floating, confidence vectors of the (defended) model, N ≥ 1.
-        labels: ``(N,)`` integer, true classes 0 … C−1.
+        labels: ``(N,)`` integer, true classes 0 … C−1; None if they are unknown, for what can be said without them.
         clean_probs: ``(N, C)`` floating, those of the undefended model; pass `probs` again to describe that one.
 
     Returns:
@@ -43,22 +43,28 @@ def utility_metrics(probs: ArrayLike, labels: ArrayLike, *, clean_probs: ArrayLi
     """
     probs = check_probs(probs, name="probs")
     clean_probs = check_probs(clean_probs, name="clean_probs")
-    labels = check_labels(labels, num_classes=probs.shape[1], name="labels")
-    n = check_same_length({"probs": probs, "labels": labels, "clean_probs": clean_probs})
+    check_same_length({"probs": probs, "clean_probs": clean_probs})
     if clean_probs.shape != probs.shape:
         raise InputError("clean_probs", expected=f"shape {probs.shape}", got=str(clean_probs.shape))
     predicted = probs.argmax(axis=1)
-    is_right = predicted == labels
+    accuracy = ece = nll = None
+    if labels is not None:
+        labels = check_labels(labels, num_classes=probs.shape[1], name="labels")
+        n = check_same_length({"probs": probs, "labels": labels})
+        is_right = predicted == labels
+        accuracy = float(is_right.mean())
+        ece = _expected_calibration_error(probs.max(axis=1).astype(np.float64), is_right)
+        true_probs = probs[np.arange(n), labels].astype(np.float64)
+        nll = float(-np.log(np.maximum(true_probs, NLL_FLOOR)).mean())
     distances = np.abs(np.subtract(probs, clean_probs, dtype=np.float64)).sum(axis=1)
-    true_probs = probs[np.arange(n), labels].astype(np.float64)
     return UtilityMetrics(
-        accuracy=float(is_right.mean()),
+        accuracy=accuracy,
         label_changes=int((predicted != clean_probs.argmax(axis=1)).sum()),
         mean_l1=float(distances.mean()),
         median_l1=float(np.median(distances)),
         max_l1=float(distances.max()),
-        ece=_expected_calibration_error(probs.max(axis=1).astype(np.float64), is_right),
-        nll=float(-np.log(np.maximum(true_probs, NLL_FLOOR)).mean()),
+        ece=ece,
+        nll=nll,
     )
 
 

@@ -290,8 +290,13 @@ def _strength(attacks: Sequence[Row], state: str, verdict: Row, defended: bool) 
         "which allows for having picked the best); guessing is right in 50%. It finds "
         f"{of_hundred(named, 'members')} and takes {of_hundred(falsely, 'others')} for members by mistake. The highest "
         f"AUC is {rounded(verdict['sharpest_two_sided_auc'])}, by {verdict['sharpest']['name']}: so often it ranks a "
-        "member and a non-member correctly (by chance: 0.5). The gap attack, which only looks whether the model "
-        f"classifies a sample correctly, is right in {percent(verdict['gap_accuracy'])}."
+        "member and a non-member correctly (by chance: 0.5)."
+        + (
+            ""
+            if verdict["gap_accuracy"] is None
+            else " The gap attack, which only looks whether the model classifies a sample correctly, is right in "
+            f"{percent(verdict['gap_accuracy'])}."
+        )
     )
 
 
@@ -327,11 +332,18 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
     if ("adaptive", True) in middle:
         said += f", and {middle['adaptive', True]} once they adapt to it"
     text.append(said + ".")
-    gap = f"The gap attack is right in {percent(after['gap_accuracy'])}"
-    if keeps_labels(results["defense"]):
-        text.append(f"{gap}. No defense that keeps the predicted classes lowers that.")
+    if after["gap_accuracy"] is None:
+        text.append("Without true classes, nobody can tell how often the gap attack is right.")
+    elif keeps_labels(results["defense"]):
+        text.append(
+            f"The gap attack is right in {percent(after['gap_accuracy'])}. No defense that keeps the predicted classes "
+            "lowers that."
+        )
     else:
-        text.append(f"{gap}, and undefended in {percent(before['gap_accuracy'])}.")
+        text.append(
+            f"The gap attack is right in {percent(after['gap_accuracy'])}, and undefended in "
+            f"{percent(before['gap_accuracy'])}."
+        )
     return Answer("What did the defense change?", short, tone, text)
 
 
@@ -365,14 +377,24 @@ def _cost(results: Row, defense: Row) -> Answer:
     changed = defense["label_changes"]
     moved = f"confidences move by {rounded(defense['mean_l1'], '.2f')} of at most 2, on average"
     labels = "No predicted class changes" if not changed else f"{changed:,} of {rows:,} predicted classes change"
-    lost = clean["accuracy"] - defense["accuracy"]
-    text = (
-        f"On {rows:,} samples, accuracy {moves(clean, defense, 'accuracy', '.1%')}. The L1 "
+    distance = (
         f"distance of the answers to those without a defense is {rounded(defense['mean_l1'])} in the mean and "
-        f"{rounded(defense['max_l1'])} at most (0 is no change, 2 the largest there is). The calibration error, by "
-        f"which confidences miss how often the model is right, {moves(clean, defense, 'ece')}; the log-loss, lower for "
-        f"better predictions, {moves(clean, defense, 'nll')}."
+        f"{rounded(defense['max_l1'])} at most (0 is no change, 2 the largest there is)."
     )
+    if defense["accuracy"] is None:
+        lost = 0.0
+        text = (
+            f"On {rows:,} samples, the L1 {distance} True classes were not recorded, so that accuracy, calibration "
+            "error and log-loss are unknown."
+        )
+    else:
+        lost = clean["accuracy"] - defense["accuracy"]
+        text = (
+            f"On {rows:,} samples, accuracy {moves(clean, defense, 'accuracy', '.1%')}. The L1 {distance} The "
+            f"calibration error, by which confidences miss how often the model is right, "
+            f"{moves(clean, defense, 'ece')}; the log-loss, lower for better predictions, "
+            f"{moves(clean, defense, 'nll')}."
+        )
     tone = "bad" if lost > 0.02 else "mixed" if changed or defense["mean_l1"] > 0.1 else "good"
     return Answer("What does it cost the users of the model?", f"{labels}; {moved}.", tone, [text])
 

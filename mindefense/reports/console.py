@@ -239,17 +239,24 @@ def particulars(evaluation: Evaluation) -> list[str]:
     shadow = ""
     if evaluation.shadow_accuracy is not None:
         shadow = f"; shadow {' / '.join(map(percent, evaluation.shadow_accuracy))}"
+    known = (
+        "true classes not recorded, so that attackers who need them are not run"
+        if target.member_accuracy is None
+        else f"{percent(target.member_accuracy)} of its members classified rightly, "
+        f"{percent(target.non_member_accuracy)} of the non-members"
+    )
     lines.append(
-        f"target: {percent(target.member_accuracy)} of its members classified rightly, "
-        f"{percent(target.non_member_accuracy)} of the non-members{shadow}; questions asked: {target.queries}"
+        f"target: {known}{shadow}; questions asked: {target.queries}"
         + (f", behind the defense {evaluation.defense.queries}" if evaluation.defense is not None else "")
     )
     if evaluation.defense is not None:
         defense, cost = evaluation.defense, evaluation.defense.defended
+        accuracy = "" if cost.accuracy is None else f" accuracy {percent(cost.accuracy)},"
+        error = f"; calibration error {rounded(defense.undefended.ece)} → {rounded(cost.ece)}"
         lines.append(
-            f"cost of {_defense(defense)}: {cost.label_changes} labels changed, accuracy "
-            f"{percent(cost.accuracy)}, L1 distance mean {rounded(cost.mean_l1)}, median {rounded(cost.median_l1)}, "
-            f"max {rounded(cost.max_l1)}; calibration error {rounded(defense.undefended.ece)} → {rounded(cost.ece)}"
+            f"cost of {_defense(defense)}: {cost.label_changes} labels changed,{accuracy} L1 distance mean "
+            f"{rounded(cost.mean_l1)}, median {rounded(cost.median_l1)}, max {rounded(cost.max_l1)}"
+            + ("" if cost.ece is None else error)
         )
         if evaluation.budgets:
             points = ", ".join(f"{point.budget:g} → {rounded(point.accuracy)}" for point in evaluation.budgets)
@@ -311,7 +318,7 @@ def _doubts_by(comparison: Comparison) -> list[str]:
     ]
 
 
-def _figure(number: float) -> str:
+def _figure(number: float | None) -> str:
     """Four characters, such as ``.693`` and ``1.24``."""
     text = rounded(number)
     return text[1:] if text.startswith("0.") else rounded(number, ".2f")

@@ -97,6 +97,8 @@ def _roc_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
 def _confidence_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
     heading = "How sure the model is of the true class"
     histograms = results.get("confidences") or ()
+    if not _labelled(results):
+        return Plate("confidences", heading, _UNLABELLED)
     if not histograms:
         return Plate("confidences", heading, _old("histograms of the confidence"))
     kinds = [[draw.shares(one[kind]) for kind in ("members", "non_members")] for one in histograms]
@@ -122,6 +124,8 @@ def _confidence_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
 
 def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
     heading = "Which classes leak most"
+    if not _labelled(results):
+        return Plate("classes", heading, _UNLABELLED)
     slices = [(states[int(one["defended"])][0], one) for one in results["slices"]]
     kept = draw.shown_classes(slices) if slices else []
     if not kept:
@@ -251,9 +255,12 @@ def _bargain_plate(results: Row) -> Plate:
         {"name": "none", "in_training": False, "verdict": before, "utility": clean},
         {"name": name, "in_training": False, "verdict": after, "utility": defense},
     ]
+    loss = (
+        "" if clean["nll"] is None else f" and the log-loss from {rounded(clean['nll'])} to {rounded(defense['nll'])}"
+    )
     sentence = (
         f"Lower leaks less, further left costs less. The defense moves the answers by {rounded(defense['mean_l1'])} on "
-        f"average and the log-loss from {rounded(clean['nll'])} to {rounded(defense['nll'])}; "
+        f"average{loss}; "
     )
     if leaks[0] == leaks[1]:
         sentence += f"that buys nothing: the best attacker is right in {leaks[1]}, as it is undefended."
@@ -276,7 +283,7 @@ def _tradeoffs(contenders: Sequence[Row], floor: float | None = None) -> list[tu
          [one for one in contenders if not one["in_training"]]),
         ("tradeoff-nll", "cost: worse predictions", "log-loss of the answers (log)", "nll", contenders),
     ):  # fmt: skip
-        if len(chosen) < 2:
+        if len(chosen) < 2 or any(one["utility"][key] is None for one in chosen):
             continue
 
         def cost(one: Row, key: str = key) -> float:
@@ -295,6 +302,14 @@ def _tradeoffs(contenders: Sequence[Row], floor: float | None = None) -> list[tu
         figure = draw.draw_tradeoff(chosen, cost, axis if log else axis.removesuffix(" (log)"), log=log, floor=floor)
         drawn.append((Picture(name, title, alt, figure), frontier))
     return drawn
+
+
+_UNLABELLED = "True classes were not recorded, so there is nothing to show."
+
+
+def _labelled(results: Row) -> bool:
+    """Whether true classes were known."""
+    return results["target"]["member_accuracy"] is not None
 
 
 def _slug(defended: Any) -> str:

@@ -182,9 +182,13 @@ def part_sheets(results: Row) -> list[Sheet]:
             ])  # fmt: skip
     if not rows:
         return []
+    labelled = results["target"]["member_accuracy"] is not None
+    kinds = "tenths by confidence"
+    if labelled:
+        kinds = f"true classes, {kinds}, and those classified rightly and wrongly"
     note = (
-        "AUC of the sharpest attacker of each state within parts of the samples: true classes, tenths by confidence, "
-        "and those classified rightly and wrongly. The intervals hold for all parts at once."
+        f"AUC of the sharpest attacker of each state within parts of the samples: {kinds}. The intervals hold for all "
+        "parts at once."
         f"{cut}"
     )
     columns = ("part", "state", "attacker", "members#", "non-members#", "AUC#", "95%#")
@@ -238,6 +242,7 @@ def cost_sheets(defense: Row | None) -> list[Sheet]:
             ),
         ]
         for name, text in names.items()
+        if defense[name] is not None
     ]
     note = "What the answers are worth to the users of the model, on all judged samples."
     return [Sheet("cost", "Cost to the users", note, ("measure", "undefended#", "defended#"), rows)]

@@ -83,8 +83,8 @@ def between(low: float | None, high: float | None) -> str:
     return f"{rounded(low)}–{rounded(high)}"
 
 
-def percent(number: float) -> str:
-    """With one decimal."""
+def percent(number: float | None) -> str:
+    """With one decimal; a dash for None."""
     return rounded(number, ".1%")
 
 

@@ -2,7 +2,9 @@
 
 import codecs
 import contextlib
+import importlib
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -117,6 +119,17 @@ def test_what_is_optional_may_be_missing(kind, tmp_path):
     np.testing.assert_array_equal(outputs.indices, np.arange(N))
 
 
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_true_classes_may_be_unknown(kind, tmp_path):
+    held = everything()
+    del held["labels"]
+    outputs = load_outputs(write(tmp_path, held, kind))
+    assert outputs.labels is None
+    assert len(outputs) == N
+    np.testing.assert_array_equal(outputs.is_member, IS_MEMBER)
+    np.testing.assert_allclose(outputs.log_probs, log_softmax(LOGITS), rtol=1e-6, atol=1e-6)
+
+
 def test_the_defended_answers_may_be_of_another_form(tmp_path):
     held = basics(defended_probs=in_form("probs", DEFENDED), split=SPLIT, index=INDEX)
     assert_as_recorded(load_outputs(write_npz(tmp_path, held)))
@@ -157,6 +170,11 @@ TABLES = {
     "columns in any order": (reordered, {}),
     "byte order mark": (list, {"encoding": "utf-8-sig"}),
     "line ends of Windows": (list, {"end": "\r\n"}),
+    "1.0 and 0.0": (lambda table: reworded(table, "is_member", {"True": "1.0", "False": "0.0"}), {}),
+    "leading zeros": (
+        lambda table: [[re.sub(r"_(\d)$", r"_0\1", name) for name in table[0]], *table[1:]],
+        {},
+    ),
     "0 and 1": (lambda table: reworded(table, "is_member", {"True": "1", "False": "0"}), {}),
     "lower case": (lambda table: reworded(table, "is_member", {"True": "true", "False": "false"}), {}),
     "blanks": (lambda table: [[f" {cell} " for cell in row] for row in table], {}),
@@ -233,7 +251,7 @@ def test_certainty_beyond_float32_is_kept(tmp_path):
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(logits=arrays(np.float64, (N, 3), elements=st.floats(-1e3, 1e3, width=32)))
 def test_any_logits_become_confidence_vectors(logits, tmp_path):
-    logits[0, 0] = -1.0  # whatever else comes, not a confidence vector
+    logits[::2, 0] = -1.0  # whatever else comes, neither confidence vectors nor sigmoids
     outputs = load_outputs(write_npz(tmp_path, basics(logits=logits, labels=LABELS % 3)))
     check_probs(np.exp(outputs.log_probs), name="probs")
     np.testing.assert_allclose(
@@ -241,6 +259,86 @@ def test_any_logits_become_confidence_vectors(logits, tmp_path):
     )
     again = load_outputs(write_npz(tmp_path, basics(logits=None, log_probs=outputs.log_probs, labels=LABELS % 3)))
     np.testing.assert_allclose(again.log_probs, outputs.log_probs, rtol=1e-5, atol=1e-5)
+
+
+# Values that mean something else, and are taken
+
+
+@pytest.mark.parametrize("form", ["logits", "log_probs"])
+@pytest.mark.parametrize("mark", [-np.inf, np.finfo(np.float32).min])
+def test_a_masked_class_is_a_probability_of_zero(form, mark, tmp_path):
+    logits = LOGITS.astype(np.float64)
+    logits[:, 1] = -200  # finite, but less likely than anything that float32 tells
+    without = changed(logits, (slice(None, 20), 3), -1e4)
+    values = np.float32(changed(in_form(form, without), (slice(None, 20), 3), mark))
+    outputs = load_outputs(write_npz(tmp_path, basics(**{"logits": None, form: values})))
+    np.testing.assert_allclose(np.exp(outputs.log_probs), in_form("probs", without), atol=1e-6)
+    assert np.isfinite(outputs.log_probs).all()
+    assert (outputs.log_probs[:20, 3] <= outputs.log_probs[:20].min(axis=1) + 1e-4).all()
+    assert (outputs.log_probs[:20, 3] <= np.log(1e-30)).all()
+
+
+def test_masked_classes_in_a_table(tmp_path):
+    table = table_of(basics(logits=changed(LOGITS, (slice(None), 2), -np.inf)))
+    assert table[1][2] == "-inf"
+    outputs = load_outputs(write_csv(tmp_path, table))
+    kept = [0, 1, 3, 4]
+    np.testing.assert_allclose(outputs.log_probs[:, kept], log_softmax(LOGITS[:, kept]), rtol=1e-5, atol=1e-5)
+
+
+def test_rounding_below_zero_is_set_to_zero_and_noted(tmp_path):
+    probs = in_form("probs", changed(LOGITS, (slice(3), 0), -40))
+    rows = np.arange(3)
+    probs[rows, probs[rows].argmin(axis=1)] = [-1e-9, -2e-7, -1e-12]
+    outputs = load_outputs(write_npz(tmp_path, basics(logits=None, probs=probs)))
+    assert outputs.note == "probs: 3 values just below 0, by rounding, were set to 0"
+    np.testing.assert_allclose(np.exp(outputs.log_probs), np.maximum(probs, 0), atol=1e-6)
+    refused = write_npz(tmp_path, basics(logits=None, probs=changed(probs, (5, 0), -1e-3)))
+    assert "probs row 5: expected values ≥ 0, got a minimum of -0.001" in refusal(refused)
+
+
+BINARY = np.random.default_rng(8).normal(size=(N, 1)) * 3
+
+
+@pytest.mark.parametrize("form", ["logits", "log_probs", "probs"])
+def test_one_column_of_a_binary_model_is_class_1(form, tmp_path):
+    sigmoid = 1 / (1 + np.exp(-BINARY))
+    values = {"logits": BINARY, "log_probs": np.log(sigmoid), "probs": sigmoid}[form]
+    held = basics(**{"logits": None, "labels": LABELS % 2, form: values, f"defended_{form}": values[::-1]})
+    outputs = load_outputs(write_npz(tmp_path, held))
+    np.testing.assert_allclose(np.exp(outputs.log_probs[:, 1:]), sigmoid, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(outputs.log_probs).sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(outputs.defended_log_probs, outputs.log_probs[::-1])
+    what = "logit" if form == "logits" else "probability"
+    assert outputs.note.startswith(f"{form}: one column, taken as the {what} of class 1, of classes 0 and 1; defended_")
+
+
+@pytest.mark.parametrize(("form", "variable"), [("logits", "z"), ("log_probs", "x"), ("probs", "p")])
+def test_the_advice_for_one_output_works(form, variable, tmp_path):
+    sigmoid = 1 / (1 + np.exp(-BINARY))
+    values = {"logits": BINARY, "log_probs": np.log(sigmoid), "probs": sigmoid}[form]
+    labels = changed(LABELS % 2, 0, 2)  # so that a column may mean anything
+    said = refusal(write_npz(tmp_path, basics(**{"logits": None, "labels": labels, form: values})))
+    name, expression, before = re.search(r"save (\w+)=(np\.stack.*) after (.*)$", said).groups()
+    scope = {"np": np, variable: values}
+    exec(before, scope)
+    held = basics(**{"logits": None, "labels": LABELS % 2, name: eval(expression, scope)})
+    np.testing.assert_allclose(np.exp(load_outputs(write_npz(tmp_path, held)).log_probs[:, 1:]), sigmoid, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("logit", "of one logit z write logit_0 = 0 and logit_1 = z"),
+        ("prob", "of one sigmoid p write prob_0 = 1 - p and prob_1 = p"),
+    ],
+)
+def test_one_column_of_a_table(column, words, tmp_path):
+    table = table_of(basics(**{"logits": None, "labels": LABELS % 2, f"{column}s": BINARY}))
+    assert f"{column}_0" in table[0]
+    assert f"column {column}_1: expected two classes or more, got one column; {words}" in refusal(
+        write_csv(tmp_path, table)
+    )
 
 
 # What is refused
@@ -259,7 +357,6 @@ REFUSED = {
         basics(defended_probs=in_form("probs", LOGITS), defended_logits=LOGITS),
         "expected one of defended_logits, defended_probs, got 2 of them; save defended_logits",
     ),
-    "no labels": (basics(labels=None), "labels: expected one value a row, got nothing of that name; save with"),
     "no is_member": (basics(is_member=None), "is_member: expected one value a row, got nothing of that name"),
     "typo": (basics(lables=LABELS), "unknown array 'lables'; did you mean labels"),
     "capitals": (basics(Logits=LOGITS), "unknown array 'Logits'; did you mean logits"),
@@ -281,7 +378,52 @@ REFUSED = {
     ),
     "logits called log_probs": (
         basics(logits=None, log_probs=LOGITS),
-        r"exp\(log_probs\) row 0: expected a sum of 1 .*; apply softmax first",
+        r"exp\(log_probs\) row 0: expected a sum of 1, .*; these look like logits: save them as logits",
+    ),
+    "per cent": (basics(logits=None, probs=100 * in_form("probs", LOGITS)), "probs row 0: .* per cent: divide by 100"),
+    "per cent called logits": (
+        basics(logits=100 * in_form("probs", LOGITS)),
+        "logits: expected values from before softmax, got rows ≥ 0 that sum to 100; these are per cent: divide by 100",
+    ),
+    "per cent called log_probs": (
+        basics(logits=None, log_probs=100 * in_form("probs", LOGITS)),
+        "log_probs.* row 0: .*; these are per cent: divide by 100 and save them as probs",
+    ),
+    "probs called log_probs": (
+        basics(defended_log_probs=in_form("probs", LOGITS)),
+        r"exp\(defended_log_probs\) row 0: .*; these are probabilities: save them as defended_probs",
+    ),
+    "base 10": (
+        basics(logits=None, log_probs=np.log10(in_form("probs", LOGITS))),
+        r"row 0: expected a sum of 1, .*; these are base-10 logarithms: multiply by np\.log\(10\)",
+    ),
+    "base 2": (
+        basics(logits=None, log_probs=np.log2(in_form("probs", LOGITS))),
+        r"row 0: expected a sum of 1, .*; these are base-2 logarithms: multiply by np\.log\(2\)",
+    ),
+    "sigmoids": (
+        basics(logits=None, probs=1 / (1 + np.exp(-LOGITS))),
+        r"probs row 0: expected a sum of 1, .*; these look like independent sigmoids, .*np\.log\(p / \(1 - p\)\)",
+    ),
+    "sigmoids called logits": (
+        basics(defended_logits=1 / (1 + np.exp(-LOGITS))),
+        r"defended_logits: expected values from before softmax, got values from 0 to 1; .* save defended_logits=np.log",
+    ),
+    "logarithms of sigmoids": (
+        basics(logits=None, log_probs=-np.log1p(np.exp(-LOGITS))),
+        r"row 0: .*; these look like independent sigmoids, .*x - np\.log\(-np\.expm1\(x\)\)",
+    ),
+    "a request that failed": (
+        basics(logits=None, probs=changed(in_form("probs", LOGITS), 7, 0)),
+        "probs row 7: expected a sum of 1, got a sum of 0; 47 of 48 rows are right: find out what went wrong",
+    ),
+    "probs called logits, and a request that failed": (
+        basics(logits=changed(in_form("probs", LOGITS), 7, 0)),
+        r"logits: .* got 47 of 48 rows ≥ 0 that sum to 1 \(row 7 is another\); save them as probs",
+    ),
+    "probs called logits, and logits": (
+        basics(logits=changed(in_form("probs", LOGITS), [11, 30], [3, -2, 0, 1, 9])),
+        r"logits: .* got 46 of 48 rows ≥ 0 that sum to 1 \(row 11 is another\); save them as probs",
     ),
     "top classes only": (
         basics(logits=None, probs=changed(np.full((N, C), 0.2), (7, 0), 0.1)),
@@ -296,23 +438,55 @@ REFUSED = {
         "logits row 9: expected finite values, got nan in column 2",
     ),
     "infinity": (basics(logits=changed(LOGITS, (9, 2), np.inf)), "logits row 9: expected finite values, got inf"),
-    "minus infinity": (basics(logits=changed(LOGITS, (9, 2), -np.inf)), "logits row 9: expected finite"),
+    "all classes masked": (
+        basics(logits=changed(LOGITS, 9, -np.inf)),
+        "logits row 9: expected a finite value for at least one class, got -inf for every class; record this row",
+    ),
+    "all classes masked with a number": (
+        basics(logits=changed(LOGITS, 9, np.finfo(np.float32).min)),
+        r"logits row 9: expected a finite value for at least one class, got -3.4e\+38",
+    ),
+    "masked beside NaN": (
+        basics(logits=changed(LOGITS, 9, [0, -np.inf, np.nan, 1, 2])),
+        "logits row 9: expected finite values, got nan in column 2",
+    ),
     "NaN probability": (
         basics(logits=None, probs=changed(in_form("probs", LOGITS), (9, 2), np.nan)),
         "probs row 9: expected finite values, got nan",
     ),
     "huge": (
-        basics(logits=changed(LOGITS.astype(np.float64), (9, 2), -1e200)),
+        basics(logits=changed(LOGITS.astype(np.float64), (9, 2), 1e200)),
         r"logits row 9: expected sizes up to 1e\+30, got 1e\+200",
     ),
     "integers as logits": (basics(logits=LABELS[:, None] * np.ones(C, int)), r"logits: .*\.astype\(np\.float32\)"),
     "one sigmoid": (basics(logits=None, probs=np.full(N, 0.5)), r"probs: expected shape .*np\.stack\(\[1 - p, p\]"),
     "one column": (basics(logits=None, probs=np.ones((N, 1))), r"probs: expected shape .*np\.stack\(\[1 - p, p\]"),
+    "one logit": (basics(logits=LOGITS[:, :1]), r"logits: expected shape .*z save logits=np\.stack\(\[0 \* z, z\]"),
+    "top probability of two classes": (  # labels of two classes, but not what a sigmoid says of class 1
+        basics(logits=None, probs=np.linspace(0.5, 1, N)[:, None], labels=LABELS % 2),
+        r"probs: expected shape .* got \(48, 1\); of one sigmoid p save probs=np\.stack\(\[1 - p, p\], axis=1\)",
+    ),
+    "sigmoid called logits": (
+        basics(logits=np.linspace(0, 1, N)[:, None], labels=LABELS % 2),
+        r"logits: expected shape .* got \(48, 1\)",
+    ),
     "one number": (basics(logits=np.float64(1)), r"logits: expected shape \(N, C\)"),
     "no rows": (basics(logits=np.zeros((0, C))), "logits: expected at least one row"),
     "labels from 1": (basics(labels=LABELS + 1), f"labels row .* 0 … 4, got {C}; count classes from 0"),
     "label too large": (basics(labels=changed(LABELS, 3, 9)), "labels row 3: expected a class 0 … 4, got 9"),
     "label below 0": (basics(labels=changed(LABELS, 3, -1)), "labels row 3: expected a class 0 … 4, got -1"),
+    "multi-label": (
+        basics(labels=changed(np.eye(C, dtype=int)[LABELS], 6, [1, 0, 1, 0, 1])),
+        r"labels row 6: expected one class a sample, got 3; of a multi-label model evaluate one label k at a time",
+    ),
+    "multi-label, no class": (
+        basics(labels=changed(np.eye(C)[LABELS], 6, 0)),
+        r"labels row 6: expected one class a sample, got 0; of a multi-label",
+    ),
+    "smoothed labels": (
+        basics(labels=0.9 * np.eye(C)[LABELS] + 0.02),
+        r"labels row 0: expected one class a sample, got \[0\.\d.*; save the class numbers from before smoothing",
+    ),
     "one-hot": (basics(labels=np.eye(C)[LABELS]), r"labels: .*save labels\.argmax\(axis=1\)"),
     "labels as a column": (basics(labels=LABELS[:, None]), r"labels: .*apply \.ravel\(\)"),
     "floating labels": (basics(labels=LABELS.astype(float)), r"labels: expected integers, .*\.astype\(np\.int32\)"),
@@ -346,7 +520,15 @@ REFUSED = {
     "split as flags": (basics(split=IS_FIT), r"split: expected text \(N,\), got bool \(48,\); save np\.where\(is_fit"),
     "index twice": (
         basics(index=changed(INDEX, 40, INDEX[3])),
-        f"index row 40: expected every sample once, got {INDEX[3]} again; number the others on",
+        f"index: expected no sample as a member and as a non-member, got 1 as both: {INDEX[3]}; take them out of the",
+    ),
+    "index starts again": (
+        basics(index=np.arange(N) // 2),
+        "index: .* got 24 as both: 0, 1, 2, …; .* if the numbers of the non-members start again, number them on",
+    ),
+    "member twice": (
+        basics(index=changed(INDEX, 40, INDEX[4])),
+        f"index row 40: expected every sample once, got {INDEX[4]} again; record each sample once",
     ),
     "fractional index": (basics(index=INDEX + 0.5), r"index: expected integers .*; save index\.astype\(np\.int64\)"),
     "objects": (
@@ -383,12 +565,12 @@ REFUSED_TABLES = {
     "no underscore": (put(1, "logit_0", "logit0"), "unknown column 'logit0'; did you mean logit_0"),
     "labels": (put(1, "label", "labels"), "unknown column 'labels'; did you mean label"),
     "stranger": (put(1, "label", "zzz"), "unknown column 'zzz'; start with the line logit_0"),
-    "leading zero": (put(1, "logit_1", "logit_01"), "unknown column 'logit_01'"),
+    "twice with zeros": (put(1, "logit_1", "logit_00"), "column logit_00: expected each name once, got it twice"),
     "unnamed index": (put(1, "index", ""), "unknown column ''"),
     "unnamed first": (put(1, 0, ""), r"column 1: expected a name, got none; save with df\.to_csv\(file, index=False\)"),
     "gap": (put(1, "logit_1", "logit_7"), "column logit_1: expected classes numbered from 0 without gaps"),
     "twice": (put(1, "index", "label"), "column label: expected each name once, got it twice; leave one out"),
-    "no label": (keep("logit_0", "logit_1", "is_member"), "labels: expected one .*; start with the line logit_0"),
+    "no flag column": (keep("logit_0", "logit_1", "label"), "is_member: expected one .*; start with the line logit_0"),
     "no outputs": (keep("label", "is_member"), "expected one of logits, .*; start with the line logit_0"),
     "no rows": (lambda table: table[:1], "line 2: expected at least one row, got none"),
     "no header": (lambda table: table[1:], "unknown column"),
@@ -406,13 +588,15 @@ REFUSED_TABLES = {
     ),
     "no flag": (put(21, "is_member", "maybe"), "is_member line 21: expected 0 or 1 or false or true, got 'maybe'"),
     "a flag like a message": (put(21, "is_member", "a row 999"), "is_member line 21: .* got 'a row 999'"),
+    "flag of 0.5": (put(21, "is_member", "0.5"), "is_member line 21: expected 0 or 1 or false or true, got '0.5'"),
     "flag of 2": (put(21, "is_member", "2"), "is_member line 21: expected 0 or 1 or false or true, got '2'"),
     "no part": (put(21, "split", "train"), "split line 21: expected fit or eval, got 'train'"),
     "fractional label": (put(21, "label", "1.5"), r"labels line 21: expected a whole number below 2\*\*53, got 1\.5"),
     "no label there": (put(21, "label", "nan"), "labels line 21: expected a whole number"),
     "label too large": (put(21, "label", "5"), "labels line 21: expected a class 0 … 4, got 5; count classes from 0"),
     "index beyond": (put(21, "index", "1e17"), "index line 21: expected a whole number below"),
-    "index twice": (put(21, "index", str(INDEX[0])), "index line 21: expected every sample once"),
+    "index twice": (put(21, "index", str(INDEX[1])), "index line 21: expected every sample once"),
+    "member and not": (put(21, "index", str(INDEX[0])), f"index: expected no sample as a member .* both: {INDEX[0]}"),
     "semicolons": (lambda table: [[";".join(row)] for row in table], "line 1: expected commas .* got semicolons"),
     "tabs": (lambda table: [["\t".join(row)] for row in table], "line 1: expected commas .* got tabs; save with sep"),
 }
@@ -437,6 +621,25 @@ def test_other_files_are_refused(name, tmp_path):
     content, expected = OTHER_FILES[name]
     (tmp_path / "outputs.bin").write_bytes(content)
     assert expected in refusal(tmp_path / "outputs.bin")
+
+
+@pytest.mark.parametrize("ending", ["xz", "gz", "bz2", "npz.xz"])
+def test_a_plain_table_under_the_name_of_a_packed_one(ending, tmp_path):
+    path = write_csv(tmp_path, table_of(everything())).rename(tmp_path / f"outputs.csv.{ending}")
+    assert_as_recorded(load_outputs(path))
+
+
+@pytest.mark.parametrize(
+    ("module", "program"), [("gzip", "gunzip"), ("bz2", "bunzip2"), ("lzma", "unxz"), ("zipfile", "unzip")]
+)
+def test_a_packed_table_is_to_be_unpacked(module, program, tmp_path):
+    table, packed = write_csv(tmp_path, table_of(everything())), tmp_path / "packed.csv"
+    if module == "zipfile":
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.write(table, "outputs.csv")
+    else:
+        packed.write_bytes(importlib.import_module(module).compress(table.read_bytes()))
+    assert refusal(packed).endswith(f"got a compressed file; unpack it with {program}")
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -1,5 +1,6 @@
 """Splits: the published ranges, DefenMI's file, published parts, and every overlap that the protocol forbids."""
 
+import codecs
 import configparser
 import dataclasses
 import itertools
@@ -197,6 +198,12 @@ def test_config_with_the_published_ranges(config):
     split = split_from_config(config(), "location", make_data(order=ORDER))
     assert (split.name, split.permutation) == ("location", "published")
     check_ranges(split, PUBLISHED, ORDER)
+
+
+def test_config_with_a_byte_order_mark(config):
+    path = config()
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    check_ranges(split_from_config(path, "location", make_data(order=ORDER)), PUBLISHED, ORDER)
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -1,5 +1,6 @@
 """Large files of confidence vectors: every way to store them gives the same rows, and every mistake is named."""
 
+import gzip
 import io
 import os
 import tracemalloc
@@ -103,6 +104,42 @@ def test_logarithms_of_zero(tmp_path):
     assert np.isfinite(start).all()
 
 
+@pytest.mark.parametrize("mark", [-np.inf, np.finfo(np.float32).min])
+def test_masked_classes_have_a_probability_of_zero(mark, tmp_path):
+    masked = LOGITS.copy()
+    masked[:5, 2] = mark
+    vectors = open_vectors(save(tmp_path, "npz", logits=masked, noised_logits=masked))
+    probs, start, _, _ = rows_of(vectors, rows=20)
+    without = np.delete(LOGITS, 2, axis=1)
+    np.testing.assert_allclose(np.delete(probs[:5], 2, axis=1), softmax(without[:5]), rtol=1e-5)
+    assert (probs[:5, 2] < 1e-29).all()
+    np.testing.assert_array_equal(probs[5:], PROBS[5:])
+    for logits in (start, rows_of(vectors, rows=20, noised=True)[1]):
+        assert np.isfinite(logits).all()
+        np.testing.assert_array_equal(np.delete(logits, 2, axis=1), without)
+
+
+def test_rounding_below_zero(tmp_path):
+    probs = softmax(LOGITS * 5)
+    probs[4, probs[4].argmin()] = -3e-8
+    np.testing.assert_array_equal(rows_of(open_vectors(save(tmp_path, "npy", probs=probs)))[0], np.maximum(probs, 0))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_logits_of_other_rows_beside_probabilities(half, tmp_path):
+    logits, probs = (values.astype(np.float16) if half else values for values in (LOGITS * 8, softmax(LOGITS * 8)))
+    rows_of(open_vectors(save(tmp_path, "npz", probs=probs, logits=logits)), rows=20)
+    order = np.arange(N)
+    order[[30, 31]] = [31, 30]
+    vectors = open_vectors(save(tmp_path, "npz", clean_probs=probs, logits=logits[order]))
+    with pytest.raises(
+        DataError, match=r"logits row 30: expected logits whose softmax is the row of clean_probs, got a"
+    ):
+        vectors.check()
+    with pytest.raises(DataError, match="logits row 31"):
+        rows_of(vectors, 31)
+
+
 def test_predicted_classes_are_told_before_rounding(tmp_path):
     logits = np.array([[0, 1e-9, -5], [1e-9, 0, -5]])
     for name, held in (("logits", logits), ("probs", np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))):
@@ -140,6 +177,8 @@ WIDE = npy(PROBS)
 # What the file holds → words of the one line.
 BAD_FILES = {
     "empty": (b"", ["npy or npz", "something else", "np.savez"]),
+    "packed": (gzip.compress(npz(probs=PROBS)), ["npy or npz", "compressed file", "gunzip"]),
+    "one logit": (npz(clean_logits=np.ones((3, 1))), ["(3, 1)", "clean_logits=np.stack([0 * z, z], axis=1)"]),
     "text": (b"prob_0,prob_1\n", ["npy or npz", "something else"]),
     "no answers": (npz(labels=np.arange(3)), ["one of probs, log_probs, logits", "none of them"]),
     "two forms": (npz(probs=PROBS, log_probs=PROBS), ["one of probs, log_probs", "2 of them"]),
@@ -219,6 +258,13 @@ def test_bad_row_is_named_by_its_number_in_the_file(name, values, words, tmp_pat
         ({"logits": PROBS}, ["before softmax", "save them as probs"]),
         ({"probs": LOGITS}, ["row 0", "apply softmax first"]),
         ({"probs": log_probs(PROBS)}, ["row 0", "apply exp first"]),
+        ({"probs": 100 * PROBS}, ["row 0", "per cent: divide by 100"]),
+        ({"logits": 100 * PROBS}, ["before softmax", "per cent", "100 and save them as probs"]),
+        ({"clean_logits": np.vstack([PROBS, 0 * PROBS[:1]])}, ["53 of 54 rows", "row 53", "save them as clean_probs"]),
+        ({"probs": 1 / (1 + np.exp(-LOGITS))}, ["row 0", "independent sigmoids"]),
+        ({"logits": 1 / (1 + np.exp(-LOGITS))}, ["before softmax", "independent sigmoids"]),
+        ({"log_probs": np.log10(PROBS)}, ["exp(log_probs) row 0", "base-10 logarithms"]),
+        ({"log_probs": LOGITS}, ["exp(log_probs) row 0", "save them as logits"]),
     ],
 )
 def test_mixed_up_forms(arrays, words, tmp_path):

@@ -62,6 +62,24 @@ def test_scikit_learn_with_classes_that_have_names(record):
     assert correct[recorded.is_member].mean() > 0.9, "labels must be the columns' classes"
 
 
+def test_scikit_learn_with_classes_that_training_never_saw(record):
+    def bring(reader):
+        brought.of_scikit_learn(reader)
+        others = reader.names["y_others"].astype("<U5")
+        others[:40], others[40:70] = "birch", "yew"  # between the others in the alphabet, and after them
+        reader.names["y_others"] = others
+
+    recorded, names = record(SCIKIT_LEARN, bring)
+    classes = np.array(["ash", "birch", "elm", "oak", "yew"])
+    np.testing.assert_array_equal(classes[recorded.labels], np.concatenate([names["y_members"], names["y_others"]]))
+    probs = np.exp(recorded.log_probs)
+    np.testing.assert_allclose(probs[:, [0, 2, 3]], names["model"].predict_proba(FEATURES), atol=1e-6)
+    assert (probs[:, [1, 4]] < 1e-29).all()
+    is_strange = np.isin(recorded.labels, [1, 4])
+    assert is_strange.sum() == 70
+    assert not (recorded.log_probs.argmax(axis=1) == recorded.labels)[is_strange].any()
+
+
 def test_the_table_lists_every_array_and_column():
     table = "".join(line for line in PAGE.text.splitlines() if line.startswith("|"))
     for name in (*outputs.MATRICES, *outputs.COLUMNS, *outputs.COLUMNS.values()):

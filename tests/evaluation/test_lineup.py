@@ -68,6 +68,8 @@ def test_alignment_holds_unless_the_name_says_so():
         ("top-k", "top-k= and how many"),
         ("temperature", "temperature= and a temperature"),
         ("laplace", "laplace= and the scale"),
+        ("rounding=8", "such as 1: a whole number from 0 to 7, got '8'"),
+        ("top-k=0", "such as 3: a whole number from 1 to 1,000,000,000, got '0'"),
         ("top-k=", "how many confidences"),
         ("top-k=three", "got 'three'"),
         ("memguard=", "an L1 budget"),
