@@ -22,7 +22,11 @@ BATCH_SIZE = 64
 _ROUNDED_SUM = 1e-2
 """How far the sum of a row of a softmax in float16 may be from 1."""
 _FEWEST_TELLING = 8
-"""Rows below which it may be chance that all sum to 1."""
+"""Rows below which it may be chance that all sum to 1, or lie in 0 … 1."""
+_ASKED_AGAIN = 32
+"""Most rows that are asked about a second time."""
+_SAME_ANSWER = 1e-3
+"""How far two answers may be apart, as a share of the largest logit: rounding is far less, dropout far more."""
 
 
 class Preparation(Protocol):
@@ -113,7 +117,8 @@ def forward(
         ``(N, C)`` float32 logits.
 
     Raises:
-        InputError: If `net` does not take such rows, or answers with NaN, another shape, or what a softmax has made.
+        InputError: If `net` does not take such rows, or answers with NaN, another shape, other rows than it was asked
+            about, or what a softmax or a sigmoid has made.
     """
     n = len(samples)
     if not n:
@@ -136,7 +141,7 @@ def forward(
                 if not isinstance(answer, ms.Tensor):
                     fix = "wrap the Cell in one that returns its logits alone"
                     raise InputError("answer of the network", expected="one Tensor", got=type(answer).__name__, fix=fix)
-                logits.append(answer.asnumpy()[:real])
+                logits.append(_one_each(answer.asnumpy(), len(inputs))[:real])
             if on_rows is not None:
                 on_rows(real)
     except MindefenseError:
@@ -166,6 +171,31 @@ def _check_cell(net: object) -> None:
         raise InputError("network", expected="an nn.Cell", got=got, fix=fix)
 
 
+def _one_each(answer: np.ndarray, rows: int) -> np.ndarray:
+    """The answer to so many rows, if it has one row of logits for each."""
+    if answer.shape[:1] != (rows,):
+        raise InputError(
+            "answer of the network",
+            expected=f"one row of logits for each of the {rows} samples that it was given",
+            got=f"shape {answer.shape}",
+            fix="average what it says of several crops or words of a sample, and take no mean over the batch",
+        )
+    if answer.ndim == 1:
+        raise _one_number(answer.shape)
+    return answer
+
+
+def _one_number(shape: tuple[int, ...]) -> InputError:
+    """The error for a network with one output."""
+    fix = "of the logit z of class 1 answer ops.stack((0 * z, z), axis=1), where z = net(x).reshape(-1)"
+    return InputError(
+        "logits of the network",
+        expected="shape (N, C) with at least two classes",
+        got=f"{shape}, one number a sample",
+        fix=f"{fix}, without a Sigmoid at the end of net",
+    )
+
+
 def _checked(net: nn.Cell, logits: np.ndarray) -> np.ndarray:
     """The logits of a network, if they are any."""
     name = "logits of the network"
@@ -182,6 +212,12 @@ def _checked(net: nn.Cell, logits: np.ndarray) -> np.ndarray:
     if not wrapped and sums_to_1 and (logits >= 0).all():
         fix = "leave the softmax out of the Cell, or wrap it: mindefense.BeforeSoftmax(net)"
         raise InputError(name, expected="values from before softmax", got="rows ≥ 0 that sum to 1", fix=fix)
+    # All 0 is what a network says that was never trained, or never loaded.
+    if not wrapped and logits.min() >= 0 and 0 < logits.max() <= 1:
+        fix = "leave the Sigmoid out of the Cell, or answer ops.log(p / (1 - p)) of its p, clipped to 1e-7 … 1 - 1e-7"
+        raise InputError(
+            name, expected="values from before a sigmoid or softmax", got=f"{logits.size:,} that lie in 0 … 1", fix=fix
+        )
     return logits
 
 
@@ -278,15 +314,42 @@ class Network:
             "as_graph": as_graph,
             "spread": spread,
         }
-        self._logits = _Remembered(lambda samples: forward(cell, samples, **self.feed))
+        self._logits = _Remembered(self._respond)
+
+    def _respond(self, samples: np.ndarray, **feed: Any) -> np.ndarray:
+        logits = forward(self.cell, samples, **{**self.feed, **feed})
+        if logits.shape[1] < 2:
+            raise _one_number(logits.shape)
+        return logits
 
     def logits(self, samples: np.ndarray) -> np.ndarray:
         """``(N, C)`` float32 logits of ``(N, ...)`` samples.
 
         Raises:
-            InputError: If there are no rows, or the Cell does not take them.
+            InputError: If there are no rows, or the Cell does not take them or answers with anything but logits of at
+                least two classes.
         """
         return self._logits(samples)
+
+    def check_repeats(self, samples: np.ndarray) -> None:
+        """Asks the Cell about some samples a second time, among others than before.
+
+        Raises:
+            InputError: If the answers differ by more than rounding: dropout that stays on, noise, or batch
+                normalization by the batch. All figures would be those of one draw, and lower than they should be.
+        """
+        # What was asked before was among other samples, so that statistics of the batch show as well.
+        before, samples = self.logits(samples[: 2 * _ASKED_AGAIN])[::2], samples[: 2 * _ASKED_AGAIN : 2]
+        again = self._respond(samples, on_rows=None)
+        scale = np.maximum(np.abs(before).max(), np.abs(again).max())
+        if differing := int((np.abs(again - before) > _SAME_ANSWER * scale).any(axis=1).sum()):
+            raise InputError(
+                "network",
+                expected="the same answer whenever a sample is asked about",
+                got=f"another one, the second time, for {differing} of {len(again)}",
+                fix="take out what is random, such as ops.dropout(…, training=True), and statistics of the batch; call "
+                "set_train(False) on Cells that net.set_train does not reach, such as those in a list",
+            )
 
     def new(self, samples: np.ndarray) -> int:
         """How many of these samples the Cell has not seen."""
@@ -319,7 +382,8 @@ class Target:
     @classmethod
     def from_cell(cls, net: nn.Cell, *, batch_size: int = BATCH_SIZE, prepare: Preparation | None = None) -> Target:
         """The target that a Cell from samples, prepared or as they are, to logits (or log-probabilities) is."""
-        return cls(lambda samples: log_softmax(forward(net, samples, batch_size=batch_size, prepare=prepare)))
+        network = Network(net, batch_size=batch_size, prepare=prepare)
+        return cls(lambda samples: log_softmax(network.logits(samples)))
 
     @property
     def varies(self) -> bool:

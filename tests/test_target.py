@@ -3,7 +3,7 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import nn, ops
 
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
@@ -56,14 +56,25 @@ class Scaled:
 
 
 class Fixed(nn.Cell):
-    """A network that says what it is told to, whatever it is asked."""
+    """A network that says what it is told to of every row, whatever it is asked."""
 
     def __init__(self, answer):
         super().__init__()
         self.answer = answer
 
     def __call__(self, x):
-        return ms.Tensor(self.answer)
+        return ms.Tensor(np.repeat(self.answer, len(x), axis=0))
+
+
+class Answers(nn.Cell):
+    """A network that answers with what `change` makes of what it is asked."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def construct(self, x):
+        return self.change(x)
 
 
 def by_hand(net, rows):
@@ -203,7 +214,7 @@ def test_samples_as_they_are_cannot_be_varied(seed):
         (MLP((5, 3)), ROWS[:, :4], r"features: expected rows that the network takes, got shape \(23, 4\) and .*"),
         (Fixed(np.float32([[0, np.nan]])), ROWS[:1], "logits of the network row 0: expected finite values, got nan"),
         (Fixed(np.float32([[0, -np.inf]])), ROWS[:1], "logits of the network row 0: expected finite values, got -inf"),
-        (Fixed(np.float32([0.5])), ROWS[:1], r"logits of the network: expected shape \(N, C\)"),
+        (Fixed(np.float32([[[0.5]]])), ROWS[:1], r"logits of the network: expected shape \(N, C\)"),
         (Fixed(np.int32([[1, 2]])), ROWS[:1], "logits of the network: expected floating-point numbers"),
     ],
 )
@@ -212,6 +223,133 @@ def test_forward_refuses(capfd, net, rows, words):
         forward(net, rows)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+# ---------------------------------------------------------------------- what is no row of logits for each sample
+
+
+@pytest.mark.parametrize(
+    ("change", "shape"),
+    [
+        (lambda x: ops.repeat_interleave(x, 2, 0), r"\(16, 5\)"),  # two crops of each sample
+        (lambda x: x.mean(0, keep_dims=True), r"\(1, 5\)"),
+        (lambda x: x.mean(0), r"\(5,\)"),
+        (lambda x: x.mean(), r"\(\)"),
+        (lambda x: x[:-1], r"\(7, 5\)"),
+    ],
+)
+@pytest.mark.parametrize("rows", [8, 11, 3])
+def test_answers_about_other_rows_than_asked_are_refused(change, shape, rows):
+    words = f"answer of the network: expected one row of logits for each of the 8 samples .*, got shape {shape}; "
+    with pytest.raises(InputError, match=f"^{words}"):
+        forward(Answers(change), ROWS[:rows], batch_size=8)
+
+
+@pytest.mark.parametrize("change", [lambda x: x[:, :1], lambda x: x[:, 0]])
+def test_one_output_a_sample_is_refused_and_the_advice_works(change):
+    with pytest.raises(InputError, match="one number a sample; of the logit z of class 1 answer") as caught:
+        Network(Answers(change)).logits(ROWS)
+    assert "\n" not in str(caught.value)
+
+    class Wrapped(nn.Cell):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def construct(self, x):
+            z = self.net(x).reshape(-1)
+            return ops.stack((0 * z, z), axis=1)
+
+    assert "ops.stack((0 * z, z), axis=1), where z = net(x).reshape(-1)" in str(caught.value)
+    logits = Network(Wrapped(Answers(change))).logits(ROWS)
+    np.testing.assert_array_equal(logits, np.stack((0 * ROWS[:, 0], ROWS[:, 0]), axis=1))
+    with pytest.raises(InputError, match="from before a sigmoid"):
+        Network(Wrapped(Answers(lambda x: ops.sigmoid(change(x))))).logits(ROWS)
+
+
+def test_one_output_is_right_for_a_network_that_tells_members():
+    assert forward(MLP((5, 1)), ROWS).shape == (23, 1)
+
+
+def test_a_sigmoid_for_each_class_is_refused_and_the_advice_works():
+    def sigmoid(x):
+        return ops.sigmoid(4 * x)
+
+    with pytest.raises(InputError, match=r"^logits of the network: expected values from before a sigmoid") as caught:
+        forward(Answers(sigmoid), ROWS)
+    assert "answer ops.log(p / (1 - p)) of its p, clipped to 1e-7 … 1 - 1e-7" in str(caught.value)
+
+    def undone(x):
+        p = ops.clamp(sigmoid(x), 1e-7, 1 - 1e-7)
+        return ops.log(p / (1 - p))
+
+    np.testing.assert_allclose(forward(Answers(undone), ROWS), 4 * ROWS, atol=1e-2)
+    forward(Answers(undone), 100 * ROWS)  # where p is 0 or 1 in float32
+
+
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [
+        (lambda x: 0 * x, 23),  # a network that was never trained
+        (lambda x: 3 * ops.sigmoid(x), 23),
+        (lambda x: ops.sigmoid(x) - 0.4, 23),
+        (ops.sigmoid, 7),  # it may be chance
+    ],
+)
+def test_logits_that_no_sigmoid_can_have_made_are_taken(change, rows):
+    assert forward(Answers(change), ROWS[:rows]).shape == (rows, 5)
+
+
+# ---------------------------------------------------------------------- the same answer again
+
+MANY = np.float32(np.random.default_rng(3).normal(size=(200, 5)))
+
+
+class InAList(nn.Cell):
+    """Holds its dropout where `set_train` does not find it."""
+
+    def __init__(self, training):
+        super().__init__()
+        self.hidden = [nn.Dropout(p=0.3)]
+        self.hidden[0].set_train(training)
+
+    def construct(self, x):
+        return self.hidden[0](x)
+
+
+VARYING = {
+    "dropout": Answers(lambda x: ops.dropout(x, 0.2, training=True)),
+    "noise": Answers(lambda x: x + 0.05 * ops.standard_normal(x.shape)),
+    "a Cell in a list": InAList(training=True),
+    "statistics of the batch": Answers(lambda x: (x - x.mean(0)) / x.std(0)),
+}
+
+
+@pytest.mark.parametrize("name", VARYING)
+@pytest.mark.parametrize("rows", [200, 20])
+def test_a_network_that_answers_differently_the_second_time_is_refused(name, rows):
+    words = "^network: expected the same answer whenever a sample is asked about, got another one, the second time, for"
+    with pytest.raises(InputError, match=words) as caught:
+        Network(VARYING[name]).check_repeats(MANY[:rows])
+    assert "set_train(False)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        MLP((5, 8, 3)),
+        InAList(training=False),
+        nn.SequentialCell(nn.Dense(5, 8), nn.BatchNorm1d(8), nn.Dropout(p=0.5), nn.Dense(8, 3)).set_train(True),
+        Answers(lambda x: x + 1e-6 * ops.standard_normal(x.shape)),  # rounding of a device that adds in any order
+        Answers(lambda x: 0 * x),
+    ],
+)
+@pytest.mark.parametrize("rows", [200, 20, 1])
+def test_a_network_that_repeats_itself_is_taken(net, rows):
+    asked = []
+    network = Network(net, on_rows=asked.append)
+    network.check_repeats(MANY[:rows])
+    assert sum(asked) == min(rows, 64)  # what is asked a second time is nobody's progress
 
 
 @pytest.fixture

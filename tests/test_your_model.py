@@ -166,7 +166,17 @@ MISTAKES = {
     "members: expected at least 20": lambda: rows(cut=19),
     "logits of the network: expected values from before softmax": lambda: run(Says(ops.softmax)),
     "logits of the network row 0: expected finite values": lambda: run(Says(lambda logits: logits / 0)),
+    "logits of the network: expected values from before a sigmoid or softmax": lambda: run(Says(ops.sigmoid)),
+    "logits of the network: expected shape (N, C) with at least two classes": (
+        lambda: run(Says(lambda logits: logits[:, 0]))
+    ),
     "answer of the network: expected one Tensor": lambda: run(Says(lambda logits: (logits, logits))),
+    "answer of the network: expected one row of logits for each of the 64 samples": (
+        lambda: run(Says(lambda logits: logits.mean(0, keep_dims=True)))
+    ),
+    "network: expected the same answer whenever a sample is asked about": (
+        lambda: run(Says(lambda logits: ops.dropout(logits, 0.5, training=True)))
+    ),
     "network: expected an nn.Cell": lambda: run(ms.Model(Says())),
     "features: expected rows that the network takes": lambda: run(nn.Dense(9, 4)),
     "my images labels: expected classes 0…2, since the network has 3 outputs": (
@@ -220,6 +230,13 @@ MORE = {
     ),
     "one score for all, and fit on top of it": (
         lambda: run(own_attacks={"m": OneScore}), ["scores of attack margin: expected one for each of"]
+    ),
+    "dropout for a defender": (
+        lambda: fit_defenmi(Says(lambda logits: ops.dropout(logits, 0.5, training=True)), *rows()),
+        ["network: expected the same answer whenever", "set_train(False)"],
+    ),
+    "one output for a defender": (
+        lambda: fit_defenmi(Says(lambda logits: logits[:, :1]), *rows()), ["at least two classes", "(0 * z, z)"]
     ),
     "a Model for a defender": (
         lambda: fit_defenmi(ms.Model(Says()), *rows()), ["network: expected an nn.Cell, got Model"]

@@ -25,6 +25,8 @@ MOST_SHARED = 0.01
 _READ_AGAIN = 64
 """Rows that are read a second time, to see whether they stay what they are."""
 _LARGEST_LABEL = np.iinfo(np.int32).max
+_LONGEST_REASON = 300
+"""Characters of what a pipeline says that are kept."""
 _MAKE_BATCHES = ("BatchDataset", "PaddedBatchDataset", "BucketBatchByLengthDataset")
 
 
@@ -321,7 +323,7 @@ def _numbers(images: np.ndarray, what: str, column: str, rows: int) -> np.ndarra
         return np.array(images, order="C")
     with np.errstate(over="ignore"):
         images = np.array(images, np.float32, order="C")
-    is_bad = ~np.isfinite(images.reshape(len(images), -1)).all(axis=1)
+    is_bad = ~np.isfinite(images).all(axis=tuple(range(1, images.ndim)))
     if is_bad.any():
         row = int(is_bad.argmax())
         got = str(images[row][~np.isfinite(images[row])][0])
@@ -373,7 +375,22 @@ def _check_lasting(parts: Iterator[tuple[np.ndarray, np.ndarray]], known: set[by
 
 
 def _unreadable(what: str, error: Exception) -> DataError:
-    """The error in one line: of what a user's function raised inside a pipeline, MindSpore makes dozens."""
-    lines = [line.strip() for line in str(error).partition("- Dataset Pipeline Error Message")[0].splitlines()]
-    said = [line for line in lines if line.strip("- ")] or [type(error).__name__]
-    return DataError(f"{what} cannot be read: {said[-1 if 'Python Call Stack' in str(error) else 0][:200]}")
+    """The error in one line: MindSpore makes dozens of a failure, under headings, and the first may only refer to one.
+
+    What a user's function raised comes last in its call stack; what MindSpore's own operations say is the first line of
+    the part with their message.
+    """
+    said: dict[str, list[str]] = {"": []}
+    heading = ""
+    for line in filter(None, (line.strip() for line in str(error).splitlines())):
+        if line.startswith("- ") and line.endswith(":"):
+            heading = line.strip("- :")
+        elif line.strip("-"):
+            said.setdefault(heading, []).append(line)
+    if of_the_user := said.get("Python Call Stack"):
+        reason = of_the_user[-1]
+    elif of_mindspore := said.get("Dataset Pipeline Error Message"):
+        reason = " ".join(of_mindspore[:2] if of_mindspore[0].endswith(":") else of_mindspore[:1])
+    else:
+        reason = (said[""] or [type(error).__name__])[0]
+    return DataError(f"{what} cannot be read: {reason.removeprefix('[ERROR] ')[:_LONGEST_REASON]}")

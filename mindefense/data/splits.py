@@ -198,7 +198,7 @@ def check_split(split: Split, rows: int) -> None:
             continue
         taken[role] = np.unique(indices)
         if indices.ndim != 1 or indices.dtype.kind not in "iu" or not len(indices):
-            got = f"{indices.dtype} {indices.shape}"
+            got = f"{indices.dtype} {indices.shape}" if indices.size else "none"
             raise InputError(f"split {split.name} {role}", expected="at least one index, (n,) integers", got=got)
         if len(taken[role]) != len(indices):
             got = f"{len(indices) - len(taken[role])} repeated"

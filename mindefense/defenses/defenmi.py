@@ -16,7 +16,7 @@ from mindefense.data.splits import Split
 from mindefense.defenses.base import DefenseConfig, SearchDefense
 from mindefense.defenses.classifier import DefenderClassifier, classifier_layers, fit_defender
 from mindefense.errors import InputError
-from mindefense.target import Preparation, forward
+from mindefense.target import Network, Preparation
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig
 from mindefense.types import LabelledData
 
@@ -152,7 +152,10 @@ def fit_defenmi(
         fix = "keep some for the defender: of from_datasets, defender_share above 0"
         raise InputError(f"split {split.name} defender_non_members", expected="at least one row", got="none", fix=fix)
     members, non_members = data.take(split.defender_members), data.take(split.defender_non_members)
-    logits = forward(net, np.concatenate((members.features, non_members.features)), prepare=prepare)
+    samples = np.concatenate((members.features, non_members.features))
+    network = Network(net, prepare=prepare)
+    network.check_repeats(samples)
+    logits = network.logits(samples)
     is_member = np.arange(len(logits)) < len(members)
     classifier = fit_defender(softmax(logits), is_member, config=train, checkpoint=checkpoint, on_epoch=on_epoch)
     return DefenMI(classifier, class_mean_probs(logits), config)

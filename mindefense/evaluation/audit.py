@@ -13,7 +13,7 @@ from mindspore import nn
 from mindefense.attacks.base import Attack
 from mindefense.attacks.catalog import ATTACKS, Entry, Terms, chosen, entries_of
 from mindefense.confidence import softmax
-from mindefense.data import Split
+from mindefense.data import Split, check_split
 from mindefense.defenses.base import Defense, SearchDefense
 from mindefense.defenses.defended import NOISES
 from mindefense.errors import InputError
@@ -82,7 +82,12 @@ class Ground:
 
     @classmethod
     def of(cls, data: LabelledData, split: Split, *, seed: int, fit_share: float = 0.5) -> Ground:
-        """The rows that a split gives each role."""
+        """The rows that a split gives each role.
+
+        Raises:
+            InputError: If a role is without rows that it needs, or rows have two roles that they must not have.
+        """
+        check_split(split, len(data))
 
         def rows(role: str) -> Rows | None:
             members, non_members = (getattr(split, f"{role}_{kind}") for kind in ("members", "non_members"))
@@ -158,6 +163,8 @@ def evaluate(
     config = EvaluationConfig(names, tuple(knowledge), tuple(adversary), noise)
     ground = Ground.of(data, split, seed=seed, fit_share=fit_share)
     _check_classes(target, data, ground.everyone)
+    for network in (target, *(() if shadow is None else (shadow,))):
+        network.check_repeats(ground.everyone.features())
     clean = clean_doors(target, shadow)
     arena = make_arena(
         config,

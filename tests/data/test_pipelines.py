@@ -287,6 +287,83 @@ def test_a_mistake_is_one_line(name):
         assert word in said
 
 
+def of_two_lengths():
+    for length in (7, 7, 9, 7):
+        yield np.zeros((2, length), np.float32), 0
+
+
+def no_image(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"cut short")
+    return ds.ImageFolderDataset(str(tmp_path), decode=True)
+
+
+def no_record(tmp_path):
+    (tmp_path / "rows.tfrecord").write_bytes(b"no record at all" * 9)
+    return ds.TFRecordDataset(str(tmp_path / "rows.tfrecord"))
+
+
+def cut_cifar(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / f"{part}.bin").write_bytes(bytes(3074 * 2 - 5))
+    return ds.Cifar100Dataset(str(tmp_path), usage="train")
+
+
+REASONS = {
+    "uneven rows in a batch": (
+        lambda tmp_path: ds.GeneratorDataset(of_two_lengths, ["image", "label"]).batch(4),
+        "Cannot batch tensors with different shapes in column 0.",
+    ),
+    "an image of one dimension": (
+        lambda tmp_path: slices(INSIDE, images=LABELS.astype(np.float32)).map(vision.Resize((3, 3)), "image"),
+        "Resize: the image tensor should have at least two dimensions",
+    ),
+    "a broken image": (no_image, "1.png decode failed"),
+    "a broken record": (no_record, "not valid TFRecordDataset files:"),
+    "a cut file": (cut_cifar, "Invalid cifar100 file"),
+}
+"""Pipelines that fail in MindSpore's own code, and words of the reason that MindSpore gives."""
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_the_reason_that_a_pipeline_gives_is_kept(name, tmp_path):
+    make, reason = REASONS[name]
+    with pytest.raises(DataError) as caught:
+        from_datasets(make(tmp_path), slices(OUTSIDE))
+    said = str(caught.value)
+    assert said.startswith("members cannot be read: ")
+    assert reason in said
+    assert "\n" not in said
+    for word in ("Refer to", "Call Stack", "[ERROR]", "framework"):
+        assert word not in said
+    if name == "a broken record":
+        assert said.endswith("rows.tfrecord")  # which file it is stands on a line of its own
+
+
+def nothing():
+    yield from ()
+
+
+EMPTY = {
+    "arrays": lambda: (IMAGES[:0], LABELS[:0]),
+    "arrays of float": lambda: (IMAGES[:0].astype(np.float32), LABELS[:0]),
+    "lists": lambda: ([], []),
+    "dictionaries": lambda: [],
+    "a generator": lambda: ds.GeneratorDataset(nothing, ["image", "label"]),
+    "a filter": lambda: slices(INSIDE).filter(lambda image, label: False, ["image", "label"]),
+    "a batch that is never full": lambda: slices(INSIDE).batch(64, drop_remainder=True),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+@pytest.mark.parametrize("which", ["members", "non_members"])
+def test_a_part_without_rows_is_one_line(name, which):
+    sources = {"members": slices(INSIDE), "non_members": slices(OUTSIDE), which: EMPTY[name]()}
+    with pytest.raises(DataError, match=rf"^{which}: expected at least one row, got none; see what") as caught:
+        from_datasets(**sources)
+    assert "\n" not in str(caught.value)
+
+
 THREE = np.eye(3, dtype=np.float32)[LABELS % 3]
 TEN = np.eye(10, dtype=np.float32)[np.arange(100) % 10]
 EITHER = {

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import nn, ops
 
 from mindefense.attacks.base import ScoreAttack
 from mindefense.attacks.catalog import Entry
@@ -137,8 +137,43 @@ def test_slices_records_and_checks_are_about_the_same_rows(found):
 def test_the_model_is_asked_once_about_a_row_whoever_asks():
     target = network()
     found = evaluate(target, make_data(), make_split(), attacks=QUICK, defense=LabelOnly(), shadow=network())
-    assert len(target.cell.seen) == len(set(target.cell.seen)) == 2 * N
+    first, again = target.cell.seen[: 2 * N], target.cell.seen[2 * N :]
+    assert len(set(first)) == 2 * N
+    # Then once more, a batch of N, to see whether it repeats itself.
+    assert len(again) == N
+    assert set(again) < set(first)
     assert found.target.queries == found.defense.queries == 2 * N
+
+
+@pytest.mark.parametrize("role", ["target", "shadow"])
+def test_a_network_that_does_not_repeat_itself_is_not_evaluated(role):
+    class Noisy(nn.Cell):
+        def construct(self, x):
+            return ops.dropout(x, 0.1, training=True)
+
+    networks = {"target": network(), "shadow": network(), role: Network(Noisy())}
+    with pytest.raises(InputError, match=r"^network: expected the same answer") as caught:
+        evaluate(networks["target"], make_data(), make_split(), attacks=QUICK, shadow=networks["shadow"])
+    assert "\n" not in str(caught.value)
+
+
+NOBODY = np.empty(0, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ("eval_members", "split planted eval_members: expected at least one index"),
+        ("eval_non_members", "split planted eval_non_members: expected at least one index"),
+        ("target_non_members", "split planted target_non_members: expected at least one index"),
+        ("attacker_non_members", "split planted attacker_non_members: expected at least one index"),
+        ("defender_members", "split planted defender_members: expected at least one index"),
+    ],
+)
+def test_a_role_without_members_or_non_members_is_one_line(role, words):
+    with pytest.raises(InputError, match=f"^{words}") as caught:
+        run(split=dataclasses.replace(make_split(), **{role: NOBODY}))
+    assert "\n" not in str(caught.value)
 
 
 def test_who_asks_for_labels_gets_those_of_the_answers():
