@@ -18,7 +18,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mindefense", "mindefense.*"]),
-    package_data={"mindefense.reports": ["templates/*"]},
+    package_data={"mindefense.reports": ["templates/*", "results.schema.json"]},
     python_requires=">=3.10,<3.13",
     # One requirement set on purpose: installed one after the other, mindarmour pulls in numpy 2, which breaks
     # mindspore.dataset. MindSpore 2.9 and 2.10 have a CPU Conv2d that is tens of times slower than 2.8's.
@@ -48,6 +48,8 @@ setup(
             "axe-core-python>=0.1",
             "markdown-it-py>=3",
             "syrupy>=4.7",
+            "jsonschema>=4.18",
+            "pandas>=2.1,<3",  # newer ones want NumPy 2
             *DOCS,
         ],
     },

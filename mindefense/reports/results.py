@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluat
 SCHEMA_VERSION = 5
 """Goes up when keys are changed. 4 has points of the ROC curves and histograms, which 3 lacks; 5 says in each verdict
 how many members are identified, and what a defense changed on the same rows; its `tutorial_rule` was `leaks` before."""
+SCHEMA = Path(__file__).with_name("results.schema.json")
+"""The file of `schema`."""
 NOISE = {
     "keyed": "the same query always gets the same answer; the attacker's own shadow has a key of its own",
     "fresh": "every query gets new noise, so that asking again tells more",
@@ -37,6 +40,15 @@ _WARNINGS = {
     "smoke": "smoke test: the figures mean nothing",
     "parity": "parity: members alone were cropped and flipped at random, by which they can be told",
 }
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of ``results.json`` and ``comparison.json`` of today's schema version.
+
+    It has a description of every field and refuses fields that it does not describe. Results of an older version fit it
+    after `mindefense.reports.upgrade.upgraded`.
+    """
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:

@@ -75,6 +75,7 @@ PAGES: dict[str, Setting] = {
         },
     ),
     "docs/report.md": Setting(has=(brought.study, brought.found)),
+    "docs/results_format.md": Setting(has=(brought.study,)),
     "docs/tutorials/vgg16.md": Setting(has=(brought.vgg16_checkpoint,)),
     "docs/results/location/README.md": Setting(has=(brought.location,)),
     "docs/results/vgg16_cifar100_32px/README.md": Setting(has=(brought.cifar100,)),

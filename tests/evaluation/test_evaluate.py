@@ -1,11 +1,14 @@
 """The evaluation of a model: on an identity network, whose answers are the rows themselves: leaks are planted."""
 
 import dataclasses
+import json
 
+import jsonschema
 import numpy as np
 import pytest
 from mindspore import nn, ops
 
+from mindefense.attacks import MaxConfidenceAttack
 from mindefense.attacks.base import ScoreAttack
 from mindefense.attacks.catalog import Entry
 from mindefense.confidence import log_softmax
@@ -16,6 +19,7 @@ from mindefense.errors import InputError
 from mindefense.evaluation import EvaluationConfig, evaluate, evaluate_outputs
 from mindefense.evaluation.doors import clean_doors, defended_doors
 from mindefense.metrics import auc
+from mindefense.reports.results import schema, to_json
 from mindefense.target import Network
 from mindefense.types import LabelledData
 
@@ -132,6 +136,13 @@ def test_slices_records_and_checks_are_about_the_same_rows(found):
     names = {check.name for check in found.checks}
     assert {"sample-size", "overlap", "duplicates", "treatment", "labels-changed", "one-way"} <= names
     assert all(check.passed for check in found.checks if check.name in ("overlap", "duplicates", "labels-changed"))
+
+
+def test_results_fit_the_schema_own_attacks_included(found):
+    for evaluation in (found, run(own_attacks={"mine": MaxConfidenceAttack})):
+        held = json.loads(json.dumps(to_json(evaluation)))
+        jsonschema.Draft202012Validator(schema()).validate(held)
+    assert held["settings"]["own_attacks"] == ["mine"]
 
 
 def test_the_model_is_asked_once_about_a_row_whoever_asks():

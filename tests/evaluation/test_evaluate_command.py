@@ -4,10 +4,12 @@ import csv
 import json
 import shutil
 
+import jsonschema
 import numpy as np
 import pytest
 
 from mindefense import cli
+from mindefense.reports.results import schema
 
 QUICK = "confidence,entropy,shokri-label"
 
@@ -147,6 +149,13 @@ def test_a_comparison_has_every_way_to_defend(compared):
     label_only = contenders["label-only"]
     auc = {attack["auc"] for attack in label_only["attacks"] if attack["knowledge"] == "shadow"}
     assert auc == {next(attack["auc"] for attack in label_only["attacks"] if attack["name"] == "gap")}
+
+
+def test_a_fresh_comparison_fits_the_schema(compared):
+    held = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema()).validate(held)
+    del held["contenders"][1]["utility"]["ece"]
+    assert not jsonschema.Draft202012Validator(schema()).is_valid(held)
 
 
 def test_the_comparison_agrees_with_the_evaluation(compared, staged):
