@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import glob
+import hashlib
 import json
 import os
 import platform
@@ -94,3 +96,17 @@ def check_writable(folder: str | os.PathLike) -> Path:
         beside.write_text("", encoding="utf-8")
     (folder / ".writable").unlink()
     return folder
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def now() -> str:
+    """This moment in UTC as ISO 8601 writes it, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -557,6 +557,30 @@ class DefenseFacts:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What was judged, and when.
+
+    Attributes:
+        created: When the evaluation ended, in UTC as ISO 8601 writes it.
+        network: Class of the network; None for recorded outputs.
+        parameters: Its number of parameters; None for recorded outputs.
+        digests: SHA-256, hex, by what it is of: ``"members"`` (their indices in rising order, as little-endian 64-bit
+            integers), ``"data"``, ``"parameters"`` (their values in order), ``"checkpoint"`` and ``"outputs"`` (files).
+        title: The user's; None without one.
+        note: The user's; None without one.
+        command: What was typed, with names in place of absolute paths; None from Python.
+    """
+
+    created: str
+    network: str | None
+    parameters: int | None
+    digests: Mapping[str, str]
+    title: str | None = None
+    note: str | None = None
+    command: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class LimitFound:
     """A limit of a policy, and what was found.
 
@@ -622,6 +646,7 @@ class Evaluation:
         confidences: Histograms of the confidence in the true class, one a state of the target.
         change: What the defense changed for the best attackers, or None.
         ruling: What a policy says, or None without one.
+        evidence: What was judged, and when; None where nobody said.
     """
 
     dataset: str
@@ -646,6 +671,7 @@ class Evaluation:
     confidences: tuple[ConfidenceHistogram, ...] = ()
     change: Change | None = None
     ruling: Ruling | None = None
+    evidence: Evidence | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -688,6 +714,7 @@ class Comparison:
         not_run: What was left out, and why.
         checks: Every doubt that was looked into, by contender.
         timings: Seconds by stage.
+        evidence: What was judged, and when; None where nobody said.
     """
 
     dataset: str
@@ -700,3 +727,4 @@ class Comparison:
     not_run: tuple[NotRun, ...]
     checks: Mapping[str, tuple[Check, ...]]
     timings: dict[str, float]
+    evidence: Evidence | None = None

@@ -186,6 +186,14 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say who attacks and what to make of it."""
     add_attacker_arguments(parser)
     add_judgement_arguments(parser)
+    add_evidence_arguments(parser)
+
+
+def add_evidence_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that results and report repeat."""
+    group = parser.add_argument_group("evidence")
+    group.add_argument("--title", metavar="TEXT", help="what to call this in the report and in the results")
+    group.add_argument("--note", metavar="TEXT", help="what readers should know, such as the model's version")
 
 
 def add_recorded_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -35,10 +37,11 @@ class Parser(argparse.ArgumentParser):
         """As argparse's, for which what a file of ``--config`` says is typed before all else.
 
         Refuses words that are not known, each with the nearest option, and a budget of steps with a defense that takes
-        none.
+        none. The namespace's ``typed`` is what was typed, for the record.
         """
+        typed = sys.argv[1:] if args is None else args
         try:
-            args = with_configuration(self, spelled(self, sys.argv[1:] if args is None else args))
+            args = with_configuration(self, spelled(self, typed))
         except InputError as error:
             self.error(str(error))
         self._refuse_unknown(args)
@@ -49,6 +52,8 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(others)}{hint}")
         if getattr(known, "max_steps", None) is not None and not _searches(known.defense):
             self.error(f"--max_steps: expected a defense that searches, got {known.defense}; drop it")
+        if self._subparsers is None:
+            known.typed = _as_typed(self.prog, typed)
         return known, others
 
     def _refuse_unknown(self, args: Sequence[str]) -> None:
@@ -75,6 +80,15 @@ class Parser(argparse.ArgumentParser):
         """Prints it and leaves with exit code 2."""
         complain(self.prog, f"{message} (see {self.prog} --help)")
         self.exit(EXIT_MISTAKE)
+
+
+def _as_typed(program: str, words: Sequence[str]) -> str:
+    """A command line with names in place of absolute paths, which are nobody else's business."""
+    named = []
+    for word in words:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        named.append(option + equals + (os.path.basename(value.rstrip(os.sep)) if os.path.isabs(value) else value))
+    return shlex.join([*program.split(), *named])
 
 
 def complain(program: str, message: str) -> None:

@@ -149,7 +149,13 @@ COMMANDS = {
             ),
         ),
         studies.compare,
-        (_FOLDER, arguments.add_comparison_arguments, arguments.add_attacker_arguments, _COMMON),
+        (
+            _FOLDER,
+            arguments.add_comparison_arguments,
+            arguments.add_attacker_arguments,
+            arguments.add_evidence_arguments,
+            _COMMON,
+        ),
     ),
     "export": Command(
         "target and defense as one graph → guarded.mindir, guarded.json, guarded.key",

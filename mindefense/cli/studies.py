@@ -131,6 +131,7 @@ def compare(args: argparse.Namespace) -> Outcome:
     from mindefense.reports.results import comparison_to_json, write_comparison
 
     comparison = compare(study, args.defenses or LINEUP, training=args.training, config=attackers(args))
+    comparison = with_words(comparison, args)
     written = write_comparison(comparison, study.out)
     print_comparison(args.screen.console, comparison)
     held = comparison_to_json(comparison)
@@ -166,6 +167,7 @@ def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> O
     policy = policy_of(args)
     if policy is not None:
         evaluation = dataclasses.replace(evaluation, ruling=policy.rule(evaluation))
+    evaluation = with_words(evaluation, args)
     written = save_evaluation(evaluation, out)
     print_evaluation(screen.console, evaluation)
     screen.say("wrote " + ", ".join(str(path) for path in written if not path.name.startswith("report.")))
@@ -193,6 +195,17 @@ def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> O
     else:
         code = EXIT_INCONCLUSIVE if inconclusive else 0
     return Outcome(code, written, facts)
+
+
+def with_words(found, args: argparse.Namespace):
+    """An evaluation or a comparison whose evidence has the user's title, note and command."""
+    evidence = found.evidence
+    if evidence is None:
+        return found
+    words = {name: getattr(args, name, None) or None for name in ("title", "note")}
+    return dataclasses.replace(
+        found, evidence=dataclasses.replace(evidence, **words, command=getattr(args, "typed", None))
+    )
 
 
 def policy_of(args: argparse.Namespace):

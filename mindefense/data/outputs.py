@@ -32,6 +32,7 @@ from mindefense.checks import (
 from mindefense.confidence import LOWEST_PROB, log_probs, log_softmax
 from mindefense.data.files import compressed_by, starts_with
 from mindefense.errors import DataError, InputError, MindefenseError
+from mindefense.files import sha256_of_file
 
 FEWEST = 10
 """Members and non-members that each half must have; with fewer, no attacker can be fitted or judged."""
@@ -73,6 +74,7 @@ class RecordedOutputs:
         defended_log_probs: ``(N, C)`` float32, finite; the answers with a defense in front, or None.
         given: What the file holds the answers as: ``"logits"``, ``"log_probs"`` or ``"probs"``.
         note: What was changed or is lost in the answers, in words, or None.
+        sha256: SHA-256 of the file, hex; None if there is no file.
     """
 
     name: str
@@ -84,6 +86,7 @@ class RecordedOutputs:
     defended_log_probs: np.ndarray | None
     given: str
     note: str | None
+    sha256: str | None = None
 
     def __len__(self) -> int:
         return len(self.is_member)
@@ -115,9 +118,12 @@ def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
     file = Path(path)
     is_npz = _is_npz(file)
     try:
-        if is_npz:
-            return _recorded(file.name, _read_npz(file), NPZ_REMEDY)
-        return _recorded(file.name, _read_csv(file), CSV_REMEDY)
+        recorded = (
+            _recorded(file.name, _read_npz(file), NPZ_REMEDY)
+            if is_npz
+            else _recorded(file.name, _read_csv(file), CSV_REMEDY)
+        )
+        return dataclasses.replace(recorded, sha256=sha256_of_file(file))
     except InputError as error:
         said = str(error)
         if not is_npz:  # the checks count rows from 0, people look for lines

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,24 @@ from mindefense.evaluation.arena import Arena
 from mindefense.evaluation.conclusion import assemble, published_budgets, target_facts, utility
 from mindefense.evaluation.doors import Behind, clean_doors, defended_doors
 from mindefense.evaluation.doubts import AskedAgain, Facts, FitRows, Training, doubts
+from mindefense.evaluation.evidence import evidence_of
 from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.protocol import ADVERSARIES, KNOWLEDGE, Doors, Rows
+from mindefense.evaluation.provenance import sha256_of
+from mindefense.files import sha256_of_file
 from mindefense.runtime import versions
 from mindefense.target import Network
-from mindefense.types import Answers, BudgetPoint, Check, DefenseFacts, Evaluation, LabelledData, Samples, Trial
+from mindefense.types import (
+    Answers,
+    BudgetPoint,
+    Check,
+    DefenseFacts,
+    Evaluation,
+    Evidence,
+    LabelledData,
+    Samples,
+    Trial,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,6 +291,7 @@ def report(
     smoke: bool = False,
     treated_alike: bool = True,
     trainings: Mapping[str, Training] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
     """The evaluation that the trials make.
 
@@ -292,6 +308,7 @@ def report(
         smoke: Whether the figures mean nothing.
         treated_alike: Whether members and non-members went through the same transforms.
         trainings: How the trainings went, by network.
+        checkpoint: The file that the target came from; None if there is none.
     """
     answers = answers_of(arena.clean, behind, ground.everyone)
     shadow_accuracy = accuracy_of_shadow(shadow, ground)
@@ -325,6 +342,24 @@ def report(
             not_asked=arena.not_asked(noised=behind is not None and behind.doors.noised),
         ),
         canaries=arena.on_canaries,
+        evidence=network_evidence(answers, target, data, checkpoint=checkpoint),
+    )
+
+
+def network_evidence(
+    answers: Answers, target: Network, data: LabelledData, *, checkpoint: str | os.PathLike[str] | None = None
+) -> Evidence:
+    """What the evaluation of a network is about; arguments as of `report`."""
+    cell = target.cell
+    return evidence_of(
+        answers,
+        network=type(cell).__name__,
+        parameters=sum(parameter.size for parameter in cell.get_parameters()),
+        digests={
+            "checkpoint": None if checkpoint is None else sha256_of_file(Path(checkpoint)),
+            "parameters": sha256_of(cell),
+            "data": data.fingerprint,
+        },
     )
 
 

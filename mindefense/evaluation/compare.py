@@ -99,6 +99,7 @@ def compare(
         not_run=(*arena.left_out(noised=noised), *not_run),
         checks=checks,
         timings=dict(study.timings),
+        evidence=study.evidence(undefended),
     )
 
 

@@ -18,6 +18,7 @@ from mindefense.types import (
     ConfidenceHistogram,
     DefenseFacts,
     Evaluation,
+    Evidence,
     NotRun,
     RocPoints,
     Slices,
@@ -50,6 +51,7 @@ def assemble(
     budgets: Sequence[BudgetPoint],
     checks: Sequence[Check],
     canaries: Sequence[Trial] = (),
+    evidence: Evidence | None = None,
 ) -> Evaluation:
     """All that the trials and answers say, beside what the caller knows of where they come from; see `Evaluation`."""
     states = (False,) if defense is None else (False, True)
@@ -79,6 +81,7 @@ def assemble(
         canaries=tuple(trial.result for trial in canaries),
         confidences=tuple(confidence_histogram(answers, defended=defended) for defended in states if labelled),
         change=None if defense is None else changed(*_by_state(trials)),
+        evidence=evidence,
     )
 
 

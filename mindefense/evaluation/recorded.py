@@ -14,6 +14,7 @@ from mindefense.errors import InputError
 from mindefense.evaluation.arena import Arena
 from mindefense.evaluation.conclusion import assemble, target_facts, utility
 from mindefense.evaluation.doubts import Facts, FitRows, doubts
+from mindefense.evaluation.evidence import evidence_of
 from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.protocol import ADVERSARIES, Doors, Rows
 from mindefense.runtime import versions
@@ -114,6 +115,7 @@ def evaluate_outputs(
         shadow_accuracy=None,
         defense=defense,
         not_run=arena.left_out(noised=False),
+        evidence=evidence_of(answers, digests={"outputs": outputs.sha256}),
         budgets=(),
         checks=doubts(
             Facts(

@@ -32,6 +32,7 @@ from mindefense.evaluation.audit import (
     answers_of,
     look_for_doubts,
     make_arena,
+    network_evidence,
     report,
 )
 from mindefense.evaluation.canaries import plant
@@ -51,7 +52,7 @@ from mindefense.ranks import Crew
 from mindefense.runtime import device_in_use, versions
 from mindefense.target import AsTheyAre, Network
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier, trains_in_steps
-from mindefense.types import Answers, Check, Evaluation, LabelledData, Samples, Trial
+from mindefense.types import Answers, Check, Evaluation, Evidence, LabelledData, Samples, Trial
 
 _COMMANDS = {"target": "train", "shadow": "train-shadow", "defender": "train-defender", "defense": "defend"}
 """The command that writes each checkpoint."""
@@ -272,6 +273,7 @@ class Study:
                 smoke=self.config.smoke,
                 treated_alike=not self.config.parity,
                 trainings={**self._trainings_done(), **arena.trainings},
+                checkpoint=self.out / "target.ckpt",
             )
         return dataclasses.replace(evaluation, timings=dict(self.timings))
 
@@ -581,6 +583,10 @@ class Study:
             trainings={**self._trainings_done(), **arena.trainings},
             not_asked=arena.not_asked(noised=behind is not None and behind.doors.noised),
         )
+
+    def evidence(self, answers: Answers) -> Evidence:
+        """What these answers are about, and when."""
+        return network_evidence(answers, self._network("target"), self.data, checkpoint=self.out / "target.ckpt")
 
     def train_privately(self, noise_multiplier: float) -> None:
         """Trains target and shadow by differentially private descent, from the start.

@@ -147,6 +147,7 @@ def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
         "commands": [" ".join(_quoted(str(word)) for word in command) for command in commands],
         "note": note,
         "facts": [
+            *_judged(results.get("evidence")),
             (
                 "Seed and versions",
                 [("seed", str(results["seed"])), *((n, str(v)) for n, v in results["versions"].items())],
@@ -155,6 +156,26 @@ def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
             *((("Seconds", _seconds(results["timings"])),) if results["timings"] else ()),
         ],
     }
+
+
+_DIGESTS = {
+    "checkpoint": "SHA-256 of the checkpoint file",
+    "parameters": "SHA-256 of the parameters",
+    "outputs": "SHA-256 of the file of recorded outputs",
+    "data": "SHA-256 of the data",
+    "members": "SHA-256 of the members' indices",
+}
+
+
+def _judged(evidence: Row | None) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What was judged and when, if the file says."""
+    if evidence is None:
+        return []
+    size = "" if evidence["parameters"] is None else f", {evidence['parameters']:,} parameters"
+    network = [] if evidence["network"] is None else [("network", f"{evidence['network']}{size}")]
+    words = [(name, evidence[name]) for name in ("note", "command") if evidence[name]]
+    digests = [(_DIGESTS.get(str(name), str(name)), digest) for name, digest in evidence["digests"].items()]
+    return [("What was judged, and when", [("ended", evidence["created"]), *words, *network, *digests])]
 
 
 def _seconds(timings: Mapping[str, float]) -> list[tuple[str, str]]:

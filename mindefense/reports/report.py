@@ -175,10 +175,11 @@ def evaluation_page(results: Row, source: str) -> Page:
     results = upgraded(results)
     defense, states = results["defense"], states_of(results)
     return Page(
-        title=(
+        title=_titled(
+            results,
             f"What the answers in {results['dataset']} tell about the training data"
             if "outputs" in results["settings"]
-            else f"What a model trained on {results['dataset']} tells about its training data"
+            else f"What a model trained on {results['dataset']} tells about its training data",
         ),
         lead=f"{_LEAD} This page says how often such guesses are right"
         f"{'' if defense is None else ', without a defense and with one'}.",
@@ -227,7 +228,7 @@ def comparison_page(results: Row, source: str) -> Page:
     ways += [left["name"] for left in results["not_run"] if left["knowledge"] == "training"]
     extra = [*(["--defenses", ",".join(used)] if used else []), *(["--training", ",".join(ways)] if ways else [])]
     return Page(
-        title=f"Ways to defend a model trained on {results['dataset']}",
+        title=_titled(results, f"Ways to defend a model trained on {results['dataset']}"),
         lead=f"{_LEAD} This page says how often such guesses are right behind each defense, and what it costs.",
         subtitle=_subtitle(results, [f"{len(contenders) - 1} ways to defend"]),
         banners=[*results["warnings"]],
@@ -248,7 +249,14 @@ def _subtitle(results: Row, more: Sequence[str]) -> str:
     model = settings.get("model")
     what = [f"recorded outputs {settings['outputs']}"] if "outputs" in settings else []
     what = what or [f"data: {results['dataset']}", *([f"model: {model}"] if model else [])]
-    return " · ".join([*what, *more, f"seed {results['seed']}"])
+    evidence = results.get("evidence") or {}
+    day = [evidence["created"][:10]] if evidence else []
+    return " · ".join([*what, *more, f"seed {results['seed']}", *day])
+
+
+def _titled(results: Row, usual: str) -> str:
+    """The user's title, or the usual one."""
+    return (results.get("evidence") or {}).get("title") or usual
 
 
 def _about(names: Sequence[str], everyone: Sequence[str]) -> str:

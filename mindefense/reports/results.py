@@ -154,6 +154,7 @@ def _heading(found: Evaluation | Comparison) -> dict[str, Any]:
         "seed": found.seed,
         "settings": found.settings,
         "versions": found.versions,
+        "evidence": None if found.evidence is None else dataclasses.asdict(found.evidence),
     }
 
 

@@ -23,6 +23,7 @@ def upgraded(held: Mapping[str, Any]) -> dict[str, Any]:
     if results["schema_version"] >= VERDICTS_SINCE:
         return results
     results["schema_version"] = VERDICTS_SINCE
+    results["evidence"] = None
     if "contenders" in results:
         results["contenders"] = [
             {**one, "verdict": _verdict(one["verdict"], one["attacks"]), "change": None}
@@ -35,7 +36,7 @@ def upgraded(held: Mapping[str, Any]) -> dict[str, Any]:
         else _verdict(verdict, [attack for attack in results["attacks"] if attack["defended"] == (state == "defended")])
         for state, verdict in results["verdict"].items()
     }
-    results["change"] = None
+    results["change"] = results["ruling"] = None
     return results
 
 

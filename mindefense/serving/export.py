@@ -15,9 +15,9 @@ from mindspore import nn, ops
 from mindefense.defenses.base import Defense, SearchDefense
 from mindefense.defenses.defended import DefendedModel
 from mindefense.errors import InputError, OutputError
-from mindefense.files import replacing, write_json
+from mindefense.files import now, replacing, sha256_of_file, write_json
 from mindefense.runtime import versions
-from mindefense.serving.manifest import KIND, Manifest, files_of, sha256_of_file
+from mindefense.serving.manifest import KIND, Manifest, files_of
 from mindefense.target import BATCH_SIZE, forward
 
 MOST_BYTES = 2**30
@@ -139,6 +139,9 @@ def export_guarded(
             config={} if defense is None else defense.settings(),
             sources=dict(sources or {}),
             versions=versions(),
+            created=now(),
+            network=type(net).__name__,
+            parameters=sum(parameter.size for parameter in net.get_parameters()),
         )
         write_json(manifest, described.as_json())
     return described

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -26,15 +25,6 @@ def files_of(path: str | os.PathLike) -> tuple[Path, Path, Path]:
     return graph, manifest, key
 
 
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 @dataclasses.dataclass(frozen=True)
 class Manifest:
     """What an exported graph is.
@@ -54,6 +44,9 @@ class Manifest:
         config: Settings of the defense.
         sources: Name → SHA-256, hex, of the files that target and defense come from, as far as they were told.
         versions: Versions of everything that took part.
+        created: When it was exported, in UTC as ISO 8601 writes it; None in files of earlier versions.
+        network: Class of the target's network; None likewise.
+        parameters: Its number of parameters; None likewise.
     """
 
     sha256: str
@@ -70,6 +63,9 @@ class Manifest:
     config: Mapping[str, Any]
     sources: Mapping[str, str]
     versions: Mapping[str, str]
+    created: str | None = None
+    network: str | None = None
+    parameters: int | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -105,8 +101,10 @@ class Manifest:
         if (version := held.pop("schema_version", None)) != SCHEMA_VERSION:
             raise CheckpointError(str(path), expected=f"schema version {SCHEMA_VERSION}", got=str(version), fix=fix)
         inputs = held.pop("inputs", None)
-        wanted = {field.name for field in dataclasses.fields(cls)}
-        damaged = sorted(wanted.symmetric_difference(held)) or [name for name in held if not _CHECKS[name](held[name])]
+        fields = dataclasses.fields(cls)
+        needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+        odd = (needed - held.keys()) | (held.keys() - {field.name for field in fields})
+        damaged = sorted(odd) or [name for name in held if not _CHECKS[name](held[name])]
         if not damaged:
             manifest = cls(**{**held, "input_shape": tuple(held["input_shape"])})
             if inputs == list(manifest.inputs):
@@ -134,4 +132,7 @@ _CHECKS = {
     "config": lambda value: isinstance(value, dict),
     "sources": lambda value: isinstance(value, dict),
     "versions": lambda value: isinstance(value, dict),
+    "created": lambda value: value is None or isinstance(value, str),
+    "network": lambda value: value is None or isinstance(value, str),
+    "parameters": lambda value: value is None or _is_count(value),
 }

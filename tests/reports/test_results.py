@@ -25,7 +25,7 @@ WHO = ("name", "knowledge", "adversary", "defended")
 LISTS = {"tpr_at_fpr": ("fpr", "tpr"), "tnr_at_fnr": ("fnr", "tnr"), "precision_at_prior": ("prior", "precision")}
 METRICS = tuple(field.name for field in dataclasses.fields(MembershipMetrics) if field.name not in LISTS)
 FILES = ("results.json", "attacks.csv", "records.csv")
-HEADING = {"schema_version", "warnings", "dataset", "synthetic", "smoke", "seed", "settings", "versions"}
+HEADING = {"schema_version", "warnings", "dataset", "synthetic", "smoke", "seed", "settings", "versions", "evidence"}
 
 
 def refuse_constant(name):

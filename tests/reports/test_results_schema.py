@@ -34,7 +34,7 @@ def faults(held):
 
 def objects_in(held, path="$"):
     """Every object in a file that the schema describes field by field, with its place."""
-    free = ("settings", "versions", "timings", "config", "threat_models")
+    free = ("settings", "versions", "timings", "config", "threat_models", "digests")
     if isinstance(held, dict):
         yield path, held
         for name, value in held.items():
