@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import functools
 import hashlib
+import importlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +31,9 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Samples({len(self):,} rows, features {_features(self.features)})"
 
     def take(self, positions: np.ndarray) -> Samples:
         """The rows at these positions of this selection, in this order."""
@@ -75,6 +81,14 @@ class LabelledData:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        made_up = ", SYNTHETIC" if self.synthetic else ""
+        parts = "".join(f", {name} {len(rows):,}" for name, rows in (self.parts or {}).items())
+        return (
+            f"LabelledData({self.name!r}: {len(self):,} rows, features {_features(self.features)}, "
+            f"{self.num_classes:,} classes{parts}{made_up})"
+        )
 
     def take(self, indices: np.ndarray) -> Samples:
         """The rows at `indices` of this data set, in this order."""
@@ -324,6 +338,14 @@ class Trial:
     samples: np.ndarray
     is_member: np.ndarray
 
+    def __repr__(self) -> str:
+        members = int(np.count_nonzero(self.is_member))
+        state = "defended" if self.result.defended else "undefended"
+        return (
+            f"Trial({state}: {_attacker(self.result)}; judged by {members:,} members and "
+            f"{len(self.is_member) - members:,} non-members)"
+        )
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answers:
@@ -345,6 +367,14 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.is_member)
+
+    def __repr__(self) -> str:
+        members = int(np.count_nonzero(self.is_member))
+        defended = "undefended alone" if self.defended_probs is None else "undefended and defended"
+        return (
+            f"Answers({members:,} members, {len(self) - members:,} non-members, {self.clean_probs.shape[1]:,} "
+            f"classes, {defended})"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -673,6 +703,27 @@ class Evaluation:
     ruling: Ruling | None = None
     evidence: Evidence | None = None
 
+    def __repr__(self) -> str:
+        states = [f"undefended: {_verdict(self.undefended)}"]
+        if self.defended is not None and self.defense is not None:
+            name = "the recorded defense" if self.defense.name == "recorded" else self.defense.name
+            states.append(f"behind {name}: {_verdict(self.defended)}")
+        return f"Evaluation({_headed(self)}; {'; '.join(states)})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdicts in words, every attacker, and the ROC curves."""
+        return _shown(self, "evaluation_html")
+
+    def to_pandas(self) -> Any:
+        """The attackers as a ``pandas.DataFrame``, a row each: the columns of ``attacks.csv``.
+
+        Shares and rates are fractions, 0 … 1; a figure that is not defined is missing.
+
+        Raises:
+            InputError: If pandas is not installed, which is optional.
+        """
+        return _shown(self, "attacks_frame")
+
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
@@ -697,6 +748,9 @@ class Contender:
     attacks: tuple[AttackResult, ...]
     dominated_by: tuple[str, ...] = ()
     change: Change | None = None
+
+    def __repr__(self) -> str:
+        return f"Contender({self.name!r}: {_verdict(self.verdict)}; {len(self.attacks)} attackers)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -728,3 +782,43 @@ class Comparison:
     checks: Mapping[str, tuple[Check, ...]]
     timings: dict[str, float]
     evidence: Evidence | None = None
+
+    def __repr__(self) -> str:
+        names = ", ".join(contender.name for contender in self.contenders)
+        return f"Comparison({_headed(self)}; {len(self.contenders)} contenders: {names})"
+
+
+def _features(features: np.ndarray) -> str:
+    return f"{'×'.join(map(str, features.shape[1:])) or 'one'} {features.dtype}"
+
+
+def _headed(found: Evaluation | Comparison) -> str:
+    marks = [word for word, holds in (("SYNTHETIC DATA", found.synthetic), ("SMOKE TEST", found.smoke)) if holds]
+    return repr(found.dataset) + (f" ({', '.join(marks)})" if marks else "")
+
+
+def _verdict(verdict: Verdict) -> str:
+    interval = f"{_rounded(verdict.strongest_low)}–{_rounded(verdict.strongest_high)}"
+    return f"{verdict.level}, strongest {_attacker(verdict.strongest, interval)}"
+
+
+def _attacker(result: AttackResult, interval: str = "") -> str:
+    """An attacker with its figures; `interval` is that of the balanced accuracy."""
+    accuracy = _rounded(result.metrics.balanced_accuracy) + (f" ({interval})" if interval else "")
+    return (
+        f"{result.name} ({result.knowledge}, {result.adversary}), balanced accuracy {accuracy}, "
+        f"AUC {_rounded(result.metrics.auc)}"
+    )
+
+
+def _rounded(share: float) -> str:
+    """Three decimals of the number as it is printed, halves up, as tables and reports have it."""
+    return str(decimal.Decimal(repr(float(share))).quantize(decimal.Decimal("0.001"), decimal.ROUND_HALF_UP))
+
+
+def _shown(thing: object, how: str) -> Any:
+    """What a function of `mindefense.reports.notebook` makes of a value.
+
+    That room is above this one, so it is named here, and imported when somebody wants to see the value.
+    """
+    return getattr(importlib.import_module("mindefense.reports.notebook"), how)(thing)

@@ -40,6 +40,7 @@ WITHOUT_MINDSPORE = [
     "mindefense.reports.console",
     "mindefense.reports.results",
     "mindefense.reports.report",
+    "mindefense.reports.notebook",
     "mindefense.reports.checkup",
     "mindefense.children",
     "mindefense.configuration",
@@ -89,6 +90,20 @@ def climbs(root):
     return found
 
 
+def named(root):
+    """Modules of ours that a file names in a call of `import_module`, which no import statement shows."""
+    found = set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+                "import_module",
+                "__import__",
+            ):
+                found |= {(path.relative_to(root).as_posix(), argument.value) for argument in node.args
+                          if isinstance(argument, ast.Constant) and room_of(str(argument.value))}  # fmt: skip
+    return found
+
+
 def importers(root, package):
     return {path.relative_to(root).as_posix() for path in root.rglob("*.py") for module, _ in imports(path)
             if module.split(".")[0] == package}  # fmt: skip
@@ -101,6 +116,15 @@ def test_every_room_has_a_floor():
 
 def test_rooms_import_from_below():
     assert climbs(ROOT) == []
+
+
+def test_one_room_above_is_imported_by_its_name():
+    assert named(ROOT) == {("types.py", "mindefense.reports.notebook")}
+
+
+def test_a_room_that_is_imported_by_its_name_is_noticed(tmp_path):
+    (tmp_path / "x.py").write_text("import importlib\nimportlib.import_module('mindefense.cli')\n__import__('json')\n")
+    assert named(tmp_path) == {("x.py", "mindefense.cli")}
 
 
 def test_mindarmour_has_two_importers():

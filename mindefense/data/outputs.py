@@ -88,6 +88,14 @@ class RecordedOutputs:
     note: str | None
     sha256: str | None = None
 
+    def __repr__(self) -> str:
+        members = int(np.count_nonzero(self.is_member))
+        defended = "undefended alone" if self.defended_log_probs is None else "undefended and defended"
+        return (
+            f"RecordedOutputs({self.name!r}: {members:,} members, {len(self) - members:,} non-members, "
+            f"{self.log_probs.shape[1]:,} classes, {defended}, given as {self.given})"
+        )
+
     def __len__(self) -> int:
         return len(self.is_member)
 

@@ -46,6 +46,14 @@ class Split:
     name: str
     permutation: str
 
+    def __repr__(self) -> str:
+        roles = ", ".join(
+            f"{role} {len(getattr(self, f'{kind}_members')):,} + {len(getattr(self, f'{kind}_non_members')):,}"
+            for role, kind in (("target", "target"), ("defender", "defender"), ("evaluation", "eval"),
+                               ("attacker", "attacker"))
+        )  # fmt: skip
+        return f"Split({self.name!r}: members + non-members: {roles}; order {self.permutation})"
+
 
 @dataclasses.dataclass(frozen=True)
 class _Role:

@@ -51,7 +51,7 @@ def scale(states: Sequence[tuple[str, Row]], behind: str = "defended") -> Pictur
 def evaluation_plates(results: Row, states: Sequence[tuple[str, Row]]) -> list[Plate]:
     """The pictures of an evaluation; where there is none, why."""
     return [
-        _roc_plate(results, states),
+        roc_plate(results, states),
         _confidence_plate(results, states),
         _bargain_plate(results),
         _class_plate(results, states),
@@ -60,7 +60,8 @@ def evaluation_plates(results: Row, states: Sequence[tuple[str, Row]]) -> list[P
     ]
 
 
-def _roc_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
+def roc_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
+    """The ROC curves of each state of the target, both axes logarithmic."""
     heading = "True positive rate at each false positive rate"
     if not any("roc" in attack for attack in results["attacks"]):
         return Plate("roc", heading, _old("points of the ROC curves"))

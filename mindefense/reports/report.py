@@ -157,33 +157,28 @@ def write_report(
 
 def as_html(page: Page) -> str:
     """The page as one self-contained HTML file."""
-    environment = _environment(autoescape=True)
-    script, _, _ = environment.loader.get_source(environment, "sort.js")  # pyright: ignore[reportOptionalMemberAccess]
+    templates = environment(autoescape=True)
+    script, _, _ = templates.loader.get_source(templates, "sort.js")  # pyright: ignore[reportOptionalMemberAccess]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(page=page, script=Markup(script), script_digest=digest)
+    return templates.get_template("report.html.j2").render(page=page, script=Markup(script), script_digest=digest)
 
 
 def as_markdown(page: Page, *, figures: bool = False) -> str:
     """The page as Markdown, with the pictures if they lie beside it."""
-    environment = _environment(autoescape=False, finalize=_unmarked)
-    text = environment.get_template("report.md.j2").render(page=page, figures=figures)
+    templates = environment(autoescape=False, finalize=_unmarked)
+    text = templates.get_template("report.md.j2").render(page=page, figures=figures)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def evaluation_page(results: Row, source: str) -> Page:
     """The report of an evaluation."""
     results = upgraded(results)
-    defense, states = results["defense"], states_of(results)
+    states, defense = states_of(results), results["defense"]
     return Page(
-        title=_titled(
-            results,
-            f"What the answers in {results['dataset']} tell about the training data"
-            if "outputs" in results["settings"]
-            else f"What a model trained on {results['dataset']} tells about its training data",
-        ),
+        title=title_of(results),
         lead=f"{_LEAD} This page says how often such guesses are right"
         f"{'' if defense is None else ', without a defense and with one'}.",
-        subtitle=_subtitle(results, [f"defense: {defense['name'] if defense is not None else 'none'}"]),
+        subtitle=subtitle_of(results),
         banners=[*results["warnings"]],
         answers=answer_evaluation(results, states),
         scale=scale(states),
@@ -201,6 +196,19 @@ def evaluation_page(results: Row, source: str) -> Page:
         **how_to_repeat(results, ["evaluate"]),
         source=source,
     )
+
+
+def title_of(results: Row) -> str:
+    """What an evaluation is about, in one line: the user's words, or else ours."""
+    if "outputs" in results["settings"]:
+        return _titled(results, f"What the answers in {results['dataset']} tell about the training data")
+    return _titled(results, f"What a model trained on {results['dataset']} tells about its training data")
+
+
+def subtitle_of(results: Row) -> str:
+    """What was evaluated, and with which seed."""
+    defense = results["defense"]
+    return _subtitle(results, [f"defense: {defense['name'] if defense is not None else 'none'}"])
 
 
 def comparison_page(results: Row, source: str) -> Page:
@@ -282,8 +290,9 @@ def _verbatim(text: str) -> Markup:
 
 
 @functools.cache
-def _environment(*, autoescape: bool, finalize: Any = None) -> Environment:
-    environment = Environment(
+def environment(*, autoescape: bool, finalize: Any = None) -> Environment:
+    """The templates; `finalize` sees every value that they show."""
+    found = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=autoescape,
         undefined=StrictUndefined,
@@ -292,9 +301,9 @@ def _environment(*, autoescape: bool, finalize: Any = None) -> Environment:
         keep_trailing_newline=True,
         finalize=finalize,
     )
-    environment.filters["verbatim"] = _verbatim
-    environment.filters["code"] = lambda text: _in_code(text, html=autoescape)
-    return environment
+    found.filters["verbatim"] = _verbatim
+    found.filters["code"] = lambda text: _in_code(text, html=autoescape)
+    return found
 
 
 def _in_code(text: str, *, html: bool) -> Markup:

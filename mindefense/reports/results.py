@@ -125,7 +125,8 @@ def write_results(evaluation: Evaluation, out: str | os.PathLike) -> tuple[Path,
     """
     paths = tuple(Path(out) / name for name in ("results.json", "attacks.csv", "records.csv"))
     write_json(paths[0], to_json(evaluation))
-    write_text(paths[1], _attacks_csv(evaluation))
+    rows = attack_rows(evaluation)
+    write_text(paths[1], _csv(rows[0], (row.values() for row in rows)))
     write_text(paths[2], _csv(evaluation.records, zip(*evaluation.records.values(), strict=True)))
     return paths
 
@@ -141,6 +142,26 @@ def write_comparison(comparison: Comparison, out: str | os.PathLike) -> tuple[Pa
     rows = [_contender(contender) for contender in comparison.contenders]
     write_text(paths[1], _csv(rows[0], (row.values() for row in rows)))
     return paths
+
+
+def attack_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The lines of ``attacks.csv``: column by name, an attacker each, all with the same columns; undefined is None."""
+    rows = []
+    for result in evaluation.attacks:
+        row: dict[str, Any] = {"dataset": evaluation.dataset, "synthetic": evaluation.synthetic}
+        row["smoke"] = evaluation.smoke
+        for name, value in _attack(result).items():
+            if name in ("tpr_at_fpr", "tnr_at_fnr"):
+                bound, rate = ("fpr", "tpr") if name == "tpr_at_fpr" else ("fnr", "tnr")
+                for figure in value:
+                    column = f"{name}_{figure[bound]:g}"
+                    row |= {column: figure[rate], f"{column}_low": figure["low"], f"{column}_high": figure["high"]}
+            elif name == "precision_at_prior":
+                row |= {f"{name}_{figure['prior']:g}": figure["precision"] for figure in value}
+            elif name != "roc":
+                row[name] = value
+        rows.append(row)
+    return rows
 
 
 def _heading(found: Evaluation | Comparison) -> dict[str, Any]:
@@ -224,25 +245,6 @@ def _contender(contender: Contender) -> dict[str, Any]:
         **dataclasses.asdict(contender.utility),
         "dominated_by": " ".join(contender.dominated_by),
     }
-
-
-def _attacks_csv(evaluation: Evaluation) -> str:
-    rows = []
-    for result in evaluation.attacks:
-        row: dict[str, Any] = {"dataset": evaluation.dataset, "synthetic": evaluation.synthetic}
-        row["smoke"] = evaluation.smoke
-        for name, value in _attack(result).items():
-            if name in ("tpr_at_fpr", "tnr_at_fnr"):
-                bound, rate = ("fpr", "tpr") if name == "tpr_at_fpr" else ("fnr", "tnr")
-                for figure in value:
-                    column = f"{name}_{figure[bound]:g}"
-                    row |= {column: figure[rate], f"{column}_low": figure["low"], f"{column}_high": figure["high"]}
-            elif name == "precision_at_prior":
-                row |= {f"{name}_{figure['prior']:g}": figure["precision"] for figure in value}
-            elif name != "roc":
-                row[name] = value
-        rows.append(row)
-    return _csv(rows[0], (row.values() for row in rows))
 
 
 def _csv(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -249,7 +249,7 @@ def smoke_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def record(tmp_path_factory):
+def examine(tmp_path_factory):
     """Evaluates made-up answers of a model that is surer of its members; `harm` moves the defended ones."""
     from mindefense.data import load_outputs
     from mindefense.evaluation.recorded import evaluate_outputs
@@ -265,9 +265,27 @@ def record(tmp_path_factory):
             held["defended_logits"] = (logits * (1 - harm)).astype(np.float32)
         path = tmp_path_factory.mktemp("recorded") / f"{name}.npz"
         np.savez(path, **held)
-        return as_stored(to_json(evaluate_outputs(load_outputs(path), attacks=attacks)))
+        return evaluate_outputs(load_outputs(path), attacks=attacks)
 
     return evaluate
+
+
+@pytest.fixture(scope="session")
+def record(examine):
+    """What a file holds of such an evaluation."""
+    return lambda *given, **options: as_stored(to_json(examine(*given, **options)))
+
+
+@pytest.fixture(scope="session")
+def found(examine):
+    """Recorded outputs with a defense, as Python has the evaluation."""
+    return examine("answers", harm=0.7)
+
+
+@pytest.fixture(scope="session")
+def found_alone(examine):
+    """Recorded outputs without a defense, likewise."""
+    return examine("bare")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""The report as people see it: in a real browser, headless, on a desk, on a phone, in the dark and on paper."""
+"""The report as people see it: in a real browser, headless, on a desk, on a phone, in the dark and on paper.
+
+What a notebook shows of an evaluation is looked at too, in a page with the rules that JupyterLab has for tables.
+"""
 
 import functools
 import http.server
@@ -50,8 +53,27 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+JUPYTER = """
+.jp-RenderedHTMLCommon { font-family: sans-serif; font-size: 14px; line-height: 1.4; padding-right: 20px; }
+.jp-RenderedHTMLCommon p { text-align: left; margin: 0 0 1em; }
+.jp-RenderedHTMLCommon table { border-collapse: collapse; font-size: 12px; table-layout: fixed; margin: 0 auto 1em; }
+.jp-RenderedHTMLCommon :is(td, th) { text-align: right; vertical-align: middle; white-space: normal; padding: 0.5em; }
+.jp-RenderedHTMLCommon tbody tr:nth-child(odd) { background: #f5f5f5; }
+"""
+"""What JupyterLab says of HTML below a cell, as far as it could be in the way."""
+
+
+def notebook(evaluations, *, light):
+    """A page like a notebook with these evaluations, one below the other."""
+    cells = "".join(f'<div class="jp-RenderedHTMLCommon">{one._repr_html_()}</div>' for one in evaluations)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>x</title><link rel="icon" href="data:,">'
+        f'<style>{JUPYTER}</style><body data-jp-theme-light="{str(light).lower()}">{cells}'
+    )
+
+
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, smoke_run, recorded_alone, stored_comparison):
+def site(tmp_path_factory, smoke_run, recorded_alone, stored_comparison, found, found_alone):
     """A page of each kind that looks different, served."""
     folder = tmp_path_factory.mktemp("pages")
     kinds = {
@@ -62,6 +84,8 @@ def site(tmp_path_factory, smoke_run, recorded_alone, stored_comparison):
     for name, results in kinds.items():
         html, _ = write_report(results, folder / name)
         html.rename(folder / f"{name}.html")
+    for name, light in (("notebook", True), ("dark_notebook", False)):
+        (folder / f"{name}.html").write_text(notebook((found, found_alone), light=light), encoding="utf-8")
     with Site(folder) as site:
         threading.Thread(target=site.serve_forever, daemon=True).start()
         yield site
@@ -301,3 +325,54 @@ def test_wide_tables_keep_their_last_column_in_sight_on_a_desk(name, table, see)
         "const box = document.querySelector(`#${arguments[0]} .box`); return box.scrollWidth <= box.clientWidth + 1",
         table,
     )
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=str)
+def test_a_notebook_shows_an_evaluation_whole_and_asks_for_nothing(size, see, site):
+    browser = see("notebook", size)
+    assert site.asked == ["/notebook.html"]
+    assert browser.get_log("browser") == []
+    assert len(browser.find_elements(By.TAG_NAME, "svg")) == 3
+    # No text leaves its field of the table, and none the piece but in the box that scrolls.
+    cut = browser.execute_script(
+        "const out = e => e.scrollWidth > e.clientWidth + 1; return [[...document.querySelectorAll('td, th')]"
+        ".filter(out).map(e => e.textContent), [...document.querySelectorAll('.mindefense')].filter(out).length]"
+    )
+    assert cut == [[], 0]
+    aligned = browser.execute_script(
+        "return [...document.querySelectorAll('tbody tr')].map(r => [r.cells[0], r.cells[3]]"
+        ".map(c => getComputedStyle(c).textAlign).join())"
+    )
+    assert set(aligned) == {"left,right"}
+    edges = browser.execute_script(
+        "return [...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().width)"
+    )
+    assert min(edges) > 250
+
+
+def test_a_dark_notebook_is_dark_whatever_the_system_says(see):
+    def back_and_front(name, scheme):
+        return see(name, scheme=scheme).execute_script(
+            "const c = s => getComputedStyle(document.querySelector(s)); return [c('.mindefense').backgroundColor, "
+            "c('.mindefense .title').color, c('.mindefense svg text').fill, c('.mindefense td').color, "
+            "c('.mindefense .short').color]"
+        )
+
+    for scheme in ("light", "dark"):
+        for name, expected in (("notebook", 1.0), ("dark_notebook", 0.09)):
+            back, *fronts = back_and_front(name, scheme)
+            assert brightness(back) == pytest.approx(expected, abs=0.05)
+            for front in fronts:
+                assert abs(brightness(back) - brightness(front)) > 0.35
+
+
+@pytest.mark.skipif(AXE is None, reason='axe-core is in the extra "test"')
+@pytest.mark.parametrize("name", ["notebook", "dark_notebook"])
+def test_axe_finds_no_fault_in_a_notebook(name, see):
+    browser = see(name)
+    browser.execute_script((Path(AXE.origin).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = browser.execute_async_script(
+        "axe.run('.mindefense', {rules: {region: {enabled: false}}}).then(arguments[0])"  # landmarks are the notebook's
+    )
+    assert len(found["passes"]) > 5
+    assert [(fault["id"], [node["target"] for node in fault["nodes"]]) for fault in found["violations"]] == []
