@@ -57,8 +57,14 @@ def test_confidence_vectors_pass_untouched(probs):
         ([[0.0, -400.0], [-0.301, -0.301], [-0.398, -0.222]], "probs row 0: .*; these are base-10 logarithms"),
         ([[0.9, 0.8, 0.1], [0.2, 0.1, 0.3]], "probs row 0: .*; these look like independent sigmoids, one a class"),
         ([[0.4, 0.1], [0.9, 0.05]], "probs row 0: .*; save all classes, with six digits or more; or, if .* sigmoids"),
-        ([[0.5, 0.5], [0.1, 0.9], [0.0, 0.0]], "probs row 2: .*; 2 of 3 rows are right: find out what went wrong with this one"),
-        ([[0.5, 0.5], [0.1, 0.9], [-3.0, 7.0]], "probs row 2: .*; 2 of 3 rows are right: find out what went wrong with this one"),
+        (
+            [[0.5, 0.5], [0.1, 0.9], [0.0, 0.0]],
+            "probs row 2: .*; 2 of 3 rows are right: find out what went wrong with this one",
+        ),
+        (
+            [[0.5, 0.5], [0.1, 0.9], [-3.0, 7.0]],
+            "probs row 2: .*; 2 of 3 rows are right: find out what went wrong with this one",
+        ),
         (np.log(softmax(LOGITS)), "probs row 0: expected values ≥ 0, .*; these are log-probabilities: apply exp first"),
         ([[-np.inf, 0.0]], "got -inf in column 0; these are log-probabilities: apply exp first"),
         ([0.5, 0.5], r"probs: expected shape \(N, C\) .* got \(2,\); pass probs\[None\] for a single sample"),
