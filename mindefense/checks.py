@@ -119,7 +119,7 @@ def instead_of_logits(logits: np.ndarray) -> tuple[str, str] | None:
         if (alike := np.count_nonzero(is_like)) > count / 2:
             got = f"rows ≥ 0 that sum to {whole}"
             if (row := _first(~is_like)) is not None:
-                got = f"{alike:,} of {count:,} {got} (row {row} is another)"
+                got = f"{alike:,} of {count:,} {got}, not row {row}"
             return got, kind
     is_like = (lowest >= 0) & (highest <= 1)
     if count >= _FEWEST_TELLING and is_like.mean() >= _ALMOST_ALL and lowest.min() < highest.max():
@@ -151,10 +151,10 @@ def _if_others_are_right(probs: np.ndarray) -> str | None:
 def _remedy_for_fractions(probs: np.ndarray, total: float, logits: str) -> str:
     """What to do about values from 0 to 1 that sum to `total`."""
     others = _if_others_are_right(probs)
-    complete = "save all classes, with six digits or more"
+    complete = "keep all classes, with six digits or more"
     if others is not None:
         return complete if 0.5 < total < 1 else others
-    sigmoids = f"independent sigmoids, one a class: save their logits, {logits}"
+    sigmoids = f"independent sigmoids, one a class: their logits are {logits}"
     with np.errstate(invalid="ignore", over="ignore"):
         sums = probs.sum(axis=1, dtype=np.float64)
     # A selection of the classes never sums to more than 1.

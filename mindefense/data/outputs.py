@@ -121,7 +121,11 @@ def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
     except InputError as error:
         said = str(error)
         if not is_npz:  # the checks count rows from 0, people look for lines
-            said = re.sub(r"^(\S+) row (\d+)", lambda at: f"{at[1]} line {_nth_row(file, int(at[2]))[0]}", said)
+            said = re.sub(
+                r"^(\S+|.* that sum to \d+, not) row (\d+)",
+                lambda at: f"{at[1]} line {_nth_row(file, int(at[2]))[0]}",
+                said,
+            )
         raise DataError(f"{file}: {said}") from error
     except OSError as error:
         raise _unreadable(file, error) from error

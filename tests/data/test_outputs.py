@@ -419,15 +419,15 @@ REFUSED = {
     ),
     "probs called logits, and a request that failed": (
         basics(logits=changed(in_form("probs", LOGITS), 7, 0)),
-        r"logits: .* got 47 of 48 rows ≥ 0 that sum to 1 \(row 7 is another\); save them as probs",
+        r"logits: .* got 47 of 48 rows ≥ 0 that sum to 1, not row 7; save them as probs",
     ),
     "probs called logits, and logits": (
         basics(logits=changed(in_form("probs", LOGITS), [11, 30], [3, -2, 0, 1, 9])),
-        r"logits: .* got 46 of 48 rows ≥ 0 that sum to 1 \(row 11 is another\); save them as probs",
+        r"logits: .* got 46 of 48 rows ≥ 0 that sum to 1, not row 11; save them as probs",
     ),
     "top classes only": (
         basics(logits=None, probs=changed(np.full((N, C), 0.2), (7, 0), 0.1)),
-        "probs row 7: expected a sum of 1, got a sum of 0.9; save all classes, with six digits or more",
+        "probs row 7: expected a sum of 1, got a sum of 0.9; keep all classes, with six digits or more",
     ),
     "negative probability": (
         basics(logits=None, probs=changed(np.full((N, C), 0.2), 7, [-0.2, 0.3, 0.3, 0.3, 0.3])),
@@ -560,7 +560,16 @@ def keep(*columns):
     return lambda table: [[cell for cell, name in zip(row, table[0], strict=True) if name in columns] for row in table]
 
 
+def with_logits(values):
+    """The table with other logits."""
+    return lambda table: table_of({**everything(), "logits": values})
+
+
 REFUSED_TABLES = {
+    "probs called logits, and a request that failed": (
+        with_logits(changed(in_form("probs", LOGITS), 19, 0)),
+        "logits: expected .* got 47 of 48 rows ≥ 0 that sum to 1, not line 21; save them as probs",
+    ),
     "unknown column": (put(1, "logit_2", "logits_2"), "unknown column 'logits_2'; did you mean logit_2"),
     "no underscore": (put(1, "logit_0", "logit0"), "unknown column 'logit0'; did you mean logit_0"),
     "labels": (put(1, "label", "labels"), "unknown column 'labels'; did you mean label"),

@@ -44,7 +44,7 @@ def test_confidence_vectors_pass_untouched(probs):
             [[0.5, 0.5], [0.5, 0.5002]],
             "probs row 1: expected a sum of 1 within 0.0001, got a sum of 1.0002; divide each row by its sum",
         ),
-        ([[0.5, 0.5], [1e-9, 1e-9]], "probs row 1: .* got a sum of 2e-09; save all classes, .* independent sigmoids"),
+        ([[0.5, 0.5], [1e-9, 1e-9]], "probs row 1: .* got a sum of 2e-09; keep all classes, .* independent sigmoids"),
         ([[0.5, 0.5], [1.1, -0.1]], "probs row 1: expected values ≥ 0, got a minimum of -0.1; apply softmax first"),
         ([[3.0, 1.0], [np.nan, 1.0]], "probs row 0: expected a sum of 1"),  # the first bad row, of whatever kind
         ([[1.0, 0.0], [0.5, np.nan]], "probs row 1: expected finite values, got nan in column 1; look for an overflow"),
@@ -56,7 +56,7 @@ def test_confidence_vectors_pass_untouched(probs):
         (np.log2(softmax(LOGITS)), "probs row 0: expected values ≥ 0, .*; these are base-2 logarithms of prob"),
         ([[0.0, -400.0], [-0.301, -0.301], [-0.398, -0.222]], "probs row 0: .*; these are base-10 logarithms"),
         ([[0.9, 0.8, 0.1], [0.2, 0.1, 0.3]], "probs row 0: .*; these look like independent sigmoids, one a class"),
-        ([[0.4, 0.1], [0.9, 0.05]], "probs row 0: .*; save all classes, with six digits or more; or, if .* sigmoids"),
+        ([[0.4, 0.1], [0.9, 0.05]], "probs row 0: .*; keep all classes, with six digits or more; or, if .* sigmoids"),
         (
             [[0.5, 0.5], [0.1, 0.9], [0.0, 0.0]],
             "probs row 2: .*; 2 of 3 rows are right: find out what went wrong with this one",
