@@ -353,6 +353,14 @@ def changed(array, row, value):
 REFUSED = {
     "no outputs": (basics(logits=None), "one of logits, log_probs, probs, got none of them; save with np.savez"),
     "two forms": (basics(probs=in_form("probs", LOGITS)), "expected one of logits, probs, got 2 of them; save logits"),
+    "probs and logits of other rows": (
+        basics(probs=in_form("probs", LOGITS[[0, 1, 3, 2, *range(4, N)]])),
+        "logits row 2: expected logits whose softmax is the row of probs, got a probability that differs by 0",
+    ),
+    "two forms of which one is no number": (
+        basics(probs=changed(in_form("probs", LOGITS), (5, 1), np.nan)),
+        "probs row 5: expected finite values",
+    ),
     "two defended": (
         basics(defended_probs=in_form("probs", LOGITS), defended_logits=LOGITS),
         "expected one of defended_logits, defended_probs, got 2 of them; save defended_logits",
