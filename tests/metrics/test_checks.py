@@ -16,6 +16,7 @@ from mindefense.checks import (
     check_probs,
     check_same_length,
     check_scores,
+    instead_of_logits,
 )
 from mindefense.errors import InputError
 
@@ -99,6 +100,33 @@ def test_logits_must_be_finite(value, words):
     logits[2, 1] = logits[4, 0] = value
     with pytest.raises(InputError, match=words):
         check_logits(logits, name="logits")
+
+
+SIGMOIDS = 1 / (1 + np.exp(-np.random.default_rng(1).normal(size=(200, 4)) * 3))
+MANY = softmax(np.random.default_rng(2).normal(size=(200, 4)) * 3)
+ZEROS = np.arange(200)[:, None] % 3 > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (MANY, ("rows ≥ 0 that sum to 1", "probs")),
+        (MANY * ZEROS, ("133 of 200 rows ≥ 0 that sum to 1, not row 0", "probs")),
+        (100 * MANY, ("rows ≥ 0 that sum to 100", "per cent")),
+        (SIGMOIDS, ("values from 0 to 1", "sigmoids")),
+        (np.where(np.arange(200)[:, None] < 10, 7.0, SIGMOIDS), ("values from 0 to 1", "sigmoids")),
+        (np.where(np.arange(200)[:, None] < 11, 7.0, SIGMOIDS), None),
+        (SIGMOIDS[:9], None),  # may be chance
+        (SIGMOIDS - 0.5, None),
+        (0.1 * SIGMOIDS, None),  # small logits, as of a network that was hardly trained
+        (np.where(ZEROS, np.log(MANY), MANY), None),
+        (np.zeros((200, 4)), None),
+        (np.log(MANY), None),
+        (np.random.default_rng(3).normal(size=(200, 4)), None),
+    ],
+)
+def test_values_that_are_no_logits_are_told(values, found):
+    assert instead_of_logits(values) == found
 
 
 @pytest.mark.parametrize("logits", [LOGITS[0], LOGITS[None], LOGITS.astype(int)])
