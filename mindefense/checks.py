@@ -84,7 +84,7 @@ def remedy_for_probs(array: np.ndarray, row: int) -> str:
         return "divide each row by its sum"
     if values.min() < 0 or values.max() > 1:
         return _if_others_are_right(array) or "apply softmax first"
-    return _remedy_for_fractions(array, total, "np.log(p / (1 - p))")
+    return _remedy_for_fractions(array, total, "np.log(p / (1 - p)) after p = p.clip(1e-7, 1 - 1e-7)")
 
 
 def remedy_for_log_probs(array: np.ndarray, row: int) -> str:
@@ -100,7 +100,9 @@ def remedy_for_log_probs(array: np.ndarray, row: int) -> str:
         return _if_others_are_right(_powers(np.e, array)) or "these look like logits: save them as logits"
     if (base := _base_of(array, row)) not in (None, "natural"):
         return f"these are {base} logarithms: multiply by np.log({base.removeprefix('base-')})"
-    return _remedy_for_fractions(_powers(np.e, array), np.exp(values).sum(), "x - np.log(-np.expm1(x))")
+    return _remedy_for_fractions(
+        _powers(np.e, array), np.exp(values).sum(), "x - np.log(-np.expm1(x)) after x = x.clip(max=-1e-7)"
+    )
 
 
 def instead_of_logits(logits: np.ndarray) -> tuple[str, str] | None:

@@ -448,8 +448,8 @@ def check_answers(values: np.ndarray, form: str, name: str) -> None:
             fix = {
                 "probs": f"save them as {prefix}probs",
                 "per cent": f"these are per cent: divide by 100 and save them as {prefix}probs",
-                "sigmoids": f"of independent sigmoids, one a class, save {prefix}logits=np.log(p / (1 - p)); if these "
-                "are logits, subtract 1 from all, which changes no probability",
+                "sigmoids": f"of independent sigmoids, one a class, save {prefix}logits=np.log(p / (1 - p)) after p = "
+                "p.clip(1e-7, 1 - 1e-7); if these are logits, subtract 1 from all, which changes no probability",
             }[kind]
             raise InputError(name, expected="values from before softmax", got=got, fix=fix)
         return

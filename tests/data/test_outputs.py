@@ -326,6 +326,21 @@ def test_the_advice_for_one_output_works(form, variable, tmp_path):
     np.testing.assert_allclose(np.exp(load_outputs(write_npz(tmp_path, held)).log_probs[:, 1:]), sigmoid, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("form", "variable"), [("probs", "p"), ("logits", "p"), ("log_probs", "x")])
+def test_the_advice_for_sigmoids_works(form, variable, tmp_path):
+    sigmoids = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
+    sigmoids[3, 1] = 1.0  # as float32 rounds what is sure
+    values = np.log(sigmoids) if form == "log_probs" else sigmoids
+    said = refusal(write_npz(tmp_path, basics(**{"logits": None, form: values})))
+    expression, before = re.search(r"((?:np\.log|x - np).*) after (. = .*?\))(?:;|$)", said).groups()
+    scope = {"np": np, variable: values}
+    exec(before, scope)
+    outputs = load_outputs(write_npz(tmp_path, basics(logits=eval(expression, scope))))
+    others = np.arange(N) != 3
+    np.testing.assert_allclose(outputs.log_probs[others], log_softmax(LOGITS)[others], rtol=1e-4, atol=1e-4)
+    assert outputs.log_probs[3].argmax() == 1
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
