@@ -84,7 +84,7 @@ def remedy_for_probs(array: np.ndarray, row: int) -> str:
         return "divide each row by its sum"
     if values.min() < 0 or values.max() > 1:
         return _if_others_are_right(array) or "apply softmax first"
-    return _remedy_for_fractions(array, total, "np.log(p / (1 - p))")
+    return _remedy_for_fractions(array, total, "np.log(p / (1 - p)) after p = p.clip(1e-7, 1 - 1e-7)")
 
 
 def remedy_for_log_probs(array: np.ndarray, row: int) -> str:
@@ -100,7 +100,9 @@ def remedy_for_log_probs(array: np.ndarray, row: int) -> str:
         return _if_others_are_right(_powers(np.e, array)) or "these look like logits: save them as logits"
     if (base := _base_of(array, row)) not in (None, "natural"):
         return f"these are {base} logarithms: multiply by np.log({base.removeprefix('base-')})"
-    return _remedy_for_fractions(_powers(np.e, array), np.exp(values).sum(), "x - np.log(-np.expm1(x))")
+    return _remedy_for_fractions(
+        _powers(np.e, array), np.exp(values).sum(), "x - np.log(-np.expm1(x)) after x = x.clip(max=-1e-7)"
+    )
 
 
 def instead_of_logits(logits: np.ndarray) -> tuple[str, str] | None:
@@ -119,10 +121,12 @@ def instead_of_logits(logits: np.ndarray) -> tuple[str, str] | None:
         if (alike := np.count_nonzero(is_like)) > count / 2:
             got = f"rows ≥ 0 that sum to {whole}"
             if (row := _first(~is_like)) is not None:
-                got = f"{alike:,} of {count:,} {got} (row {row} is another)"
+                got = f"{alike:,} of {count:,} {got}, not row {row}"
             return got, kind
     is_like = (lowest >= 0) & (highest <= 1)
-    if count >= _FEWEST_TELLING and is_like.mean() >= _ALMOST_ALL and lowest.min() < highest.max():
+    # Logits of a network that has hardly been trained may be small and above 0; sigmoids call some class more likely
+    # than not.
+    if count >= _FEWEST_TELLING and is_like.mean() >= _ALMOST_ALL and np.count_nonzero(highest > 0.5) > count / 10:
         return "values from 0 to 1", "sigmoids"
     return None
 
@@ -151,10 +155,10 @@ def _if_others_are_right(probs: np.ndarray) -> str | None:
 def _remedy_for_fractions(probs: np.ndarray, total: float, logits: str) -> str:
     """What to do about values from 0 to 1 that sum to `total`."""
     others = _if_others_are_right(probs)
-    complete = "save all classes, with six digits or more"
+    complete = "keep all classes, with six digits or more"
     if others is not None:
         return complete if 0.5 < total < 1 else others
-    sigmoids = f"independent sigmoids, one a class: save their logits, {logits}"
+    sigmoids = f"independent sigmoids, one a class: their logits are {logits}"
     with np.errstate(invalid="ignore", over="ignore"):
         sums = probs.sum(axis=1, dtype=np.float64)
     # A selection of the classes never sums to more than 1.

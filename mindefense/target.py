@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from mindefense.checks import check_logits
+from mindefense.checks import ROUNDED_SUM, check_logits, instead_of_logits
 from mindefense.confidence import LOWEST_PROB, log_softmax
 from mindefense.errors import InputError, MindefenseError
 from mindefense.keyed import KeyedNoise
@@ -19,8 +19,6 @@ from mindefense.runtime import compiled
 
 BATCH_SIZE = 64
 """Rows that a network is given at a time."""
-_ROUNDED_SUM = 1e-2
-"""How far the sum of a row of a softmax in float16 may be from 1."""
 _FEWEST_TELLING = 8
 """Rows below which it may be chance that all sum to 1, or lie in 0 … 1."""
 _ASKED_AGAIN = 32
@@ -203,21 +201,22 @@ def _checked(net: nn.Cell, logits: np.ndarray) -> np.ndarray:
     wrapped = isinstance(net, BeforeSoftmax)
     if logits.shape[1] < 2 or len(logits) < _FEWEST_TELLING:
         return logits
-    probs = np.exp(logits.astype(np.float64)) if wrapped else logits
-    sums_to_1 = bool((np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= _ROUNDED_SUM).all())
-    if wrapped and not sums_to_1:
-        raise InputError(
-            "BeforeSoftmax", expected="a network that ends in a softmax", got="another", fix="give the network itself"
-        )
-    if not wrapped and sums_to_1 and (logits >= 0).all():
-        fix = "leave the softmax out of the Cell, or wrap it: mindefense.BeforeSoftmax(net)"
-        raise InputError(name, expected="values from before softmax", got="rows ≥ 0 that sum to 1", fix=fix)
-    # All 0 is what a network says that was never trained, or never loaded.
-    if not wrapped and logits.min() >= 0 and 0 < logits.max() <= 1:
-        fix = "leave the Sigmoid out of the Cell, or answer ops.log(p / (1 - p)) of its p, clipped to 1e-7 … 1 - 1e-7"
-        raise InputError(
-            name, expected="values from before a sigmoid or softmax", got=f"{logits.size:,} that lie in 0 … 1", fix=fix
-        )
+    if wrapped:
+        sums = np.exp(logits.astype(np.float64)).sum(axis=1)
+        if not (np.abs(sums - 1) <= ROUNDED_SUM).all():
+            fix = "give the network itself"
+            raise InputError("BeforeSoftmax", expected="a network that ends in a softmax", got="another", fix=fix)
+    elif (found := instead_of_logits(logits)) is not None:
+        got, kind = found
+        fix = {
+            "probs": "leave the softmax out of the Cell, or wrap it: mindefense.BeforeSoftmax(net)",
+            "per cent": "leave softmax and factor out of the Cell",
+            "sigmoids": "leave the sigmoid out of the Cell, or answer ops.log(p / (1 - p)) of its p, clipped to 1e-7 … "
+            "1 - 1e-7; if these are logits, wrap it in one that subtracts 1 from "
+            "all, which changes no probability",
+        }[kind]
+        expected = f"values from before {'a sigmoid or ' * (kind == 'sigmoids')}softmax"
+        raise InputError(name, expected=expected, got=got, fix=fix)
     return logits
 
 

@@ -241,6 +241,22 @@ MORE = {
     "a Model for a defender": (
         lambda: fit_defenmi(ms.Model(Says()), *rows()), ["network: expected an nn.Cell, got Model"]
     ),
+    "a sigmoid at the end": (
+        lambda: run(Says(ops.sigmoid)),
+        ["before a sigmoid or softmax, got values from 0 to 1", "leave the sigmoid out of the Cell"],
+    ),
+    "a softmax, but for one row in eight": (
+        lambda: run(Says(lambda logits: ops.softmax(logits) * (ops.arange(len(logits)) % 8 > 0)[:, None])),
+        ["expected values from before softmax, got ", "rows ≥ 0 that sum to 1, not row 0", "BeforeSoftmax(net)"],
+    ),
+    "one output": (
+        lambda: run(Says(lambda logits: logits[:, :1])),
+        ["got (200, 1), one number a sample", "ops.stack((0 * z, z), axis=1)"],
+    ),
+    "one output without an axis": (
+        lambda: run(Says(lambda logits: logits[:, 0])),
+        ["expected shape (N, C) with at least two classes, got (", "ops.stack((0 * z, z), axis=1)"],
+    ),
     "no softmax to go before": (lambda: run(BeforeSoftmax(Says(ops.abs))), ["BeforeSoftmax", "ends in a softmax"]),
     "a softmax for a defender": (
         lambda: fit_defenmi(Says(ops.softmax), *rows()), ["before softmax", "BeforeSoftmax(net)"]

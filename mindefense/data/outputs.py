@@ -29,7 +29,7 @@ from mindefense.checks import (
     remedy_for_log_probs,
     remedy_for_probs,
 )
-from mindefense.confidence import LOWEST_PROB, log_probs, log_softmax
+from mindefense.confidence import LOWEST_PROB, log_probs, log_softmax, softmax
 from mindefense.data.files import compressed_by, starts_with
 from mindefense.errors import DataError, InputError, MindefenseError
 from mindefense.files import sha256_of_file
@@ -38,6 +38,8 @@ FEWEST = 10
 """Members and non-members that each half must have; with fewer, no attacker can be fitted or judged."""
 LARGEST = 1e30
 """Logits beyond this leave float32 when they are subtracted."""
+LARGEST_DISTANCE = 0.02
+"""How far a probability may be from the softmax of the logits beside it; half precision stays below."""
 CERTAIN = 0.01
 """Share of rows with a probability of exactly 1 above which `RecordedOutputs.note` mentions them."""
 
@@ -135,7 +137,11 @@ def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
     except InputError as error:
         said = str(error)
         if not is_npz:  # the checks count rows from 0, people look for lines
-            said = re.sub(r"^(\S+) row (\d+)", lambda at: f"{at[1]} line {_nth_row(file, int(at[2]))[0]}", said)
+            said = re.sub(
+                r"^(\S+|.* that sum to \d+, not) row (\d+)",
+                lambda at: f"{at[1]} line {_nth_row(file, int(at[2]))[0]}",
+                said,
+            )
         raise DataError(f"{file}: {said}") from error
     except OSError as error:
         raise _unreadable(file, error) from error
@@ -426,6 +432,16 @@ def _form(arrays: Mapping[str, np.ndarray], prefix: str) -> str | None:
     """The name of the one matrix with this prefix, or None."""
     found = [prefix + form for form in FORMS if prefix + form in arrays]
     if len(found) > 1:
+        logits, probs = (arrays.get(prefix + form) for form in ("logits", "probs"))
+        # Where they differ, nobody can say which of the two is right.
+        if logits is not None and probs is not None and logits.ndim == 2 and logits.shape == probs.shape:
+            check_same_rows(
+                check_logits(probs, name=f"{prefix}probs"),
+                check_logits(raise_masked(logits, f"{prefix}logits"), name=f"{prefix}logits"),
+                f"{prefix}probs",
+                f"{prefix}logits",
+                fix="find out which of them are the answers to these rows, and save those alone",
+            )
         raise InputError(
             "outputs", expected=f"one of {', '.join(found)}", got=f"{len(found)} of them", fix=f"save {found[0]} alone"
         )
@@ -446,8 +462,8 @@ def check_answers(values: np.ndarray, form: str, name: str) -> None:
             fix = {
                 "probs": f"save them as {prefix}probs",
                 "per cent": f"these are per cent: divide by 100 and save them as {prefix}probs",
-                "sigmoids": f"of independent sigmoids, one a class, save {prefix}logits=np.log(p / (1 - p)); if these "
-                "are logits, subtract 1 from all, which changes no probability",
+                "sigmoids": f"of independent sigmoids, one a class, save {prefix}logits=np.log(p / (1 - p)) after p = "
+                "p.clip(1e-7, 1 - 1e-7); if these are logits, subtract 1 from all, which changes no probability",
             }[kind]
             raise InputError(name, expected="values from before softmax", got=got, fix=fix)
         return
@@ -480,7 +496,7 @@ def raise_masked(values: np.ndarray, name: str) -> np.ndarray:
     Raises:
         InputError: If all classes of a row are switched off.
     """
-    if values.dtype.kind != "f" or not (is_masked := values < -LARGEST).any():
+    if values.dtype.kind != "f" or not (is_masked := values < np.float64(-LARGEST)).any():
         return values
     if (row := _first(is_masked.all(axis=1))) is not None:
         fix = "record this row again, or leave it out"
@@ -492,6 +508,23 @@ def raise_masked(values: np.ndarray, name: str) -> np.ndarray:
         for pick, initial in ((np.fmax, -np.inf), (np.fmin, np.inf))
     )
     return np.where(is_masked, np.minimum(lowest, highest + np.log(LOWEST_PROB)), values)
+
+
+def check_same_rows(probs: np.ndarray, logits: np.ndarray, name: str, logits_name: str, *, fix: str) -> None:
+    """Checks that probabilities and logits that are given together belong to the same answers.
+
+    Raises:
+        InputError: If not, naming the first row that differs.
+    """
+    apart = np.abs(softmax(logits) - probs).max(axis=1)
+    if (apart > LARGEST_DISTANCE).any():
+        row = int(np.argmax(apart > LARGEST_DISTANCE))
+        raise InputError(
+            f"{logits_name} row {row}",
+            expected=f"logits whose softmax is the row of {name}",
+            got=f"a probability that differs by {apart[row]:.3g}",
+            fix=fix,
+        )
 
 
 def _log_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, list[str]]:

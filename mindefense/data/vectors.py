@@ -19,7 +19,16 @@ import numpy as np
 from mindefense.checks import JUST_BELOW, ROUNDED_SUM, SUM_TOLERANCE, check_logits
 from mindefense.confidence import LOWEST_PROB, softmax
 from mindefense.data.files import compressed_by, starts_with
-from mindefense.data.outputs import LARGEST, NPY_MAGIC, ZIP_MAGICS, check_answers, packed, raise_masked, two_columns
+from mindefense.data.outputs import (
+    LARGEST,
+    NPY_MAGIC,
+    ZIP_MAGICS,
+    check_answers,
+    check_same_rows,
+    packed,
+    raise_masked,
+    two_columns,
+)
 from mindefense.errors import DataError, InputError
 
 FORMS = ("probs", "log_probs", "logits")
@@ -27,8 +36,6 @@ FORMS = ("probs", "log_probs", "logits")
 NAMES = {**{form: (form, f"clean_{form}") for form in FORMS}, "noised_logits": ("noised_logits", "start_logits")}
 """What is read → the names it may have in an npz file."""
 REMEDY = 'save with np.savez("big.npz", logits=…) or np.save("big.npy", probs)'
-LARGEST_DISTANCE = 0.02
-"""How far a probability may be from the softmax of the logits beside it; half precision stays below."""
 _ELEMENTS, _MOST_ROWS = 2**22, 2**16
 _LOCAL_HEADER, _LENGTHS_AT = 30, 26
 
@@ -186,7 +193,8 @@ class RecordedVectors:
                 if second is not None:
                     logits = _as_logits(raise_masked(next(seconds), second.name), second.name)
                     if second is self.logits:
-                        _check_same_rows(probs, logits, self.answers.name, second.name)
+                        fix = f"save both in the same order and without a temperature, or leave {second.name} out"
+                        check_same_rows(probs, logits, self.answers.name, second.name, fix=fix)
             except InputError as error:
                 said = re.sub(r" row (\d+)", lambda at, start=first: f" row {start + int(at[1])}", str(error), count=1)
                 raise DataError(f"{self.file}: {said}") from error
@@ -344,19 +352,6 @@ def _as_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, np.
         if logits is not None:
             logits[is_off] -= np.log(sums[is_off, None]).astype(np.float32)
     return np.ascontiguousarray(values, np.float32), logits, int(is_off.sum())
-
-
-def _check_same_rows(probs: np.ndarray, logits: np.ndarray, name: str, logits_name: str) -> None:
-    """Probabilities and logits that are given together belong to the same answers."""
-    apart = np.abs(softmax(logits) - probs).max(axis=1)
-    if (apart > LARGEST_DISTANCE).any():
-        row = int(np.argmax(apart > LARGEST_DISTANCE))
-        raise InputError(
-            f"{logits_name} row {row}",
-            expected=f"logits whose softmax is the row of {name}",
-            got=f"a probability that differs by {apart[row]:.3g}",
-            fix=f"save both in the same order of rows and without a temperature, or leave {logits_name} out",
-        )
 
 
 def _as_logits(values: np.ndarray, name: str) -> np.ndarray:

@@ -222,7 +222,9 @@ def _check_classes(target: Network, data: LabelledData, everyone: Rows) -> None:
             f"{data.name} labels",
             expected=f"classes 0…{outputs - 1}, since the network has {outputs} outputs",
             got=f"up to {largest}",
-            fix="count classes from 0, and give the network that was trained on these labels",
+            fix="of one output z a row wrap the Cell in one that answers with ops.concat((0 * z, z), 1)"
+            if outputs == 1
+            else "count classes from 0, and give the network that was trained on these labels",
         )
     if data.num_classes != outputs:
         got, fix = str(data.num_classes), f"say num_classes={outputs}, or give the network that belongs to the data"

@@ -326,6 +326,21 @@ def test_the_advice_for_one_output_works(form, variable, tmp_path):
     np.testing.assert_allclose(np.exp(load_outputs(write_npz(tmp_path, held)).log_probs[:, 1:]), sigmoid, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("form", "variable"), [("probs", "p"), ("logits", "p"), ("log_probs", "x")])
+def test_the_advice_for_sigmoids_works(form, variable, tmp_path):
+    sigmoids = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
+    sigmoids[3, 1] = 1.0  # as float32 rounds what is sure
+    values = np.log(sigmoids) if form == "log_probs" else sigmoids
+    said = refusal(write_npz(tmp_path, basics(**{"logits": None, form: values})))
+    expression, before = re.search(r"((?:np\.log|x - np).*) after (. = .*?\))(?:;|$)", said).groups()
+    scope = {"np": np, variable: values}
+    exec(before, scope)
+    outputs = load_outputs(write_npz(tmp_path, basics(logits=eval(expression, scope))))
+    others = np.arange(N) != 3
+    np.testing.assert_allclose(outputs.log_probs[others], log_softmax(LOGITS)[others], rtol=1e-4, atol=1e-4)
+    assert outputs.log_probs[3].argmax() == 1
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
@@ -353,6 +368,14 @@ def changed(array, row, value):
 REFUSED = {
     "no outputs": (basics(logits=None), "one of logits, log_probs, probs, got none of them; save with np.savez"),
     "two forms": (basics(probs=in_form("probs", LOGITS)), "expected one of logits, probs, got 2 of them; save logits"),
+    "probs and logits of other rows": (
+        basics(probs=in_form("probs", LOGITS[[0, 1, 3, 2, *range(4, N)]])),
+        "logits row 2: expected logits whose softmax is the row of probs, got a probability that differs by 0",
+    ),
+    "two forms of which one is no number": (
+        basics(probs=changed(in_form("probs", LOGITS), (5, 1), np.nan)),
+        "probs row 5: expected finite values",
+    ),
     "two defended": (
         basics(defended_probs=in_form("probs", LOGITS), defended_logits=LOGITS),
         "expected one of defended_logits, defended_probs, got 2 of them; save defended_logits",
@@ -419,15 +442,15 @@ REFUSED = {
     ),
     "probs called logits, and a request that failed": (
         basics(logits=changed(in_form("probs", LOGITS), 7, 0)),
-        r"logits: .* got 47 of 48 rows ≥ 0 that sum to 1 \(row 7 is another\); save them as probs",
+        r"logits: .* got 47 of 48 rows ≥ 0 that sum to 1, not row 7; save them as probs",
     ),
     "probs called logits, and logits": (
         basics(logits=changed(in_form("probs", LOGITS), [11, 30], [3, -2, 0, 1, 9])),
-        r"logits: .* got 46 of 48 rows ≥ 0 that sum to 1 \(row 11 is another\); save them as probs",
+        r"logits: .* got 46 of 48 rows ≥ 0 that sum to 1, not row 11; save them as probs",
     ),
     "top classes only": (
         basics(logits=None, probs=changed(np.full((N, C), 0.2), (7, 0), 0.1)),
-        "probs row 7: expected a sum of 1, got a sum of 0.9; save all classes, with six digits or more",
+        "probs row 7: expected a sum of 1, got a sum of 0.9; keep all classes, with six digits or more",
     ),
     "negative probability": (
         basics(logits=None, probs=changed(np.full((N, C), 0.2), 7, [-0.2, 0.3, 0.3, 0.3, 0.3])),
@@ -560,7 +583,16 @@ def keep(*columns):
     return lambda table: [[cell for cell, name in zip(row, table[0], strict=True) if name in columns] for row in table]
 
 
+def with_logits(values):
+    """The table with other logits."""
+    return lambda table: table_of({**everything(), "logits": values})
+
+
 REFUSED_TABLES = {
+    "probs called logits, and a request that failed": (
+        with_logits(changed(in_form("probs", LOGITS), 19, 0)),
+        "logits: expected .* got 47 of 48 rows ≥ 0 that sum to 1, not line 21; save them as probs",
+    ),
     "unknown column": (put(1, "logit_2", "logits_2"), "unknown column 'logits_2'; did you mean logit_2"),
     "no underscore": (put(1, "logit_0", "logit0"), "unknown column 'logit0'; did you mean logit_0"),
     "labels": (put(1, "label", "labels"), "unknown column 'labels'; did you mean label"),

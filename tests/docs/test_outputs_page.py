@@ -9,6 +9,7 @@ import pytest
 from brought import CLASSES, FEATURES, MEMBERS, WEIGHTS
 from pages import page
 
+from mindefense.attacks.catalog import ATTACKS
 from mindefense.confidence import log_softmax
 from mindefense.data import outputs
 from mindefense.data.outputs import load_outputs
@@ -88,7 +89,43 @@ def test_the_table_lists_every_array_and_column():
         assert outputs.NUMBERED.fullmatch(column)
 
 
+CONVERSIONS = re.findall(r"^\| [^|]+ \| `(\w+)=([^`]+)`(?: after `(\w) = ([^`]+)`)?", PAGE.text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "expression", "variable", "before"), CONVERSIONS)
+def test_conversions_of_other_values(name, expression, variable, before, tmp_path):
+    logits = FEATURES @ WEIGHTS
+    probs = np.exp(log_softmax(logits))
+    binary = logits[:, 1:2] - logits[:, :1]
+    given = {
+        "np.stack([0 * z, z], axis=1)": (binary, np.hstack([0 * binary, binary])),
+        "np.stack([1 - p, p], axis=1)": (1 / (1 + np.exp(-binary)), np.hstack([0 * binary, binary])),
+        "np.log(p / (1 - p))": (1 / (1 + np.exp(-logits)), logits),
+        "x / 100": (100 * probs, logits),
+        "x * np.log(10)": (np.log10(probs), logits),
+    }
+    values, meant = given[expression]
+    scope = {"np": np, variable or "x": values}
+    if before:
+        scope[variable] = eval(before, scope)
+    saved = eval(expression, scope)
+    np.savez(tmp_path / "outputs.npz", **{name: saved}, labels=CLASSES % 2, is_member=IN_ORDER < MEMBERS)
+    recorded = load_outputs(tmp_path / "outputs.npz")
+    np.testing.assert_allclose(recorded.log_probs, log_softmax(meant), rtol=1e-3, atol=1e-4)
+
+
+def test_every_conversion_was_run():
+    assert len(CONVERSIONS) == 5
+
+
+def test_who_runs_without_true_classes():
+    said = PAGE.text.partition("### Without true classes")[2].partition("###")[0]
+    names = {name for name, entry in ATTACKS.items() if not entry.needs_labels and "auditor" in entry.knowledge}
+    assert names == set(re.findall(r"`([a-z0-9-]+)`", said)) - {"labels", "null", "labels-match"}
+
+
 def test_the_figures_are_the_loader_s():
     numbers = f"At least {2 * outputs.FEWEST} members and {2 * outputs.FEWEST} non-members, or {outputs.FEWEST} of each"
     assert numbers in PAGE.text
     assert f"up to {outputs.ROUNDED_SUM:g} away from 1" in PAGE.text
+    assert f"down to −{outputs.JUST_BELOW:f}" in PAGE.text

@@ -16,6 +16,7 @@ from mindefense.checks import (
     check_probs,
     check_same_length,
     check_scores,
+    instead_of_logits,
 )
 from mindefense.errors import InputError
 
@@ -44,7 +45,7 @@ def test_confidence_vectors_pass_untouched(probs):
             [[0.5, 0.5], [0.5, 0.5002]],
             "probs row 1: expected a sum of 1 within 0.0001, got a sum of 1.0002; divide each row by its sum",
         ),
-        ([[0.5, 0.5], [1e-9, 1e-9]], "probs row 1: .* got a sum of 2e-09; save all classes, .* independent sigmoids"),
+        ([[0.5, 0.5], [1e-9, 1e-9]], "probs row 1: .* got a sum of 2e-09; keep all classes, .* independent sigmoids"),
         ([[0.5, 0.5], [1.1, -0.1]], "probs row 1: expected values ≥ 0, got a minimum of -0.1; apply softmax first"),
         ([[3.0, 1.0], [np.nan, 1.0]], "probs row 0: expected a sum of 1"),  # the first bad row, of whatever kind
         ([[1.0, 0.0], [0.5, np.nan]], "probs row 1: expected finite values, got nan in column 1; look for an overflow"),
@@ -56,14 +57,14 @@ def test_confidence_vectors_pass_untouched(probs):
         (np.log2(softmax(LOGITS)), "probs row 0: expected values ≥ 0, .*; these are base-2 logarithms of prob"),
         ([[0.0, -400.0], [-0.301, -0.301], [-0.398, -0.222]], "probs row 0: .*; these are base-10 logarithms"),
         ([[0.9, 0.8, 0.1], [0.2, 0.1, 0.3]], "probs row 0: .*; these look like independent sigmoids, one a class"),
-        ([[0.4, 0.1], [0.9, 0.05]], "probs row 0: .*; save all classes, with six digits or more; or, if .* sigmoids"),
+        ([[0.4, 0.1], [0.9, 0.05]], "probs row 0: .*; keep all classes, with six digits or more; or, if .* sigmoids"),
         (
             [[0.5, 0.5], [0.1, 0.9], [0.0, 0.0]],
-            "probs row 2: .*; 2 of 3 rows are right: find out what went wrong",
+            "probs row 2: .*; 2 of 3 rows are right: find out what went wrong with this one",
         ),
         (
             [[0.5, 0.5], [0.1, 0.9], [-3.0, 7.0]],
-            "probs row 2: .*; 2 of 3 rows are right: find out what went wrong",
+            "probs row 2: .*; 2 of 3 rows are right: find out what went wrong with this one",
         ),
         (np.log(softmax(LOGITS)), "probs row 0: expected values ≥ 0, .*; these are log-probabilities: apply exp first"),
         ([[-np.inf, 0.0]], "got -inf in column 0; these are log-probabilities: apply exp first"),
@@ -99,6 +100,33 @@ def test_logits_must_be_finite(value, words):
     logits[2, 1] = logits[4, 0] = value
     with pytest.raises(InputError, match=words):
         check_logits(logits, name="logits")
+
+
+SIGMOIDS = 1 / (1 + np.exp(-np.random.default_rng(1).normal(size=(200, 4)) * 3))
+MANY = softmax(np.random.default_rng(2).normal(size=(200, 4)) * 3)
+ZEROS = np.arange(200)[:, None] % 3 > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (MANY, ("rows ≥ 0 that sum to 1", "probs")),
+        (MANY * ZEROS, ("133 of 200 rows ≥ 0 that sum to 1, not row 0", "probs")),
+        (100 * MANY, ("rows ≥ 0 that sum to 100", "per cent")),
+        (SIGMOIDS, ("values from 0 to 1", "sigmoids")),
+        (np.where(np.arange(200)[:, None] < 10, 7.0, SIGMOIDS), ("values from 0 to 1", "sigmoids")),
+        (np.where(np.arange(200)[:, None] < 11, 7.0, SIGMOIDS), None),
+        (SIGMOIDS[:9], None),  # may be chance
+        (SIGMOIDS - 0.5, None),
+        (0.1 * SIGMOIDS, None),  # small logits, as of a network that was hardly trained
+        (np.where(ZEROS, np.log(MANY), MANY), None),
+        (np.zeros((200, 4)), None),
+        (np.log(MANY), None),
+        (np.random.default_rng(3).normal(size=(200, 4)), None),
+    ],
+)
+def test_values_that_are_no_logits_are_told(values, found):
+    assert instead_of_logits(values) == found
 
 
 @pytest.mark.parametrize("logits", [LOGITS[0], LOGITS[None], LOGITS.astype(int)])
