@@ -417,7 +417,7 @@ def _class_numbers(labels: np.ndarray) -> np.ndarray:
     if not is_binary.all():
         row = _first(~is_binary)
         got = np.array2string(labels[row], precision=3, threshold=8, edgeitems=3)
-        fix = "save the class numbers from before smoothing and mixup; of class scores there is no true class"
+        fix = "save the class numbers from before smoothing and mixup"
     else:
         row = _first(classes != 1)
         got = f"{classes[row]:.0f}"
