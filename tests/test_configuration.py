@@ -404,14 +404,16 @@ def test_settings_that_an_evaluation_wrote(staged, monkeypatch, on_the_cpu):
     assert again == dataclasses.replace(config, seed=9)
 
 
-@pytest.mark.parametrize("name", ["data_path", "split_config", "pre_trained"])
+@pytest.mark.parametrize("name", ["data_path", "split_config", "pre_trained", "members"])
 def test_what_results_do_not_hold_must_be_said(name, tmp_path, capsys, monkeypatch, on_the_cpu):
     path = results(tmp_path, *study_of(["run"], monkeypatch), **{name: "x"})
     capsys.readouterr()
     said = mistake(capsys, "run", "--config", path)
     assert f"--{name}: expected " in said
     assert "does not say where it is" in said
-    assert parse("run", "--config", path, f"--{name}", "y")[name] == "y"
+    there = str(tmp_path / "y.txt")
+    Path(there).write_text("3\n")
+    assert parse("run", "--config", path, f"--{name}", there)[name] == there
 
 
 @pytest.mark.parametrize(
