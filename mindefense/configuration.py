@@ -185,7 +185,7 @@ def _read(
     if section is not None and path.suffix != ".ini":
         raise InputError("--section", expected="an .ini file as --config", got=str(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin a file with a byte-order mark
     except OSError as error:
         raise InputError(
             "--config", expected="a file to read", got=f"{path} ({error.strerror})", fix="check its spelling"

@@ -139,7 +139,7 @@ def split_from_config(path: str | os.PathLike[str], section: str, data: Labelled
     path = Path(path)
     config = configparser.ConfigParser(interpolation=None)
     try:
-        config.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        config.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
         raise DataError(f"configuration {path}", expected="a readable ini file", got=str(error)) from error
     if not config.has_section(section):

@@ -242,6 +242,13 @@ def test_config_bad_range_is_named(value, config):
     assert "B ≤ 5010" in str(caught.value)
 
 
+def test_config_may_begin_with_a_byte_order_mark(config):
+    path = config()
+    plain = split_from_config(path, "location", make_data(4500))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert roles_of(split_from_config(path, "location", make_data(4500))) == roles_of(plain)
+
+
 def test_config_overlap_is_refused(config):
     path = config(attacker_evaluate_nonmember_data_range='{"start":"1500","end":"2500"}')
     with pytest.raises(InputError, match=r"eval_non_members and defender_non_members.*got 500 in common"):
