@@ -58,6 +58,7 @@ _ELSEWHERE = {
     "data_path": "the folder or file of the data",
     "split_config": "the config.ini with the ranges of the rows",
     "pre_trained": "the checkpoint of the target",
+    "members": "the file with the numbers of the target's rows",
 }
 """Settings of which a file of results holds the name without its folder, or nothing at all."""
 
@@ -303,6 +304,8 @@ def _from_results(
         settings[name] = "both" if set(chosen) == both else chosen
     settings["device_target"] = settings.pop("device", None)
     for name, wanted in _ELSEWHERE.items():
+        if name == "members" and not isinstance(settings.get(name), str):
+            continue  # a number says it all
         if settings.pop(name, None) is not None and name not in typed:
             raise InputError(
                 f"--{name}", expected=wanted, got="none", fix=f"{path} was made with one and does not say where it is"

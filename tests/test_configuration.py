@@ -279,6 +279,18 @@ def test_the_example_takes_it(tmp_path, monkeypatch):
     assert (found.split_config, found.split_section) == (str(path), "location")
 
 
+MARK = b"\xef\xbb\xbf"
+"""The byte-order mark that editors of Windows begin a file of UTF-8 with."""
+
+
+@pytest.mark.parametrize("kind", ["ini", "toml"])
+def test_a_byte_order_mark_is_no_part_of_a_file(kind, tmp_path):
+    path = write_ini(tmp_path) if kind == "ini" else write(tmp_path, "seed = 3\n[run]\nepochs = 7")
+    plain = parse("run", "--config", path)
+    path.write_bytes(MARK + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert parse("run", "--config", path) == plain
+
+
 def test_a_section_with_a_name_of_its_own(tmp_path):
     found = parse("train", "--config", write_ini(tmp_path, section="mine"), "--dataset", "purchase100")
     assert (found["split_section"], found["dataset"]) == ("mine", "purchase100")
@@ -414,14 +426,16 @@ def test_settings_that_an_evaluation_wrote(staged, monkeypatch, on_the_cpu):
     assert again == dataclasses.replace(config, seed=9)
 
 
-@pytest.mark.parametrize("name", ["data_path", "split_config", "pre_trained"])
+@pytest.mark.parametrize("name", ["data_path", "split_config", "pre_trained", "members"])
 def test_what_results_do_not_hold_must_be_said(name, tmp_path, capsys, monkeypatch, on_the_cpu):
     path = results(tmp_path, *study_of(["run"], monkeypatch), **{name: "x"})
     capsys.readouterr()
     said = mistake(capsys, "run", "--config", path)
     assert f"--{name}: expected " in said
     assert "does not say where it is" in said
-    assert parse("run", "--config", path, f"--{name}", "y")[name] == "y"
+    there = str(tmp_path / "y.txt")
+    Path(there).write_text("3\n")
+    assert parse("run", "--config", path, f"--{name}", there)[name] == there
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """The examples: the arguments and results of ``mindefense run``, quick help, one smoke test each."""
 
+import atexit
 import csv
 import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -48,7 +51,7 @@ COMMON = {
 }
 OPTIONS = {
     EXAMPLE: COMMON | {"--section", "--dataset", "--split_config", "--split_section", "--resume"},
-    TUTORIAL: COMMON | {"--image_size", "--num_samples", "--batch_size", "--parity"},
+    TUTORIAL: COMMON | {"--image_size", "--num_samples", "--batch_size", "--parity", "--members"},
 }
 FILES = {
     "study.json",
@@ -152,6 +155,13 @@ def test_mistake_is_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+LISTED = Path(tempfile.mkdtemp(prefix="listed"))
+"""Files of row numbers; what is typed below names them."""
+(LISTED / "minus.csv").write_text("6\n-3\n")
+(LISTED / "twice.txt").write_text("6\n4\n6\n")
+(LISTED / "some.txt").write_text("6\n4\n9\n")
+np.save(LISTED / "float.npy", np.array([6.0, 4.0]))
+atexit.register(shutil.rmtree, LISTED, ignore_errors=True)
 # What to type → words of the one line on stderr.
 MISTAKES = {
     "nothing": ([], ["--data_path", "the folder of CIFAR-100", "mindefense download cifar100 --to DIR", "--smoke"]),
@@ -167,7 +177,16 @@ MISTAKES = {
     "nobody to judge by": (["--smoke", "--num_samples", "0"], ["--num_samples", "at least 1"]),
     "unknown defense": (["--defense", "dp"], ["--defense", "'dp'", "memguard"]),
     "unknown device": (["--device_target", "TPU"], ["--device_target", "'TPU'", "Ascend"]),
-    "an option of the command line": (["--smoke", "--members", "9"], ["unrecognized arguments: --members 9"]),
+    "an option of the command line": (["--smoke", "--epochs", "9"], ["unrecognized arguments: --epochs 9"]),
+    "no members": (
+        ["--smoke", "--members", "0"],
+        ["--members: expected a whole number of at least 1, or a file of row"],
+    ),
+    "a file of another kind": (["--members", "rows.json"], ["--members: expected", ".txt, .csv, .npy", "'rows.json'"]),
+    "missing members": (["--members", "no.txt"], ["--members: no.txt: expected a file with row numbers", "spelling"]),
+    "negative members": (["--members", str(LISTED / "minus.csv")], ["--members", "minus.csv line 2", "got '-3'"]),
+    "members with a point": (["--members", str(LISTED / "float.npy")], ["--members", "expected integers", "float64"]),
+    "members twice": (["--members", str(LISTED / "twice.txt")], ["twice.txt line 3: expected each row once, got 6"]),
     "another data set": (["--smoke", "--dataset", "location"], ["unrecognized arguments: --dataset location"]),
 }
 PROBE = """
@@ -222,6 +241,13 @@ TYPED = [
     ),
     (["--defense", "defenmi", "--alignment", "published"], {"defense": "defenmi", "alignment": "published"}, None),
     (["--defense", "memguard", "--parity"], {"defense": "memguard", "parity": True}, None),
+    (["--members", "7"], {"members": 7}, None),
+    (["--members", str(LISTED / "some.txt")], {"members": str(LISTED / "some.txt")}, None),
+    (
+        ["--smoke", "--members", str(LISTED / "some.txt")],
+        {"smoke": True, "members": str(LISTED / "some.txt"), "num_samples": 3},
+        None,
+    ),
     (["--smoke"], {"smoke": True, "num_samples": 150}, "runs/tutorial-smoke"),
 ]
 

@@ -322,12 +322,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of vgg16 alone."""
     group = parser.add_argument_group("images (vgg16)")
     _add_size_arguments(group)
-    group.add_argument(
-        "--members",
-        type=values.positive,
-        metavar="N",
-        help="train on the first N images of train.bin (default: on all)",
-    )
+    _add_members_argument(group)
     group.add_argument(
         "--width_multiplier", type=values.fraction, metavar="SHARE", help="share of the published widths (default: 1)"
     )
@@ -338,6 +333,7 @@ def add_tutorial_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of MindArmour's tutorial on VGG16 and CIFAR-100, and those that go beyond it."""
     _add_input_arguments(parser)
     _add_size_arguments(parser)
+    _add_members_argument(parser)
     _add_defense_arguments(parser, default="none")
     add_evaluation_arguments(parser)
     add_common_arguments(parser, of_study=False)
@@ -368,6 +364,17 @@ def _add_size_arguments(parser: argparse._ActionsContainer) -> None:
         "--parity",
         action="store_true",
         help="crop and flip members alone at random, as the tutorial does, instead of treating both sides alike",
+    )
+
+
+def _add_members_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--members",
+        type=values.members,
+        metavar="N|FILE",
+        help="the images of train.bin that the target is trained on: the first N, or those that FILE lists by their "
+        "numbers from 0, one a line (.txt, .csv) or as an array of integers (.npy); a checkpoint of mindefense says it "
+        "itself if they are the first (default: all)",
     )
 
 

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 
 from mindefense.arguments.choices import ATTACKS
-from mindefense.errors import InputError, did_you_mean
+from mindefense.errors import DataError, InputError, did_you_mean
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def _checked(parse: Callable, given):
     """What `parse` makes of an argument; its objection as argparse's."""
     try:
         return parse(given)
-    except InputError as error:
+    except (InputError, DataError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
@@ -124,6 +124,19 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def members(text: str) -> int | str:
+    """How many rows from the front, or a file that lists them."""
+    from mindefense.data.numbers import SUFFIXES, read_row_numbers
+
+    if text.isdecimal() and int(text):
+        return int(text)
+    if not text.endswith(SUFFIXES):
+        expected = f"a whole number of at least 1, or a file of row numbers ({', '.join(SUFFIXES)})"
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    _checked(read_row_numbers, text)
+    return text
 
 
 def fraction(text: str) -> float:

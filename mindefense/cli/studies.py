@@ -268,8 +268,9 @@ def _new_study(args: argparse.Namespace):
         raise InputError("--dataset synthetic", expected="no --data_path", got=args.data_path)
     if dataset != "synthetic" and args.data_path is None:
         raise InputError("--data_path", expected=f"the folder or file of {dataset}", got="none")
-    for name in ("data_path", "split_config"):
-        given[name] = given[name] and os.path.abspath(given[name])
+    for name in ("data_path", "split_config", "members"):
+        if isinstance(given[name], str):
+            given[name] = os.path.abspath(given[name])
     out = args.out or os.path.join("runs", dataset + ("-smoke" if args.smoke else ""))
     return _open_study(given, out, args)
 
@@ -277,6 +278,7 @@ def _new_study(args: argparse.Namespace):
 def _open_study(given, out, args: argparse.Namespace):
     from mindefense.evaluation.config import StudyConfig, smoke_sizes
     from mindefense.evaluation.provenance import settings_of
+    from mindefense.evaluation.recipe import roles_in_words
     from mindefense.evaluation.study import Study
     from mindefense.reports.console import print_opening
 
@@ -298,5 +300,7 @@ def _open_study(given, out, args: argparse.Namespace):
         device=device if args.amp == "O0" else f"{device} in float16",
         seed=study.config.seed,
         parity=study.config.parity if study.config.model == "vgg16" else None,
+        roles=roles_in_words(study.config, study.data, study.split) if study.config.model == "vgg16" else (),
+        is_assumed=bool(given and given.get("pre_trained")) and study.config.members is None,
     )
     return study

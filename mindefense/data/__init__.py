@@ -8,6 +8,7 @@ from mindefense.data.ch_mnist import load_ch_mnist
 from mindefense.data.cifar100 import load_cifar100
 from mindefense.data.download import SOURCES, Source, download
 from mindefense.data.location import load_location
+from mindefense.data.numbers import read_row_numbers
 from mindefense.data.outputs import RecordedOutputs, load_outputs
 from mindefense.data.pipelines import from_datasets
 from mindefense.data.purchase100 import load_purchase100
@@ -45,6 +46,7 @@ __all__ = [
     "make_location_like",
     "parts_split",
     "published_split",
+    "read_row_numbers",
     "split_from_config",
 ]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from mindefense.errors import DataError
 
-GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC, ZIP_MAGIC = b"\x1f\x8b", b"PK"
 ORDER_FILES = ("shuffle_index.npy", "shuffle_index.npz")
 ORDER_LIMIT = 1 << 26
 TAR_HEADER = 512
@@ -225,7 +225,7 @@ def read_order(folder: Path, rows: int, origin: Origin) -> np.ndarray | None:
     if file is None:
         return None
     origin = dataclasses.replace(origin, remedy="take the published one, or move it away, it is optional")
-    if starts_with(file, b"PK"):
+    if starts_with(file, ZIP_MAGIC):
         (order,) = load_arrays(file, ("x",), origin, limit=ORDER_LIMIT)
     else:
         order = _array(file.read_bytes(), str(file), origin)

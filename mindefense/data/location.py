@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-import numpy as np
-
-from mindefense.data.files import Origin, find_file, load_arrays, open_text, read_order, starts_with
+from mindefense.data.files import ZIP_MAGIC, Origin, find_file, open_text, read_order, starts_with
+from mindefense.data.labelled_npz import read_labelled_npz
 from mindefense.data.table import Layout, read_table
 from mindefense.types import LabelledData
 
@@ -41,30 +39,11 @@ def load_location(path: str | os.PathLike[str]) -> LabelledData:
         github.com/privacytrustlab/datasets.
     """
     file = find_file(path, ORIGIN)
-    if starts_with(file, b"PK"):
-        features, labels = _read_arrays(file)
+    if starts_with(file, ZIP_MAGIC):
+        features, labels = read_labelled_npz(file, ORIGIN, columns=FEATURES, classes=CLASSES, limit=LIMIT)
     else:
         with open_text(file, ("bangkok",), ORIGIN, limit=LIMIT) as stream:
             features, labels = read_table(stream, file, Layout(FEATURES, label="first", classes=CLASSES), ORIGIN)
     if len(features) != ROWS:
         raise ORIGIN.damaged(str(file), expected=f"{ROWS:,} rows", got=f"{len(features):,}")
     return LabelledData("location", features, labels, CLASSES, order=read_order(file.parent, ROWS, ORIGIN))
-
-
-def _read_arrays(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    features, labels = load_arrays(file, ("x", "y"), ORIGIN, limit=LIMIT)
-    labels = labels.reshape(-1)
-    if features.ndim != 2 or features.shape[1] != FEATURES or len(labels) != len(features):
-        raise ORIGIN.damaged(
-            str(file), expected=f"x (N, {FEATURES}) and y (N,)", got=f"x {features.shape} and y {labels.shape}"
-        )
-    wrong = np.argwhere((features != 0) & (features != 1))
-    if len(wrong):
-        row, column = wrong[0]
-        raise ORIGIN.damaged(f"{file} array x row {row}", expected="0 or 1", got=str(features[row, column]))
-    wrong = np.flatnonzero(~np.isin(labels, np.arange(1, CLASSES + 1)))
-    if len(wrong):
-        raise ORIGIN.damaged(
-            f"{file} array y row {wrong[0]}", expected=f"a label 1…{CLASSES}", got=str(labels[wrong[0]])
-        )
-    return features.astype(np.float32), labels.astype(np.int32) - 1

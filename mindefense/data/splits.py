@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mindefense.data.numbers import check_row_numbers
 from mindefense.data.seeding import generator
 from mindefense.errors import DataError, InputError
 from mindefense.types import LabelledData
@@ -226,18 +227,22 @@ def check_split(split: Split, rows: int) -> None:
             raise InputError(what, expected=f"rows of {outer} only", got=f"{outside} others")
 
 
-def parts_split(data: LabelledData, *, members: int | None = None, num_samples: int | None = None) -> Split:
+def parts_split(
+    data: LabelledData, *, members: int | np.ndarray | None = None, num_samples: int | None = None
+) -> Split:
     """The split of a data set that is published in a training and a test part, such as CIFAR-100.
 
     Rows are taken from the front of a part, as MindArmour's tutorial does. Target: the first `members` rows of the
-    training part. Evaluation: the first `num_samples` of these and of the test part. Defender: as many of the target's
-    members as there are non-members for it, which are the next rows of the training part, or the test part's after the
-    evaluation's if the target was trained on all of the training part. Attacker: what is left of the training part,
-    halved.
+    training part, or those listed. Evaluation: the first `num_samples` of these and of the test part; non-members are
+    judged from the test part alone, since rows of the training part that were not trained on often picked the epoch.
+    Defender: as many of the target's members as there are non-members for it, which are the next rows of the training
+    part, or the test part's after the evaluation's if the target was trained on all of the training part. Attacker:
+    what is left of the training part, halved.
 
     Args:
         data: With the parts ``"train"`` and ``"test"``.
-        members: Rows the target was trained on; None for all of the training part.
+        members: Rows the target was trained on: how many from the front of the training part, or ``(n,)`` integers,
+            their positions in it; None for all of it.
         num_samples: Members and non-members to judge by, of each as many; None for 5,000 or as many as there
             are; half of the test part if the defender would otherwise have nobody.
 
@@ -246,12 +251,18 @@ def parts_split(data: LabelledData, *, members: int | None = None, num_samples: 
 
     Raises:
         InputError: The data have no such parts, or too few rows.
+        DataError: One of the positions is none, or there twice.
     """
     if data.parts is None or not {"train", "test"} <= set(data.parts):
         raise InputError(f"{data.name} parts", expected="train and test", got=str(data.parts and list(data.parts)))
     train, test = (np.arange(data.parts[name].start, data.parts[name].stop) for name in ("train", "test"))
-    _check_count("members", members, len(train), f"the training part has {len(train):,} rows")
-    target, rest = np.split(train, [len(train) if members is None else members])
+    if isinstance(members, np.ndarray):
+        listed = check_row_numbers(members, rows=len(train), name="members")
+        target, rest, first = train[listed], np.delete(train, listed), ""
+    else:
+        _check_count("members", members, len(train), f"the training part has {len(train):,} rows")
+        target, rest = np.split(train, [len(train) if members is None else members])
+        first = "first "
     most = min(len(target), len(test))
     _check_count("num_samples", num_samples, most, f"{len(target):,} members, {len(test):,} test rows are there")
     judged = min(most, TUTORIAL_SAMPLES) if num_samples is None else num_samples
@@ -270,7 +281,7 @@ def parts_split(data: LabelledData, *, members: int | None = None, num_samples: 
         eval_non_members=test[:judged],
         attacker_members=attacker[:middle] if middle else nobody,
         attacker_non_members=attacker[middle:] if middle else nobody,
-        name=f"first {len(target):,} of train, first {judged:,} of each judged",
+        name=f"{first}{len(target):,} of train, first {judged:,} of each judged",
         permutation="as published" if not data.synthetic else "synthetic",
     )
     check_split(split, len(data))

@@ -247,8 +247,14 @@ def make_arena(
     """The arena of an evaluation; `entries` take the place of the attackers that the configuration names.
 
     Raises:
-        InputError: If none of the attackers that were asked for can take part.
+        InputError: If none of the attackers that were asked for can take part, or rows of a kind are missing.
     """
+    for purpose, rows in (("fit attackers on", ground.fit), ("judge attackers by", ground.judged)):
+        for kind, samples in (("members", rows.members), ("non_members", rows.non_members)):
+            if not len(samples):
+                of = len(getattr(ground.everyone, kind))
+                fix = "give more rows: 1,000 of either kind make figures worth reading"
+                raise InputError(f"{kind} to {purpose}", expected="at least one", got=f"none of {of}", fix=fix)
     arena = Arena(
         chosen(config.attacks) if entries is None else entries,
         Terms(seed=seed, smoke=smoke, network_seed=seed + 3, max_queries=config.max_queries),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from mindefense.data import LOADERS
+from mindefense.data import LOADERS, read_row_numbers
 from mindefense.defenses.base import ALIGNMENTS
 from mindefense.errors import InputError
 from mindefense.evaluation.lineup import NONE, DefenseSpec
@@ -47,7 +47,8 @@ class StudyConfig:
         batch_size: Samples that target and shadow are trained on at a time; images are asked about as many at a time.
         image_size: Images only: height and width that they are resized to; None for the tutorial's 224.
         width_multiplier: Images only: share of the published channels and widths.
-        members: Images only: the target is trained on the first so many rows of the training part; None for all.
+        members: Images only: the target is trained on the first so many rows of the training part, or on those that
+            this file lists (`read_row_numbers`); None for all.
         num_samples: Images only: members and non-members to judge attackers by, of each as many; None for 5,000 or
             as many as there are.
         augment: Images only: train on random crops and flips.
@@ -76,7 +77,7 @@ class StudyConfig:
     batch_size: int = 64
     image_size: int | None = None
     width_multiplier: float = 1.0
-    members: int | None = None
+    members: int | str | None = None
     num_samples: int | None = None
     augment: bool = False
     parity: bool = False
@@ -128,6 +129,9 @@ def smoke_sizes(described: dict[str, Any], *, pre_trained: bool) -> dict[str, An
         return described
     small = {"num_samples": _SMOKE["num_samples"]} if pre_trained else _SMOKE
     chosen = {**small, **described}
-    if "num_samples" not in described and chosen.get("members") is not None:
-        chosen["num_samples"] = min(chosen["num_samples"], chosen["members"])
+    members = chosen.get("members")
+    if isinstance(members, str):
+        members = len(read_row_numbers(members))
+    if "num_samples" not in described and members is not None:
+        chosen["num_samples"] = min(chosen["num_samples"], members)
     return chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mindefense.data import (
     make_location_like,
     parts_split,
     published_split,
+    read_row_numbers,
     split_from_config,
 )
 from mindefense.errors import DataError
@@ -137,7 +139,10 @@ def split_data(config: StudyConfig, data: LabelledData) -> Split:
         DataError: If the ranges cannot be read.
     """
     if config.model == "vgg16":
-        split = parts_split(data, members=config.members, num_samples=config.num_samples)
+        members = config.members
+        if isinstance(members, str):
+            members = read_row_numbers(members, rows=None if data.parts is None else len(data.parts["train"]))
+        split = parts_split(data, members=members, num_samples=config.num_samples)
         few = len(split.eval_members) if config.smoke else None
         return dataclasses.replace(
             split,
@@ -154,6 +159,22 @@ def split_data(config: StudyConfig, data: LabelledData) -> Split:
     roles = {name: rows for name, rows in vars(split).items() if isinstance(rows, np.ndarray)}
     few = {name: rows[: max(1, round(_SMOKE_SCALE * len(rows)))] for name, rows in roles.items()}
     return dataclasses.replace(split, name=f"{split.name} × {_SMOKE_SCALE:g}", **few)
+
+
+def roles_in_words(config: StudyConfig, data: LabelledData, split: Split) -> tuple[str, ...]:
+    """Which rows of images are taken for members and for non-members, a sentence each."""
+    assert data.parts is not None
+    all_rows, target, judged = len(data.parts["train"]), len(split.target_members), len(split.eval_members)
+    train, test = "the training part", "the test part"
+    if not data.synthetic:
+        train, test = f"{train} (train.bin)", f"{test} (test.bin)"
+    members = f"all {target:,} rows of {train}" if target == all_rows else f"the first {target:,} rows of {train}"
+    if isinstance(config.members, str):
+        members = f"the {target:,} rows of {train} that {Path(config.members).name} lists"
+    others = f"non-members: rows of {test}; the first {judged:,} are judged"
+    if rest := all_rows - target:
+        others += f"; the other {rest:,} rows of {train} are not, a defense is fitted on them"
+    return f"members: {members}; the first {judged:,} of them are judged", others
 
 
 def _train(config: StudyConfig, published: TrainConfig) -> TrainConfig:

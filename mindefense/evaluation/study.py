@@ -186,7 +186,7 @@ class Study:
         if other := [name for name in mark if held.description.get(name, mark[name]) != mark[name]]:
             raise CheckpointError(
                 f"{checkpoint} was not trained on this study's target members: its {' and '.join(other)} differ",
-                fix="give the data, split and seed that it was trained with",
+                fix="give the data, split, members and seed that it was trained with",
             )
         described = {"kind": "target", "origin": os.path.basename(checkpoint), **held.description, **mark}
         self._begin(resume=False)
@@ -629,8 +629,9 @@ class Study:
         """What was chosen, with names in place of paths: results are read on other machines, by other people."""
         chosen = {**dataclasses.asdict(self.config), **dataclasses.asdict(config)}
         chosen |= {"device": device_in_use(), "amp": self.amp}
-        for name in ("data_path", "split_config"):
-            chosen[name] = chosen[name] and Path(chosen[name]).name
+        for name in ("data_path", "split_config", "members"):
+            if isinstance(chosen[name], str):
+                chosen[name] = Path(chosen[name]).name
         described = self.checkpoint("target").description
         return {
             **chosen,

@@ -88,7 +88,16 @@ def _left(first: tuple[float, int] | None, now: tuple[float, int], total: int) -
 
 
 def print_opening(
-    console: Console, *, dataset: str, synthetic: bool, smoke: bool, device: str, seed: int, parity: bool | None = None
+    console: Console,
+    *,
+    dataset: str,
+    synthetic: bool,
+    smoke: bool,
+    device: str,
+    seed: int,
+    parity: bool | None = None,
+    roles: Sequence[str] = (),
+    is_assumed: bool = False,
 ) -> None:
     """Says what is about to happen, and what the figures will not be.
 
@@ -100,12 +109,21 @@ def print_opening(
         device: Where the networks run.
         seed: Seed of the study.
         parity: Whether images of members alone are cropped and flipped; None if there are no images.
+        roles: Which rows are taken for members and non-members, in words.
+        is_assumed: Whether nobody said which rows the target was trained on.
     """
     console.print(f"[bold]mindefense[/]: {escape(dataset)}, seed {seed}, on {device}", highlight=False)
     if synthetic:
         console.print("[yellow]synthetic data: no --data_path was given, so these rows are made up like real ones[/]")
     if smoke:
         console.print("[yellow]smoke test: few rows and epochs; the figures mean nothing[/]")
+    for line in roles:
+        console.print(escape(line), highlight=False)
+    if is_assumed:
+        console.print(
+            "[yellow]nothing says which images the checkpoint was trained on, so all of the training part are taken "
+            "for members; if it was trained on some of them only, the figures are too low: give them with --members[/]"
+        )
     if parity:
         console.print(
             "[yellow]parity: as in MindArmour's tutorial, members alone are cropped and flipped at random; that by "

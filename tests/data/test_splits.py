@@ -249,6 +249,13 @@ def test_config_bad_range_is_named(value, config):
     assert "B ≤ 5010" in str(caught.value)
 
 
+def test_config_may_begin_with_a_byte_order_mark(config):
+    path = config()
+    plain = split_from_config(path, "location", make_data(4500))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert roles_of(split_from_config(path, "location", make_data(4500))) == roles_of(plain)
+
+
 def test_config_overlap_is_refused(config):
     path = config(attacker_evaluate_nonmember_data_range='{"start":"1500","end":"2500"}')
     with pytest.raises(InputError, match=r"eval_non_members and defender_non_members.*got 500 in common"):
@@ -317,6 +324,42 @@ def test_parts_are_divided_from_the_front(members, num_samples, expected):
         "attacker_non_members": left,
     }
     assert {rows.dtype for rows in vars(split).values() if isinstance(rows, np.ndarray)} == {np.dtype(np.int64)}
+
+
+def test_members_may_be_listed():
+    split = parts_split(make_parts(20, 8), members=np.array([17, 2, 9, 4]), num_samples=3)
+    assert roles_of(split) == {
+        "target_members": [10, 12, 17, 25],  # the training part begins at 8
+        "target_non_members": [0, 1, 2],
+        "defender_members": [10, 12, 17, 25],
+        "defender_non_members": [8, 9, 11, 13],
+        "eval_members": [10, 12, 17],
+        "eval_non_members": [0, 1, 2],
+        "attacker_members": [14, 15, 16, 18, 19, 20],
+        "attacker_non_members": [21, 22, 23, 24, 26, 27],
+    }
+    assert split.name == "4 of train, first 3 of each judged"
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_members_that_are_listed_from_the_front_are_the_first(count):
+    listed, first = (parts_split(make_parts(20, 8), members=members) for members in (np.arange(count)[::-1], count))
+    assert roles_of(listed) == roles_of(first)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([3, 20], r"members position 1: expected a row number 0 … 19, got 20; count rows from 0"),
+        ([-1], r"members position 0: expected a row number 0 … 19, got -1"),
+        ([4, 4], r"members position 1: expected each row once, got 4"),
+        ([1.0, 2.0], r"members: expected integers"),
+        ([], r"members: expected integers \(n,\), the numbers of rows, got none"),
+    ],
+)
+def test_a_list_of_members_that_is_none_is_refused(members, words):
+    with pytest.raises(DataError, match=f"^{words}"):
+        parts_split(make_parts(20, 8), members=np.array(members))
 
 
 def test_one_row_left_is_no_attackers():

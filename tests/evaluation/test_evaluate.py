@@ -187,6 +187,16 @@ def test_a_role_without_members_or_non_members_is_one_line(role, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["members", "non_members"])
+def test_too_few_rows_to_divide_are_one_line(kind):
+    split = make_split()
+    few = {f"{role}_{kind}": getattr(split, f"{role}_{kind}")[:1] for role in ("target", "defender", "eval")}
+    with pytest.raises(
+        InputError, match=f"^{kind} to (fit|judge) attackers (on|by): expected at least one, got none of 1"
+    ):
+        run(split=dataclasses.replace(split, **few))
+
+
 def test_who_asks_for_labels_gets_those_of_the_answers():
     rows = make_data().features[:20]
     doors = clean_doors(network(), network())

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import importlib.util
 import json
 import re
@@ -408,6 +409,57 @@ def test_members_of_a_foreign_checkpoint_may_be_said(few_images, foreign, tmp_pa
     opened = Study(None, out)
     assert opened.rows("target").members.indices.tolist() == list(range(25))
     assert opened.rows("defender").non_members.indices.tolist() == list(range(25, 50))
+
+
+def test_members_may_be_listed_in_a_file_and_the_screen_says_which(few_images, foreign, tmp_path, capfd, on_the_cpu):
+    listed, out = np.random.default_rng(8).permutation(60)[:24], tmp_path / "out"
+    for name, save in (("rows.npy", np.save), ("rows.txt", functools.partial(np.savetxt, fmt="%d"))):
+        save(tmp_path / name, listed)
+        typed = adopt(few_images, foreign, out, "--members", str(tmp_path / name), "--num_samples", "20")[1:]
+        code = cli.main(["run", *typed, "--defense", "none", "--attacks", "gap,confidence"])
+        said, err = capfd.readouterr()
+        assert (code, err) == (0, "")
+        said = " ".join(said.split())
+        assert (
+            f"members: the 24 rows of the training part (train.bin) that {name} lists; the first 20 of them are" in said
+        )
+        assert (
+            "non-members: rows of the test part (test.bin); the first 20 are judged; the other 36 rows of the" in said
+        )
+        assert "nothing says which images" not in said
+        with (out / "records.csv").open(newline="", encoding="utf-8") as stream:
+            rows = {row["is_member"]: [] for row in csv.DictReader(stream)}
+            stream.seek(0)
+            for row in csv.DictReader(stream):
+                rows[row["is_member"]].append(int(row["index"]))
+        assert sorted(rows.values()) == sorted([sorted(listed.tolist())[:20], [*range(60, 80)]])
+        assert held_in(out)["settings"]["members"] == name  # without the folder: others read it
+
+
+def test_all_of_the_training_part_for_members_is_said_to_be_assumed(few_images, foreign, tmp_path, capfd, on_the_cpu):
+    assert cli.main(adopt(few_images, foreign, tmp_path / "out", "--num_samples", "20")) == 0
+    said = " ".join(capfd.readouterr().out.split())
+    assert "members: all 60 rows of the training part (train.bin); the first 20 of them are judged" in said
+    assert "nothing says which images the checkpoint was trained on" in said
+    assert "give them with --members" in said
+
+
+def test_listed_members_that_the_data_do_not_have_are_refused(few_images, foreign, tmp_path, capfd, on_the_cpu):
+    (tmp_path / "rows.csv").write_text("3\n60\n")
+    assert cli.main(adopt(few_images, foreign, tmp_path / "out", "--members", str(tmp_path / "rows.csv"))) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert "rows.csv line 2: expected a row number 0 … 59, got 60; count rows from 0" in err
+
+
+def test_a_list_of_other_members_than_the_checkpoints_is_refused(staged_vgg, images, tmp_path, capfd, on_the_cpu):
+    given, out = staged_vgg[0] / "target.ckpt", tmp_path / "out"
+    for first, code in ((0, 0), (1, 2)):
+        np.savetxt(tmp_path / "rows.txt", np.arange(first, MEMBERS + first), fmt="%d")
+        typed = ["train", "--dataset", "cifar100", "--data_path", str(images), "--pre_trained", str(given)]
+        typed += ["--members", str(tmp_path / "rows.txt"), "--num_samples", "9", "--out", str(out)]
+        assert cli.main(typed) == code
+    assert "was not trained on this study's target members: its rows differ" in capfd.readouterr().err
 
 
 def test_nobody_left_for_the_defender_is_said_before_anything_is_done(few_images, foreign, tmp_path, capfd, on_the_cpu):

@@ -290,6 +290,18 @@ def test_opening_says_how_images_of_members_are_treated(parity):
         assert (says in text) == (parity is when)
 
 
+@pytest.mark.parametrize("is_assumed", [False, True])
+def test_opening_says_which_rows_are_members(is_assumed):
+    def show(console):
+        roles = ("members: [rows] of one", "non-members: rows of another")
+        print_opening(console, dataset="c", synthetic=False, smoke=False, device="CPU", seed=7, roles=roles,
+                      is_assumed=is_assumed)  # fmt: skip
+
+    text = " ".join(screen(show).split())
+    assert "members: [rows] of one non-members: rows of another" in text
+    assert ("all of the training part are taken for members" in text) == is_assumed
+
+
 def test_tutorial_lines_are_those_of_the_undefended_target(evaluation):
     def methods(names):
         chosen = next(attack for attack in evaluation.attacks if attack.name == "mindarmour-lr")
