@@ -103,7 +103,7 @@ def draw_confidences(histogram: Row, most: float) -> Figure:
         histogram: Counts of either kind in bins of equal width.
         most: The largest share on the axis, so that two pictures can be compared.
     """
-    with canvas(3.3, left=0.165, bottom=0.155) as (figure, ax):
+    with canvas(3.3, left=0.165, bottom=0.155, top=0.91) as (figure, ax):
         members, others = shares(histogram["members"]), shares(histogram["non_members"])
         edges = np.linspace(0, 1, len(members) + 1)
         ax.stairs(members, edges, fill=True, color=BLUE, alpha=0.45, linewidth=0, label="members")
@@ -113,7 +113,8 @@ def draw_confidences(histogram: Row, most: float) -> Figure:
         ax.xaxis.set_major_formatter(FuncFormatter(_percent))
         ax.yaxis.set_major_formatter(FuncFormatter(_percent))
         ax.grid(True, axis="y", linewidth=0.7)
-        ax.legend(loc="upper center")
+        # Above the axes, at their left end: either end of them may be full of bars.
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, columnspacing=1.2)
     return figure
 
 

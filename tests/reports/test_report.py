@@ -456,6 +456,35 @@ def test_a_defense_that_changes_nothing_is_not_drawn(recorded):
     assert (plate.pictures, "neither an answer nor the best attacker" in plate.sentence) == ((), True)
 
 
+@pytest.mark.parametrize("kind", ["smoke run", "recorded", "recorded alone"])
+def test_roc_curves_on_logarithmic_axes_come_first(kind, kinds):
+    page = page_of(kinds[kind])
+    assert page.plates[0].anchor == "roc"
+    assert page.plates[0].pictures
+    for picture in page.plates[0].pictures:
+        (ax,) = picture.figure.axes
+        assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+@pytest.mark.parametrize("kind", ["smoke run", "recorded", "old comparison"])
+def test_legends_are_flush_left_and_cover_no_bar(kind, kinds):
+    legends = 0
+    for picture in page_of(kinds[kind]).pictures:
+        picture.png()  # only what is drawn has a place
+        (ax,) = picture.figure.axes
+        if (legend := ax.get_legend()) is None:
+            continue
+        legends += 1
+        frame = ax.get_window_extent()
+        starts = [round(text.get_window_extent().x0) for text in legend.get_texts()]
+        columns = 1 if picture.name.startswith(("roc", "averaging")) else 2
+        assert len(set(starts)) <= columns, picture.name  # below each other, texts begin at one place
+        if legend.get_window_extent().y0 >= frame.y1 - 1:  # above the axes, at their left end
+            assert abs(legend.get_window_extent().x0 - frame.x0) < 0.05 * frame.width, picture.name
+        assert not picture.name.startswith("confidence") or legend.get_window_extent().y0 >= frame.y1 - 1
+    assert legends >= 2
+
+
 @pytest.mark.parametrize("kind", ["recorded alone", "one attack", "smoke run"])
 def test_what_has_no_picture_is_said_in_one_place(kind, kinds):
     page = page_of(kinds[kind])
