@@ -16,7 +16,7 @@ from typing import Any
 from mindefense.errors import InputError, did_you_mean
 
 TABLES = (
-    *("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "export", "download"),
+    *("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "export", "diff", "download"),
     *("report", "doctor", "demo", "location_defense", "example_vgg_cifar"),
 )
 """Commands, and scripts without their ``.py``: the tables that a file may have."""

@@ -176,11 +176,11 @@ class IdentifiedMembers:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How much lower a figure is behind a defense, of the same rows.
+    """The difference of two figures; who makes it says which is taken from which.
 
     Attributes:
-        value: Before minus after; negative if the figure rose.
-        low: Lower end of its 95 % interval.
+        value: The difference.
+        low: Lower end of its interval.
         high: Upper end.
     """
 

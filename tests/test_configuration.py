@@ -37,7 +37,7 @@ def write(folder, text, name="study.toml"):
 def parse(*argv):
     """What the command line makes of arguments, without the file's own name."""
     found = vars(build_parser().parse_args([str(word) for word in argv]))
-    return {name: value for name, value in found.items() if name not in ("config", "section")}
+    return {name: value for name, value in found.items() if name not in ("config", "section", "typed")}
 
 
 def mistake(capsys, *argv, parser=build_parser):

@@ -54,7 +54,7 @@ EXIT_CODES = {
     EXIT_UNFIT: "doctor found a problem; with a traceback, a mistake of this package",
     EXIT_MISTAKE: "a mistake in what was asked for, or a file that cannot be read or written",
     EXIT_STRICT: "--strict, and a check failed: figures not to be believed",
-    EXIT_GATE: "--fail_above or --policy, and a limit is exceeded",
+    EXIT_GATE: "--fail_above or --policy, and a limit is exceeded; diff --fail_on_rise, and a figure rose",
     EXIT_INCONCLUSIVE: "--fail_above or --policy, and no limit is exceeded, but a leak may have been missed",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C, or SIGTERM)",
 }

@@ -275,6 +275,15 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figures", action="store_true", help="also write each picture as SVG and PNG (DIR/figures)")
 
 
+def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that name two results."""
+    for name, which in (("old", "the older"), ("new", "the newer")):
+        parser.add_argument(name, metavar=name.upper(), help=f"{which} results.json, or its folder")
+    parser.add_argument(
+        "--fail_on_rise", action="store_true", help=f"exit code {EXIT_GATE} if any figure is higher beyond chance"
+    )
+
+
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say what is compared."""
     parser.add_argument(

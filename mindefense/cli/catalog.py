@@ -184,6 +184,18 @@ COMMANDS = {
         tools.report,
         (arguments.add_report_arguments, _SHARED),
     ),
+    "diff": Command(
+        "what changed between two results beyond chance",
+        "Compares every figure of every attacker that took part in both evaluations, and tells what else differs: "
+        "settings, versions, members, failed checks. If records.csv lies beside both and the rows are the same, AUCs "
+        "are compared row by row, which finds smaller changes.",
+        (
+            ("mindefense diff runs/before runs/after", "two folders"),
+            ("mindefense diff old.json new.json --fail_on_rise", "in a pipeline: stop if the newer one leaks more"),
+        ),
+        tools.diff,
+        (arguments.add_diff_arguments, _SHARED),
+    ),
     "download": Command(
         "fetch a public data set",
         "Fetches a data set from where its authors put it, and checks it against its published digest.",

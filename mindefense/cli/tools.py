@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from mindefense.arguments import EXIT_UNFIT
+from mindefense.arguments import EXIT_GATE, EXIT_UNFIT
 from mindefense.cli.outcome import Outcome
 from mindefense.cli.studies import open_study
 from mindefense.errors import InputError
@@ -83,6 +83,31 @@ def report(args: argparse.Namespace) -> Outcome:
     written = write_report(results, out, figures=args.figures, source=file.name)
     args.screen.say("wrote " + ", ".join(map(str, written)))
     return Outcome(wrote=tuple(written))
+
+
+def diff(args: argparse.Namespace) -> Outcome:
+    """What changed between two results."""
+    from mindefense.evaluation.differences import differences, read_records
+    from mindefense.reports.console import print_differences
+    from mindefense.reports.report import read_results
+    from mindefense.reports.upgrade import upgraded
+
+    files = [path / "results.json" if path.is_dir() else path for path in map(Path, (args.old, args.new))]
+    held = [upgraded(read_results(file)) for file in files]
+    for file, results in zip(files, held, strict=True):
+        if "contenders" in results:
+            raise InputError(str(file), expected="the results of an evaluation", got="a comparison")
+    beside = [file.with_name("records.csv") for file in files]
+    records = None
+    if all(path.is_file() for path in beside):
+        records = read_records(beside[0]), read_records(beside[1])
+    found = differences(*held, records=records)
+    print_differences(args.screen.console, found, [str(file) for file in files], held)
+    rose = [f"{one.attack[0]}: {one.figure}" for one in found.more]
+    if args.fail_on_rise and rose:
+        args.screen.warn(f"--fail_on_rise: {len(rose)} figures are higher beyond chance: {', '.join(rose[:5])}")
+    facts = dataclasses.asdict(found) | {"more": len(found.more), "less": len(found.less)}
+    return Outcome(EXIT_GATE if args.fail_on_rise and rose else 0, facts=facts)
 
 
 def download(args: argparse.Namespace) -> Outcome:

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 _HOMES = {
+    "differences": ("differences",),
     "config": ("StudyConfig",),
     "audit": ("EvaluationConfig", "evaluate"),
     "gate": ("Gate",),

@@ -18,7 +18,12 @@ from mindefense.metrics.membership import (
     tpr_at_fpr,
     verdict,
 )
-from mindefense.metrics.paired import accuracy_difference, auc_difference
+from mindefense.metrics.paired import (
+    accuracy_difference,
+    auc_difference,
+    independent_difference,
+    paired_auc_difference,
+)
 from mindefense.metrics.ranking import RocCurve, auc, best_threshold, roc_curve_points
 from mindefense.metrics.utility import utility_metrics
 
@@ -35,8 +40,10 @@ __all__ = [
     "clopper_pearson",
     "epsilon_lower_bound",
     "identified_members",
+    "independent_difference",
     "level_of",
     "membership_metrics",
+    "paired_auc_difference",
     "precision_at_prior",
     "roc_curve_points",
     "small_fpr",

@@ -38,14 +38,18 @@ def _correctness(trial: Trial) -> np.ndarray:
 
 
 def _placements(trial: Trial) -> np.ndarray:
+    return _placements_of(trial.scores, trial.is_member)
+
+
+def _placements_of(scores: np.ndarray, is_member: np.ndarray) -> np.ndarray:
     """The share of the other kind that each row is on the right side of; its mean over either kind is the AUC."""
-    counts = Counts.of(trial.scores, trial.is_member)
+    counts = Counts.of(scores, is_member)
     distinct = counts.thresholds[-2::-1]
-    group = len(distinct) - 1 - np.searchsorted(distinct, trial.scores)
+    group = len(distinct) - 1 - np.searchsorted(distinct, scores)
     above, upto = counts.called_non_members[group], counts.called_non_members[group + 1]
     of_member = 1 - (above + upto) / (2 * counts.n_non_members)
     above, upto = counts.called_members[group], counts.called_members[group + 1]
-    placements = np.where(trial.is_member, of_member, (above + upto) / (2 * counts.n_members))
+    placements = np.where(is_member, of_member, (above + upto) / (2 * counts.n_members))
     return placements if counts.area() >= 0.5 else 1 - placements
 
 
@@ -77,3 +81,56 @@ def _difference(
         variance += weight**2 * float(parts @ parts)
     reach = -float(ndtri((1 - confidence) / 2)) * math.sqrt(variance)
     return Difference(change, max(change - reach, -1.0), min(change + reach, 1.0))
+
+
+def paired_auc_difference(
+    is_member: np.ndarray, old: np.ndarray, new: np.ndarray, *, confidence: float = 0.95
+) -> Difference:
+    """How much higher the two-sided AUC of newer scores is than that of older ones of the same rows (DeLong 1988).
+
+    Args:
+        is_member: ``(N,)`` bool.
+        old: ``(N,)`` float64, higher = more likely a member.
+        new: ``(N,)`` likewise.
+        confidence: Between 0 and 1, both excluded.
+
+    Returns:
+        The difference, positive if the newer AUC is higher, and its interval.
+    """
+    from scipy.special import ndtri  # kept out of the import of the package
+
+    values = _placements_of(new, is_member) - _placements_of(old, is_member)
+    change, variance = 0.0, 0.0
+    for kind in (True, False):
+        those = values[is_member == kind]
+        change += float(those.mean()) / 2
+        variance += float(those.var(ddof=1)) / len(those) if len(those) > 1 else 1.0
+    reach = -float(ndtri((1 - confidence) / 2)) * math.sqrt(variance)
+    return Difference(change, max(change - reach, -1.0), min(change + reach, 1.0))
+
+
+def independent_difference(
+    old: tuple[float, float, float], new: tuple[float, float, float], *, confidence: float = 0.95
+) -> Difference:
+    """How much higher a newer figure is than an older one of other rows, from the intervals of both.
+
+    Args:
+        old: The figure and the ends of its interval of 95 %.
+        new: Likewise.
+        confidence: Of the interval of the difference, between 0 and 1, both excluded.
+
+    Returns:
+        The difference, positive if the newer figure is higher, and its interval.
+
+    Source:
+        Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 2008, equation
+        3; the distances to the ends are widened as those of a normal distribution from 95 % to `confidence`.
+    """
+    from scipy.special import ndtri  # kept out of the import of the package
+
+    wider = float(ndtri((1 - confidence) / 2) / ndtri(0.025))
+    (value, low, high), (value_new, low_new, high_new) = old, new
+    change = value_new - value
+    below = wider * math.hypot(value_new - low_new, high - value)
+    above = wider * math.hypot(high_new - value_new, value - low)
+    return Difference(change, max(change - below, -1.0), min(change + above, 1.0))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from mindefense.evaluation.differences import ResultsDifference
 from mindefense.reports.answers import answer_evaluation, states_of
 from mindefense.reports.results import to_json
 from mindefense.reports.words import between, percent, rounded
@@ -349,3 +351,68 @@ def _figures(result: AttackResult) -> str:
     if metrics.n_non_members < 100:  # 1% of them is less than one
         figures[-1] = "–".ljust(4)
     return " ".join(figures)
+
+
+def print_differences(
+    console: Console, found: ResultsDifference, names: Sequence[str], held: Sequence[Mapping[str, Any]]
+) -> None:
+    """What changed between two results: the verdicts, the figures that changed beyond chance, and what else differs.
+
+    Args:
+        console: Where to print.
+        found: What changed.
+        names: What to call the older and the newer file.
+        held: What they hold.
+    """
+    say = functools.partial(console.print, highlight=False)
+    for word, name, results in zip(("old", "new"), names, held, strict=True):
+        evidence = results.get("evidence") or {}
+        said = [results["dataset"], evidence.get("title"), evidence.get("created")]
+        say(f"{word}: {escape(name)} ({escape(', '.join(one for one in said if one))})")
+    for state, levels in found.levels.items():
+        counts = found.identified[state]
+        what = f"[bold]{state}[/]: {_then(*levels)}"
+        say(what + (f"; members identified: {_then(*counts)}" if any(counts) else ""))
+    if found.same_members is False:
+        say("[yellow]The two are about other members: what differs may be owed to the rows.[/]")
+    if any(one.change.value for one in found.figures):
+        table = Table(**_NARROW, caption="figures that changed beyond chance; new less old, with an interval\n"
+                      "that holds for all figures of all attackers at once")  # fmt: skip
+        for head in ("attacker", "figure"):
+            table.add_column(head, overflow="fold")
+        for head in ("old", "new", "change"):
+            table.add_column(head, justify="right", no_wrap=True)
+        changed = sorted((*found.more, *found.less), key=lambda one: -one.change.value)
+        for one in changed:
+            change = one.change
+            table.add_row(
+                f"{one.attack[0]} ({', '.join(one.attack[1:])})",
+                one.figure,
+                rounded(one.old),
+                rounded(one.new),
+                f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})",
+                style="red" if change.value > 0 else "green",
+            )
+        if changed:
+            say(table)
+    say(
+        f"[bold]{len(found.more)} of {len(found.figures)} figures are higher beyond chance, {len(found.less)} lower[/]"
+        + (" (AUCs compared row by row)" if any(one.paired for one in found.figures) else "")
+    )
+    for word, those in (("old", found.only_old), ("new", found.only_new)):
+        if those:
+            say(f"took part in the {word} one alone: {', '.join(those)}")
+    for name, is_new in found.checks.items():
+        say(f"the check {name} fails in the {'newer' if is_new else 'older'} one alone")
+    for name, (before, after) in found.facts.items():
+        say(f"{name}: {escape(_short(before))} → {escape(_short(after))}")
+
+
+def _then(before: str | None, after: str | None) -> str:
+    one, other = before or "not evaluated", after or "not evaluated"
+    return one if one == other else f"{one} → {other}"
+
+
+def _short(value: Any) -> str:
+    said = "none" if value is None else str(value)
+    return said if len(said) <= 60 else said[:12] + "…"
