@@ -113,7 +113,7 @@ def write_results(evaluation: Evaluation, out: str | os.PathLike) -> tuple[Path,
     paths = tuple(Path(out) / name for name in ("results.json", "attacks.csv", "records.csv"))
     write_json(paths[0], to_json(evaluation))
     write_text(paths[1], _attacks_csv(evaluation))
-    write_text(paths[2], _csv(evaluation.records, zip(*evaluation.records.values(), strict=True)))
+    write_text(paths[2], _csv(evaluation.records, zip(*evaluation.records.values(), strict=True)), private=True)
     return paths
 
 
