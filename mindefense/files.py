@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,12 +24,16 @@ _ROOMS: set[Path] = set()
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, *, fix: str = "choose a writable folder with free space") -> Iterator[Path]:
+def replacing(
+    path: str | os.PathLike, *, fix: str = "choose a writable folder with free space", private: bool = False
+) -> Iterator[Path]:
     """Yields a path beside `path` to write to; on success it takes the place of `path`, on failure it is removed.
 
     Args:
         path: The file to write. Its folder is made if need be, and removed on failure if it was made.
         fix: What the message of a failure tells to do.
+        private: Whether its owner alone may read it (mode 0600), whoever could read the file that it replaces; for
+            files that say of single rows whether they were trained on.
 
     Raises:
         OutputError: If the folder cannot be made or written to, or the disk is full.
@@ -42,6 +47,10 @@ def replacing(path: str | os.PathLike, *, fix: str = "choose a writable folder w
             room.mkdir(parents=True, exist_ok=True)
             _ROOMS.add(room)
             _sweep(room, path.name)
+            if private:
+                (room / path.name).unlink(missing_ok=True)  # of a process that had the same number
+                # Made here, since a writer would make it for all to read; those that open it keep its mode.
+                os.close(os.open(room / path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR))
             yield room / path.name
             os.replace(room / path.name, path)
         except BaseException:
@@ -74,9 +83,9 @@ def drop_unfinished() -> None:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
-    with replacing(path) as beside:
+def write_text(path: str | os.PathLike, text: str, *, private: bool = False) -> None:
+    """Writes `text` as UTF-8, whole or not at all; `private` as of `replacing`."""
+    with replacing(path, private=private) as beside:
         beside.write_text(text, encoding="utf-8")
 
 

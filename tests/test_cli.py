@@ -510,7 +510,7 @@ LATE_MISTAKES = {
     "other architecture": (other_architecture, ["net.ckpt", "does not fit", "mis-shaped"], "MLP 446-8-30"),
     "checkpoint of another data set": (other_data_set, ["net.ckpt", "does not fit"], "choose another checkpoint"),
     "checkpoint of another program": (other_program, ["unexpected: conv.weight"], "choose another checkpoint"),
-    "checkpoint of other rows": (other_rows, ["net.ckpt", "its rows differ"], "give the data, split and seed"),
+    "checkpoint of other rows": (other_rows, ["net.ckpt", "its rows differ"], "give the data, split, members and seed"),
     "truncated checkpoint": (truncated_checkpoint, ["net.ckpt", "cannot be read"], "train it again"),
     "no checkpoint": (no_checkpoint, ["net.ckpt", "cannot be read"], "train it again"),
     "empty checkpoint": (empty_checkpoint, ["net.ckpt", "cannot be read"], "train it again"),

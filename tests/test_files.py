@@ -2,9 +2,11 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from mindefense.errors import OutputError
@@ -37,6 +39,50 @@ def test_the_new_takes_the_place_of_the_old(old):
         beside.write_text("new")
         assert old.read_text() == "old"
     assert old.read_text() == "new"
+    assert names(old.parent) == ["result.txt"]
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+needs_modes = pytest.mark.skipif(os.name != "posix", reason="modes of files are of POSIX")
+
+
+@needs_modes
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("before", [None, 0o644, 0o666])
+def test_a_private_file_is_its_owners_alone_whatever_was_there(before, umask, tmp_path):
+    path, seen = tmp_path / "members.npz", []
+    if before is not None:
+        path.write_bytes(b"old")
+        path.chmod(before)
+    outside = os.umask(umask)
+    try:
+        with replacing(path, private=True) as beside:
+            seen.append(mode_of(beside))  # before anything is in it
+            np.savez(beside, is_member=np.ones(3, bool))
+            seen.append(mode_of(beside))
+        write_text(tmp_path / "members.csv", "0,True\n", private=True)
+        write_text(tmp_path / "others.csv", "nobody in particular\n")
+    finally:
+        os.umask(outside)
+    assert [*seen, mode_of(path), mode_of(tmp_path / "members.csv")] == [0o600] * 4
+    assert mode_of(tmp_path / "others.csv") == 0o666 & ~umask
+    assert np.load(path)["is_member"].tolist() == [True] * 3
+    assert names(tmp_path) == ["members.csv", "members.npz", "others.csv"]
+
+
+@needs_modes
+def test_a_private_file_that_fails_leaves_the_old_one(old):
+    def fail():
+        with replacing(old, private=True) as beside:
+            beside.write_text("half of it")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert old.read_text() == "old"
     assert names(old.parent) == ["result.txt"]
 
 

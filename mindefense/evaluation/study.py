@@ -233,7 +233,7 @@ class Study:
         answers = self.answers(self.stand_behind(defense, str(spec), "keyed"))
         assert answers.defended_probs is not None
         assert answers.labels is not None
-        with replacing(self.out / "defended.npz") as beside:
+        with replacing(self.out / "defended.npz", private=True) as beside:
             np.savez(
                 beside,
                 clean_probs=answers.clean_probs,

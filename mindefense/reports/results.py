@@ -127,7 +127,7 @@ def write_results(evaluation: Evaluation, out: str | os.PathLike) -> tuple[Path,
     write_json(paths[0], to_json(evaluation))
     rows = attack_rows(evaluation)
     write_text(paths[1], _csv(rows[0], (row.values() for row in rows)))
-    write_text(paths[2], _csv(evaluation.records, zip(*evaluation.records.values(), strict=True)))
+    write_text(paths[2], _csv(evaluation.records, zip(*evaluation.records.values(), strict=True)), private=True)
     return paths
 
 

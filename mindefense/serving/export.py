@@ -18,7 +18,7 @@ from mindefense.errors import InputError, OutputError
 from mindefense.files import now, replacing, sha256_of_file, write_json
 from mindefense.runtime import versions
 from mindefense.serving.manifest import KIND, Manifest, files_of
-from mindefense.target import BATCH_SIZE, forward
+from mindefense.target import BATCH_SIZE, Network
 
 MOST_BYTES = 2**30
 """Parameters beyond this MindSpore writes into files of their own."""
@@ -103,7 +103,7 @@ def export_guarded(
     shape = tuple(int(size) for size in input_shape)
     if batch_size is not None and batch_size < 1:
         raise InputError("batch_size", expected="at least 1, or None for any", got=str(batch_size))
-    classes = forward(net, np.zeros((1, *shape), np.float32), batch_size=1).shape[1]
+    classes = Network(net, batch_size=1).logits(np.zeros((1, *shape), np.float32)).shape[1]
     if defense is not None and defense.classes not in (None, classes):
         raise InputError(
             "defense",

@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
+import stat
 
 import numpy as np
 import pytest
@@ -74,6 +76,12 @@ def test_files_are_there_and_nothing_partial(staged):
             *(f"{name}.{end}" for name in CHECKPOINTS for end in ("ckpt", "json")),
         ]
     )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are of POSIX")
+@pytest.mark.parametrize("name", ["records.csv", "defended.npz"])
+def test_files_that_list_members_are_their_owners_alone(name, staged):
+    assert stat.S_IMODE((staged / name).stat().st_mode) == 0o600
 
 
 def test_study_json_holds_the_configuration(staged):
@@ -313,7 +321,7 @@ def test_target_of_another_program_is_taken_at_the_users_word(tmp_path):
 
 
 def test_target_of_another_seed_is_refused(staged, tmp_path):
-    with pytest.raises(CheckpointError, match=r"its data and rows differ.*data, split and seed"):
+    with pytest.raises(CheckpointError, match=r"its data and rows differ.*data, split, members and seed"):
         Study(dataclasses.replace(SMOKE, seed=1), tmp_path / "out").adopt_target(staged / "target.ckpt")
     assert not (tmp_path / "out").exists()
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import stat
 
 import pytest
 
@@ -25,6 +27,19 @@ def test_every_file_is_there_and_about_this_evaluation(evaluation, tmp_path):
     assert paths[2].read_text(encoding="utf-8").splitlines()[1].startswith("5,True,0.75,")
     for path in paths[3:]:
         assert "mindarmour-lr" in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are of POSIX")
+def test_the_file_that_lists_members_is_its_owners_alone(evaluation, tmp_path):
+    (tmp_path / "records.csv").write_text("of an older version, for all to read")
+    (tmp_path / "records.csv").chmod(0o644)
+    outside = os.umask(0o022)
+    try:
+        paths = save_evaluation(evaluation, tmp_path)
+    finally:
+        os.umask(outside)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in paths}
+    assert modes == {name: 0o600 if name == "records.csv" else 0o644 for name in FILES}
 
 
 def test_an_undefended_evaluation_has_the_same_files(undefended, tmp_path):

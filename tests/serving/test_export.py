@@ -178,6 +178,7 @@ class Infinite(nn.Cell):
         ({"input_shape": (7,)}, "rows that the network takes"),
         ({"batch_size": 0}, "batch_size: expected at least 1, or None for any, got 0"),
         ({"net": Infinite()}, "expected finite values"),
+        ({"net": nn.Dense(6, 1)}, r"with at least two classes, got \(1, 1\), one number a sample"),
         ({"net": Loops()}, "net: expected a Cell that compiles to a graph"),
         ({"defense": ClassMean(np.eye(9, dtype=np.float32))}, "one for 8 classes, as the network has, got one for 9"),
     ],
