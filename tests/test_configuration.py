@@ -22,6 +22,7 @@ EXAMPLES = {
 }
 REQUIRED = {
     "report": ["results.json"],
+    "diff": ["old", "new"],
     "download": ["location", "--to", "x"],
     **{name: [] for name in ("doctor", "demo", "run", "train")},
 }
