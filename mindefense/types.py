@@ -512,6 +512,8 @@ class Verdict:
         shown_figure: ``"balanced accuracy"`` or ``"AUC"``: which figure of `shown_by` does.
         shown_low: Lower end of its interval, likewise.
         shown_high: Upper end.
+        untold_by: Why nothing can be told: ``"few rows"``, or the name of the failed check that hides a leak; None
+            unless `level` is ``"cannot be told"``.
     """
 
     tutorial_rule: bool
@@ -531,6 +533,7 @@ class Verdict:
     shown_figure: str | None = None
     shown_low: float | None = None
     shown_high: float | None = None
+    untold_by: str | None = None
 
     @property
     def leaks(self) -> bool:
@@ -540,7 +543,8 @@ class Verdict:
 
 LEVELS = ("leak", "some", "none found", "cannot be told")
 """What a verdict says. Leak: members are identified almost surely, or the best attacker is often right. Some: the best
-attacker is right a little more often than by chance. Cannot be told: nothing was found, by too few rows to find it."""
+attacker is right a little more often than by chance. Cannot be told: nothing was found, by too few rows to find it or
+by rows that a failed check says are wrong."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mindefense.errors import InputError
 from mindefense.evaluation.audit import EvaluationConfig
 from mindefense.evaluation.conclusion import utility
 from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
-from mindefense.evaluation.protocol import changed, conclude
+from mindefense.evaluation.protocol import changed, conclude, held_against
 from mindefense.evaluation.provenance import read_config
 from mindefense.evaluation.study import CLIP_NORM, Study
 from mindefense.private import epsilon, why_not_private
@@ -86,6 +86,7 @@ def compare(
                 settings = {"noise_multiplier": way.value, "clip_norm": CLIP_NORM, "delta": DELTA,
                             "epsilon": epsilon(other.recipe.train.epochs, way.value, DELTA)}  # fmt: skip
             contenders.append(contender(str(way), settings, found, answers, in_training=True, before=trials))
+    contenders = [dataclasses.replace(one, verdict=held_against(one.verdict, checks[one.name])) for one in contenders]
     # Of the defense each contender tells its own settings.
     settings = {name: value for name, value in study.settings(config).items() if name not in ("defense", "alignment")}
     return Comparison(

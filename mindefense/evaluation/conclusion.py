@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mindefense.evaluation.protocol import changed, conclude
+from mindefense.evaluation.protocol import changed, conclude, held_against
 from mindefense.evaluation.slices import record_columns, slices_of
 from mindefense.metrics import budget_table, utility_metrics
 from mindefense.metrics.ranking import Counts
@@ -57,6 +57,7 @@ def assemble(
     states = (False,) if defense is None else (False, True)
     labelled = answers.labels is not None
     verdicts = [conclude(trials, defended=defended, labelled=labelled) for defended in states]
+    verdicts = [held_against(verdict, checks) for verdict in verdicts]
     return Evaluation(
         dataset=dataset,
         synthetic=synthetic,

@@ -23,10 +23,12 @@ from mindefense.metrics import (
 from mindefense.metrics.identified import standing
 from mindefense.metrics.levels import FALSE_ALARMS
 from mindefense.target import Target
-from mindefense.types import AttackResult, Change, IdentifiedMembers, Samples, Trial, Verdict
+from mindefense.types import AttackResult, Change, Check, IdentifiedMembers, Samples, Trial, Verdict
 
 KNOWLEDGE = ("auditor", "shadow")
 """What attackers that fit are fitted on: known members of the target itself, or a model that the attacker trained."""
+WRONG_ROWS = ("labels-match", "duplicates")
+"""Checks whose failure means that a leak may be there and not be seen: labels of other rows, twins on both sides."""
 ADVERSARIES = ("static", "adaptive")
 """Whether an attacker knows of the defense."""
 
@@ -209,6 +211,7 @@ def conclude(trials: Sequence[Trial], *, defended: bool, labelled: bool = True) 
         key=lambda one: _beyond_chance(one[1], one[2]),
     )
     is_shown = _beyond_chance(figure, interval) > 0
+    level = _level(here, surely=surely, is_shown=is_shown)
     return Verdict(
         tutorial_rule=any(verdict(trial.result.metrics) for trial in here),
         strongest=strongest.result,
@@ -219,7 +222,7 @@ def conclude(trials: Sequence[Trial], *, defended: bool, labelled: bool = True) 
         sharpest_high=of_auc[id(sharpest)][1],
         attackers=len(here),
         gap_accuracy=gap[0] if gap else None,
-        level=_level(here, surely=surely, is_shown=is_shown),
+        level=level,
         identifies=None if identifies is None else identifies.result,
         identified=identified,
         identifies_beyond_chance=surely,
@@ -227,7 +230,16 @@ def conclude(trials: Sequence[Trial], *, defended: bool, labelled: bool = True) 
         shown_figure=figure if is_shown else None,
         shown_low=interval[0] if is_shown else None,
         shown_high=interval[1] if is_shown else None,
+        untold_by="few rows" if level == "cannot be told" else None,
     )
+
+
+def held_against(verdict: Verdict, checks: Sequence[Check]) -> Verdict:
+    """The verdict, which cannot be that no leak was found if a failed check says that the rows are wrong."""
+    failed = [check.name for check in checks if check.name in WRONG_ROWS and not check.passed]
+    if verdict.level != "none found" or not failed:
+        return verdict
+    return dataclasses.replace(verdict, level="cannot be told", untold_by=failed[0])
 
 
 def changed(before: Sequence[Trial], after: Sequence[Trial]) -> Change:

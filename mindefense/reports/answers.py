@@ -68,7 +68,7 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
     )
     identified = answer_identified(states)
     answers = [
-        answer_leak(results, before, after),
+        answer_leak(results, results["checks"], before, after),
         dataclasses.replace(identified, tone="plain") if results["smoke"] else identified,
         Answer("How often is the best attacker right?", best, "plain", strengths),
     ]
@@ -94,11 +94,13 @@ _LEVELS = {
     "leak": ("Yes", "bad"),
     "some": ("Somewhat", "mixed"),
     "none found": ("These attackers found no leak", "good"),
-    "cannot be told": ("This cannot be told from so few rows", "mixed"),
+    "cannot be told": ("This cannot be told from these rows", "mixed"),
 }
 
 
-def answer_leak(results: Row, before: Row, after: Row | None, *, defense: str = "the defense") -> Answer:
+def answer_leak(
+    results: Row, checks: Sequence[Row], before: Row, after: Row | None, *, defense: str = "the defense"
+) -> Answer:
     """Whether the model leaks, and with a defense whether it still does."""
     question = "Does this model leak who was in its training data?"
     if results["smoke"]:
@@ -113,7 +115,7 @@ def answer_leak(results: Row, before: Row, after: Row | None, *, defense: str = 
             "leak": f"Yes, behind {defense} too.",
             "some": f"Somewhat, behind {defense} too.",
             "none found": f"These attackers found no leak, behind {defense} or without it.",
-            "cannot be told": "This cannot be told from so few rows.",
+            "cannot be told": "This cannot be told from these rows.",
         }[now]
     else:
         less = {"leak": "it does", "some": "it does somewhat", "none found": "no leak was found",
@@ -124,11 +126,17 @@ def answer_leak(results: Row, before: Row, after: Row | None, *, defense: str = 
     text = [_reason("Undefended", before)]
     if after is not None:
         text.append(_reason(f"Behind {defense}", after))
+    text += [check["found"] for check in checks if check["name"] == "left-out" and not check["passed"]]
     return Answer(question, short, tone, text, [("Rule of MindArmour's tutorial", _rule(before, after))])
 
 
 def _reason(state: str, verdict: Row) -> str:
     """Why a verdict says what it says: both answers, each beyond chance or not."""
+    if verdict["untold_by"] not in (None, "few rows"):
+        return (
+            f"{state}, no attacker is right more often than chance explains, but the check {verdict['untold_by']} "
+            "failed. Rows like these hide a leak."
+        )
     if verdict["level"] == "cannot be told":
         return (
             f"{state}, no attacker is right more often than chance explains, but fewer than {FEWEST_TO_CLEAR} members "
@@ -220,11 +228,13 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
                     else ": `mindefense compare --out DIR --training early-stopping=0.9,weight-decay=0.005`."
                 )
             )
-    elif now == "cannot be told":
+    elif now == "cannot be told" and (before if after is None else after)["untold_by"] == "few rows":
         steps.append(
             f"Judge by more rows: at least {FEWEST_TO_CLEAR} members and as many non-members; a false positive rate of "
             "0.1% takes 1,000 non-members."
         )
+    elif now == "cannot be told":
+        steps.append("Evaluate again once that is mended.")
     elif recorded:
         steps.append(
             "Before a release, give the model itself: label-only attackers and shadow models cannot attack recorded "
@@ -473,6 +483,7 @@ def answer_comparison(results: Row, checks: Sequence[Row], clean: Row, best: Row
     return [
         answer_leak(
             results,
+            checks,
             clean["verdict"],
             None if best is clean else best["verdict"],
             defense="the best of the defenses",

@@ -199,6 +199,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "shown_figure": verdict.shown_figure,
         "shown_low": verdict.shown_low,
         "shown_high": verdict.shown_high,
+        "untold_by": verdict.untold_by,
         "tutorial_rule": verdict.tutorial_rule,
         "attackers": verdict.attackers,
         "strongest": _named(verdict.strongest),

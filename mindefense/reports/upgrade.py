@@ -48,16 +48,18 @@ def _verdict(verdict: Mapping[str, Any], attacks: Sequence[Mapping[str, Any]]) -
     surely = found is not None and found.p_value <= tail
     by_auc = not verdict["sharpest_low"] <= 0.5 <= verdict["sharpest_high"]
     shown = "strongest" if verdict["strongest_low"] > 0.5 else "sharpest" if by_auc else None
+    level = level_of(
+        surely=surely,
+        shown=shown is not None,
+        accuracy=verdict["strongest_balanced_accuracy"],
+        two_sided_auc=verdict["sharpest_two_sided_auc"],
+        judged=min(max(attack[kind] for attack in attacks) for kind in ("n_members", "n_non_members")),
+    )
     upgraded = {name: value for name, value in verdict.items() if name != "leaks"}
     return upgraded | {
         "tutorial_rule": verdict["leaks"],
-        "level": level_of(
-            surely=surely,
-            shown=shown is not None,
-            accuracy=verdict["strongest_balanced_accuracy"],
-            two_sided_auc=verdict["sharpest_two_sided_auc"],
-            judged=min(max(attack[kind] for attack in attacks) for kind in ("n_members", "n_non_members")),
-        ),
+        "level": level,
+        "untold_by": "few rows" if level == "cannot be told" else None,
         "identifies": None if best is None else {name: best[name] for name in ("name", "knowledge", "adversary")},
         "identified": None if found is None else dataclasses.asdict(found),
         "identifies_beyond_chance": surely,

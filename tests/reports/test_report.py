@@ -566,8 +566,8 @@ def test_smoke_test_is_neither_good_nor_bad_news(kinds):
         (("some", "some"), "Somewhat, behind the defense too."),
         (("some", "leak"), "Somewhat; behind the defense it does."),
         (("none found", "none found"), "These attackers found no leak, behind the defense or without it."),
-        (("cannot be told", "cannot be told"), "This cannot be told from so few rows."),
-        (("cannot be told", None), "This cannot be told from so few rows."),
+        (("cannot be told", "cannot be told"), "This cannot be told from these rows."),
+        (("cannot be told", None), "This cannot be told from these rows."),
         (("leak", None), "Yes."),
     ],
 )
