@@ -205,6 +205,7 @@ def test_json_holds_the_verdicts(evaluation):
             "sharpest_low": pytest.approx(0.7376),
             "sharpest_high": pytest.approx(0.8386),
             "gap_accuracy": 0.692,
+            "untold_by": None,
         },
         "defended": {
             "level": "some",
@@ -227,6 +228,7 @@ def test_json_holds_the_verdicts(evaluation):
             "sharpest_low": pytest.approx(0.6831),
             "sharpest_high": pytest.approx(0.7841),
             "gap_accuracy": 0.692,
+            "untold_by": None,
         },
     }
 
