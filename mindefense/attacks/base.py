@@ -27,12 +27,14 @@ class Attack(abc.ABC):
         asks: ``"samples"`` if it asks the target about the samples alone, ``"variants"`` if about changed ones too,
             which recorded outputs cannot answer.
         threshold_: After `fit`: a sample is called a member if its score is above.
+        own_threshold: The cut of the attack's authors, where `threshold_` may be another; None where there is no other.
     """
 
     name: ClassVar[str] | str
     needs_fit: ClassVar[bool] | bool = True
     asks: ClassVar[str] | str = "samples"
     threshold_: float
+    own_threshold: ClassVar[float | None] = None
 
     @abc.abstractmethod
     def fit(self, target: Target, members: Samples, non_members: Samples) -> Attack:
@@ -64,6 +66,22 @@ def scores_of(attack: Attack, target: Target, samples: Samples, name: str) -> np
     if len(scores) != len(samples):
         raise InputError(what, expected=f"one for each of {len(samples)} samples", got=str(len(scores)))
     return scores
+
+
+def prior_threshold(members: Samples, non_members: Samples) -> float:
+    """The cut of a membership probability that was fitted on these samples: the share of members among them.
+
+    By Bayes' rule a posterior above the prior is a likelihood ratio above 1, where balanced accuracy is highest,
+    whatever the numbers of members and non-members; with as many of either it is 0.5. The prior is taken rather than
+    the best cut on the scores of the fit samples, which a classifier may know by heart.
+
+    Returns:
+        A share, 0 … 1.
+
+    Source:
+        Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI 2001, theorem 2.
+    """
+    return len(members) / (len(members) + len(non_members))
 
 
 def check_fitted(attack: Attack, learned: str) -> None:

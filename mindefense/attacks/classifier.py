@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mindefense.attacks.base import Attack, check_fitted, one_thread
+from mindefense.attacks.base import Attack, check_fitted, one_thread, prior_threshold
 from mindefense.attacks.metric import ConfidenceAttack, EntropyAttack, ModifiedEntropyAttack, log_probs_and_rests
 from mindefense.errors import InputError
 from mindefense.target import Target
@@ -63,7 +63,7 @@ class ClassifierAttack(Attack):
             # A network that stops at its last epoch is meant to.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.classifier_ = classifier.fit(rows, is_member)
-        self.threshold_ = float(is_member.mean())
+        self.threshold_ = prior_threshold(members, non_members)
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
