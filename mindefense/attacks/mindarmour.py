@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindefense.attacks.base import Attack, check_fitted, one_thread, prior_threshold
+from mindefense.attacks.base import Attack, check_fitted, how_stopped, one_thread, prior_threshold
 from mindefense.errors import InputError
 from mindefense.runtime import quiet_mindarmour
 from mindefense.target import Target
@@ -78,11 +78,15 @@ class MindArmourAttack(Attack):
         inference = _new_inference(self.n_jobs)
         config = [{"method": self.method, "params": self.grid}]
         with _seeded(self.seed), one_thread(), warnings.catch_warnings():
-            # What scikit-learn says of the arguments that MindArmour passes, and of fits that stop at 300 iterations.
+            # What scikit-learn says of the arguments that MindArmour passes. That a fit did not converge MindArmour
+            # silences itself, and fits in other processes are not heard; so iterations are counted below.
             warnings.simplefilter("ignore")
             inference.train(_answers(target, members), _answers(target, non_members), config)
         self.inference_ = inference
         self.threshold_ = prior_threshold(members, non_members)
+        best = inference._attack_list[0].best_estimator_
+        if hasattr(best, "n_iter_"):
+            self.stopped_ = how_stopped(best)
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
