@@ -310,6 +310,8 @@ class AttackResult:
         defended: Whether the outputs it scored were defended.
         metrics: How well it did on the samples it was judged by.
         roc: Points of its ROC curve on them; None where nobody kept any.
+        own: How well it did at `Attack.own_threshold`, the cut of its authors; None where `metrics` are at that cut or
+            there is no other. In no file.
     """
 
     name: str
@@ -318,6 +320,7 @@ class AttackResult:
     defended: bool
     metrics: MembershipMetrics
     roc: RocPoints | None = dataclasses.field(default=None, compare=False, repr=False)
+    own: MembershipMetrics | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -53,6 +53,8 @@ class AveragingAttack(Attack):
         """Lets the base attack learn on averaged answers."""
         self.base.fit(self.averaged(target), members, non_members)
         self.threshold_ = self.base.threshold_
+        if hasattr(self.base, "stopped_"):
+            self.stopped_ = self.base.stopped_
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:

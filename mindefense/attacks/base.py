@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -27,12 +30,17 @@ class Attack(abc.ABC):
         asks: ``"samples"`` if it asks the target about the samples alone, ``"variants"`` if about changed ones too,
             which recorded outputs cannot answer.
         threshold_: After `fit`: a sample is called a member if its score is above.
+        stopped_: After `fit`, where that iterates until it converges: how it ended before it did, for a sentence about
+            the attack, such as ``"stopped at its limit of 300 iterations"``; None if it converged.
+        own_threshold: The cut of the attack's authors, where `threshold_` may be another; None where there is no other.
     """
 
     name: ClassVar[str] | str
     needs_fit: ClassVar[bool] | bool = True
     asks: ClassVar[str] | str = "samples"
     threshold_: float
+    stopped_: str | None
+    own_threshold: ClassVar[float | None] = None
 
     @abc.abstractmethod
     def fit(self, target: Target, members: Samples, non_members: Samples) -> Attack:
@@ -66,10 +74,65 @@ def scores_of(attack: Attack, target: Target, samples: Samples, name: str) -> np
     return scores
 
 
+def prior_threshold(members: Samples, non_members: Samples) -> float:
+    """The cut of a membership probability that was fitted on these samples: the share of members among them.
+
+    By Bayes' rule a posterior above the prior is a likelihood ratio above 1, where balanced accuracy is highest,
+    whatever the numbers of members and non-members; with as many of either it is 0.5. The prior is taken rather than
+    the best cut on the scores of the fit samples, which a classifier may know by heart.
+
+    Returns:
+        A share, 0 … 1.
+
+    Source:
+        Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI 2001, theorem 2.
+    """
+    return len(members) / (len(members) + len(non_members))
+
+
 def check_fitted(attack: Attack, learned: str) -> None:
     """Raises InputError if `attack` has no attribute `learned` yet, which `fit` sets."""
     if not hasattr(attack, learned):
         raise InputError(f"attack {attack.name}", expected="a fitted attack", got="none", fix="call fit first")
+
+
+@contextlib.contextmanager
+def convergence_noted() -> Iterator[list[str]]:
+    """Collects what scikit-learn says of fits that did not converge, in place of a warning; others are shown as ever.
+
+    Fits in other processes, and those whose caller silences the warning, are not heard; see `how_stopped`.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    said: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ConvergenceWarning)
+        shown = warnings.showwarning
+
+        def note(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, ConvergenceWarning):
+                said.append(str(message))
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = note
+        yield said
+
+
+def how_stopped(*models: Any, said: Sequence[str] = ()) -> str | None:
+    """What `Attack.stopped_` is for an attack that consists of these models of scikit-learn's, all fitted.
+
+    Args:
+        models: With ``n_iter_`` and ``max_iter``.
+        said: From `convergence_noted`: warnings of fits that do not last, such as those of folds, count too.
+
+    Returns:
+        How the first of them that did not converge ended; None if all did.
+    """
+    for model in models:
+        if np.max(model.n_iter_) >= model.max_iter:
+            return f"stopped at its limit of {model.max_iter} iterations"
+    return "stopped before it converged" if said else None
 
 
 def one_thread() -> threadpool_limits:

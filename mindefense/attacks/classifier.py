@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
-from mindefense.attacks.base import Attack, check_fitted, one_thread
+from mindefense.attacks.base import (
+    Attack,
+    check_fitted,
+    convergence_noted,
+    how_stopped,
+    one_thread,
+    prior_threshold,
+)
 from mindefense.attacks.metric import ConfidenceAttack, EntropyAttack, ModifiedEntropyAttack, log_probs_and_rests
 from mindefense.errors import InputError
 from mindefense.target import Target
@@ -57,13 +63,11 @@ class ClassifierAttack(Attack):
         rows = np.concatenate((self._describe(target, members), self._describe(target, non_members)))
         is_member = np.arange(len(rows)) < len(members)
         classifier = _network(self.seed) if self.features == "top3" else _committee(self.seed)
-        with one_thread(), warnings.catch_warnings():
-            from sklearn.exceptions import ConvergenceWarning
-
-            # A network that stops at its last epoch is meant to.
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with one_thread(), convergence_noted() as said:
             self.classifier_ = classifier.fit(rows, is_member)
-        self.threshold_ = float(is_member.mean())
+        iterates = self.classifier_ if self.features == "top3" else self.classifier_.named_estimators_["linear"]
+        self.stopped_ = how_stopped(iterates[-1], said=said)
+        self.threshold_ = prior_threshold(members, non_members)
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:

@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindefense.attacks.base import Attack, check_fitted, one_thread
+from mindefense.attacks.base import Attack, check_fitted, how_stopped, one_thread, prior_threshold
 from mindefense.errors import InputError
 from mindefense.runtime import quiet_mindarmour
 from mindefense.target import Target
@@ -48,9 +48,14 @@ class MindArmourAttack(Attack):
         grid: Parameter grid of the method's search; None for the tutorial's.
         seed: Seeds the shuffling and the random search, which MindArmour leaves to NumPy's global state.
         n_jobs: Processes for the search over the grid, -1 for all cores; for a few hundred rows 1 is faster.
+
+    Attributes:
+        threshold_: Share of members among the fit samples: MindArmour's own cut if there are as many of either, and
+            elsewhere one that does not depend on their numbers.
+        own_threshold: MindArmour's own cut, by which `MembershipInference.eval` decides.
     """
 
-    threshold_ = 0.5
+    own_threshold = 0.5
 
     def __init__(
         self, method: str, *, grid: Mapping[str, Sequence[Any]] | None = None, seed: int = 0, n_jobs: int = -1
@@ -73,14 +78,19 @@ class MindArmourAttack(Attack):
         inference = _new_inference(self.n_jobs)
         config = [{"method": self.method, "params": self.grid}]
         with _seeded(self.seed), one_thread(), warnings.catch_warnings():
-            # What scikit-learn says of the arguments that MindArmour passes, and of fits that stop at 300 iterations.
+            # What scikit-learn says of the arguments that MindArmour passes. That a fit did not converge MindArmour
+            # silences itself, and fits in other processes are not heard; so iterations are counted below.
             warnings.simplefilter("ignore")
             inference.train(_answers(target, members), _answers(target, non_members), config)
         self.inference_ = inference
+        self.threshold_ = prior_threshold(members, non_members)
+        best = inference._attack_list[0].best_estimator_
+        if hasattr(best, "n_iter_"):
+            self.stopped_ = how_stopped(best)
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
-        """The attacker's membership probability; MindArmour's own decision is whether it is above 0.5."""
+        """The attacker's membership probability; MindArmour's own decision is whether it is above `own_threshold`."""
         check_fitted(self, "inference_")
         features, _ = self.inference_._generate(_answers(target, samples), 1)
         with one_thread():

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from mindspore import nn
 
-from mindefense.attacks.base import Attack, check_fitted
+from mindefense.attacks.base import Attack, check_fitted, prior_threshold
 from mindefense.confidence import sigmoid
 from mindefense.models.mlp import ATTACK_WIDTHS, MLP
 from mindefense.models.nsh import NSH, nsh_inputs
@@ -29,9 +29,8 @@ class NetworkAttack(Attack):
 
     Attributes:
         history_: After `fit`: its epochs.
+        threshold_: Share of members among the fit samples: the published cut, 0.5, if there are as many of either.
     """
-
-    threshold_ = 0.5
 
     def __init__(self, config: TrainConfig, *, on_epoch: Callable[[Epoch], None] | None = None):
         self.config = config
@@ -54,6 +53,7 @@ class NetworkAttack(Attack):
         self.history_ = train_classifier(
             self.net_, self._inputs(probs, labels), is_member, self.config, on_epoch=self.on_epoch
         )
+        self.threshold_ = prior_threshold(members, non_members)
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:

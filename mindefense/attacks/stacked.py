@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mindefense.attacks.base import Attack, check_fitted
+from mindefense.attacks.base import Attack, check_fitted, convergence_noted, how_stopped
 from mindefense.attacks.metric import log_probs_and_rests
 from mindefense.confidence import sigmoid
 from mindefense.errors import InputError
@@ -115,11 +114,9 @@ class StackedAttack(Attack):
         folds = _folds(is_member, min(_FOLDS, fewest), self.seed)
         # Imported before the threads are limited, which only reaches libraries that are there.
         from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: F401
-        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("error", ConvergenceWarning)
+        with threadpool_limits(1), convergence_noted() as said:
             held_out = np.zeros((len(rows.labels), len(kinds)))
             for fold in range(folds.max() + 1):
                 fit, judged = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -131,6 +128,8 @@ class StackedAttack(Attack):
             weigh = LogisticRegression(class_weight="balanced", max_iter=1000).fit(held_out, is_member)
             self.weights_ = weigh.coef_[0] if fewest >= _FEWEST else np.ones(1)
             self.classifiers_ = [kind(rows, is_member, self.seed) for kind in kinds]
+        linear = [classifier._model for classifier in self.classifiers_ if isinstance(classifier, _Linear)]
+        self.stopped_ = how_stopped(weigh, *linear, said=said)
         self.threshold_ = best_threshold(sigmoid(held_out @ self.weights_), is_member)
         return self
 

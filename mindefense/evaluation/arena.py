@@ -12,7 +12,7 @@ from mindefense.attacks.boundary import BoundaryDistanceAttack
 from mindefense.attacks.catalog import ATTACKS, KINDS, NEEDS_ASKING, Entry, Terms
 from mindefense.attacks.neural import NetworkAttack
 from mindefense.errors import InputError
-from mindefense.evaluation.doubts import Training
+from mindefense.evaluation.doubts import Training, training_name
 from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.protocol import ADVERSARIES, KNOWLEDGE, Doors, Rows, check_disjoint, judge
 from mindefense.types import NotRun, Trial
@@ -38,7 +38,7 @@ class Arena:
 
     Attributes:
         knowledge: As given.
-        trainings: How the trainings of attack networks went.
+        trainings: How the trainings of attack networks, and the fits of attackers that iterate, went.
         on_canaries: What every attacker made of the canaries.
 
     Raises:
@@ -222,9 +222,12 @@ class Arena:
         attack.fit(target, rows.members, rows.non_members)
         if isinstance(attack, NetworkAttack):
             losses = [epoch.loss for epoch in attack.history_]
-            self.trainings[f"{name} ({knowledge}, {adversary})"] = Training(
-                losses=losses, accuracy=attack.history_[-1].accuracy
-            )
+            accuracy = judge(
+                attack, target, rows, rows, name=name, knowledge=knowledge, adversary=adversary, defended=False
+            ).result.metrics.balanced_accuracy  # the share that an epoch gives rewards guessing where numbers differ
+            self.trainings[training_name(name, knowledge, adversary)] = Training(losses=losses, accuracy=accuracy)
+        elif hasattr(attack, "stopped_"):
+            self.trainings[training_name(name, knowledge, adversary)] = Training(stopped=attack.stopped_)
         return attack
 
     def _judge(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from mindefense.attacks.catalog import KINDS
 from mindefense.checks import check_same_length
 from mindefense.evaluation.doubts_measures import (
     BETTER_THAN_CHANCE,
@@ -24,8 +25,9 @@ from mindefense.evaluation.doubts_measures import (
     telling,
     upper_limit,
 )
+from mindefense.evaluation.protocol import conclude
 from mindefense.metrics import auc, auc_interval, clopper_pearson
-from mindefense.types import Answers, Check, Trial
+from mindefense.types import Answers, AttackResult, Check, Trial
 
 FEWEST_SAMPLES = 100
 """Members, and non-members, below which every figure is rough: balanced accuracy is known to ±0.07 at best."""
@@ -93,11 +95,14 @@ class Training:
         accuracy: Balanced accuracy, or accuracy where classes are as frequent, on the rows it was fitted on; None if
             unknown.
         chance: What guessing would reach: 0.5 for an attack network, 1 over the number of classes for a target.
+        stopped: How a fit that iterates until it converges ended before it did (`Attack.stopped_`); None if it
+            converged, or was meant to take a number of epochs.
     """
 
     losses: Sequence[float] = ()
     accuracy: float | None = None
     chance: float = 0.5
+    stopped: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,7 +134,7 @@ class Facts:
         fitted_on: What attackers were fitted on, by knowledge (``"auditor"``, ``"shadow"``).
         treated_alike: Whether members and non-members went through the same transforms; None if unknown.
         keeps_labels: Whether the defense promises to keep the predicted classes; None if unknown.
-        trainings: How trainings went, by the name to call the network in messages.
+        trainings: How trainings went, by the name to call the network in messages; of attackers, `training_name`.
         shadow_accuracy: The shadow's accuracy on its own training rows and on others; None without a shadow.
         asked_again: What happened when the same was asked twice; None if it was not.
         synthetic: Whether the rows were made up.
@@ -154,6 +159,11 @@ class Facts:
     def __post_init__(self) -> None:
         if self.features is not None:
             check_same_length({"answers": self.answers.is_member, "features": self.features})
+
+
+def training_name(name: str, knowledge: str, adversary: str) -> str:
+    """What the training of an attacker is called in `Facts.trainings`."""
+    return f"{name} ({knowledge}, {adversary})"
 
 
 def doubts(facts: Facts) -> tuple[Check, ...]:
@@ -668,21 +678,62 @@ def _convergence(facts: Facts) -> Check | None:
     if not facts.trainings:
         return None
     short = [f"{name} {said}" for name, training in facts.trainings.items() if (said := _shortcoming(training))]
-    if not short:
+    stopped = {name: training.stopped for name, training in facts.trainings.items() if training.stopped is not None}
+    # A headline is a maximum over attackers: a fit that stopped early moves it only where it is that maximum, or where
+    # nobody else looked at what it looks at; elsewhere lr, which stops on most real answers, would fail every run.
+    weight = _weight_of_stopped(facts, set(stopped)) if stopped else {}
+    bad = [*short, *(f"{name} {stopped[name]} and {why}" for name, why in weight.items())]
+    aside = [f"{name} {said}" for name, said in stopped.items() if name not in weight]
+    beside = f"; {_listed(aside)}, on which no verdict rests" if aside else ""
+    if not bad:
+        done = {name: training for name, training in facts.trainings.items() if name not in stopped}
         figures = (
             f"{name} is right about {training.accuracy:.3f} of its own rows" if training.accuracy is not None else name
-            for name, training in facts.trainings.items()
+            for name, training in done.items()
         )
-        return Check(
-            "convergence", True, f"{_number(len(facts.trainings), 'training')} converged: {', '.join(figures)}."
-        )
+        listed = f": {', '.join(figures)}" if done else ""
+        return Check("convergence", True, f"{_number(len(done), 'training')} converged{listed}{beside}.")
+    meaning, advice = [], []
+    if short:
+        meaning.append("a network that has not learned what its rows hold finds little, however much there is to find")
+        advice.append("train longer or with another learning rate, and compare with attackers that fit no network")
+    if weight:
+        meaning.append("where an unfinished fit stops depends on the last digits of the answers, and so do its figures")
+        advice.append("compare with attackers that converged before those figures are taken for exact")
     return Check(
-        "convergence",
-        False,
-        _listed(short) + ".",
-        "A network that has not learned what its rows hold finds little, however much there is to find.",
-        "Train longer or with another learning rate, and compare with attackers that fit no network.",
+        "convergence", False, _listed(bad) + beside + ".", _sentence("; ".join(meaning)), _sentence("; ".join(advice))
     )
+
+
+def _weight_of_stopped(facts: Facts, stopped: set[str]) -> dict[str, str]:
+    """Of attackers that stopped before they converged, those on which a verdict rests, and why."""
+    weight: dict[str, str] = {}
+    for defended in sorted({trial.result.defended for trial in facts.trials}):
+        here = [trial.result for trial in facts.trials if trial.result.defended == defended]
+        found = conclude(facts.trials, defended=defended, labelled=False)
+        named = [
+            (found.strongest, "has the highest balanced accuracy"),
+            (found.sharpest, "has the highest two-sided AUC"),
+        ]
+        if found.identifies is not None and found.identifies_beyond_chance:
+            named.append((found.identifies, "identifies the most members"))
+        if found.shown_by is not None:
+            named.append((found.shown_by, "is furthest beyond chance"))
+        state = "behind the defense" if defended else "without a defense"
+        for result, why in named:
+            if (name := _training_of(result)) in stopped:
+                weight.setdefault(name, f"{why} {state}")
+        for result in here:
+            for kind, names in KINDS.items():
+                if result.name in names and (name := _training_of(result)) in stopped:
+                    same = [one for one in here if one.name in names and one.adversary == result.adversary]
+                    if all(_training_of(one) in stopped for one in same):
+                        weight.setdefault(name, f"no other of the {kind} converged")
+    return weight
+
+
+def _training_of(result: AttackResult) -> str:
+    return training_name(result.name, result.knowledge, result.adversary)
 
 
 def _threshold_transfer(facts: Facts) -> Check | None:

@@ -170,7 +170,10 @@ def judge(
         raise InputError(f"attack {name}", expected="threshold_ after fit", got="none", fix=fix)
     is_member = rows.is_member()
     metrics = membership_metrics(scores, is_member, threshold=attack.threshold_)
-    result = AttackResult(name, knowledge, adversary, defended, metrics)
+    own = None
+    if attack.own_threshold not in (None, attack.threshold_):
+        own = membership_metrics(scores, is_member, threshold=attack.own_threshold)
+    result = AttackResult(name, knowledge, adversary, defended, metrics, own=own)
     known = everyone.indices()
     order = np.argsort(known)
     samples = order[np.searchsorted(known, rows.indices(), sorter=order)]

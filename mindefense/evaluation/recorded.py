@@ -122,6 +122,7 @@ def evaluate_outputs(
                 trials=trials,
                 answers=answers,
                 fitted_on={"auditor": _fitted_on(outputs, fit_rows)},
+                trainings=arena.trainings,
                 not_asked=arena.not_asked(noised=False),
             )
         ),

@@ -151,14 +151,15 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 
 def tutorial_lines(evaluation: Evaluation) -> list[str]:
-    """What MindArmour's tutorial prints of the undefended target: a line for each of MindArmour's methods."""
+    """What MindArmour's tutorial prints of the undefended target, at its own cut: a line for each of its methods."""
     lines = []
     for result in evaluation.attacks:
         before, _, method = result.name.partition("mindarmour-")
         if result.defended or before or not method:
             continue
+        metrics = result.own or result.metrics
         figures = ", ".join(
-            f"'{name}': {'None' if (figure := getattr(result.metrics, name)) is None else f'{figure:.4f}'}"
+            f"'{name}': {'None' if (figure := getattr(metrics, name)) is None else f'{figure:.4f}'}"
             for name in ("recall", "precision", "accuracy")
         )
         lines.append(f"Method: {method}, {{{figures}}}")

@@ -181,7 +181,7 @@ def _heading(found: Evaluation | Comparison) -> dict[str, Any]:
 
 def _attack(result: AttackResult) -> dict[str, Any]:
     facts = dataclasses.asdict(result)
-    metrics, roc = facts.pop("metrics"), facts.pop("roc")
+    metrics, roc, _ = facts.pop("metrics"), facts.pop("roc"), facts.pop("own")
     return {**facts, **metrics, **({} if roc is None else {"roc": roc})}
 
 

@@ -42,17 +42,21 @@ def rows():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_decisions_are_those_of_mindarmours_own_eval(method, rows):
+@pytest.mark.parametrize("others", [N, N // 2])
+def test_decisions_at_its_own_cut_are_those_of_mindarmours_own_eval(method, others, rows):
     fit_members, fit_non_members, members, non_members = rows
+    fit_non_members = fit_non_members.take(np.arange(others))
     target = Target(log_softmax)
     attack = small(method).fit(target, fit_members, fit_non_members)
+    assert attack.threshold_ == N / (N + others)
+    assert attack.own_threshold == 0.5
     said = attack.inference_.eval(
         module._answers(target, members), module._answers(target, non_members), ["accuracy", "precision", "recall"]
     )
     scores = np.concatenate((attack.score(target, members), attack.score(target, non_members)))
     assert ((scores >= 0) & (scores <= 1)).all()
-    called, is_member = scores > attack.threshold_, np.arange(2 * N) < N
-    assert 0.1 < called.mean() < 0.9  # else the comparison would say little
+    called, is_member = scores > attack.own_threshold, np.arange(2 * N) < N
+    assert 0.1 < called.mean() < 0.95  # else the comparison would say little
     assert said == [
         {
             "accuracy": pytest.approx((called == is_member).mean(), abs=1e-12),

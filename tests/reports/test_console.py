@@ -316,6 +316,15 @@ def test_tutorial_lines_are_those_of_the_undefended_target(evaluation):
     ]
 
 
+def test_tutorial_lines_are_at_mindarmours_own_cut(evaluation):
+    (lr,) = [attack for attack in evaluation.attacks if attack.name == "mindarmour-lr" and not attack.defended]
+    own = dataclasses.replace(lr.metrics, recall=1.0, precision=0.8333, accuracy=0.8333, balanced_accuracy=0.5)
+    attacks = (dataclasses.replace(lr, own=own),)
+    assert tutorial_lines(dataclasses.replace(evaluation, attacks=attacks)) == [
+        "Method: lr, {'recall': 1.0000, 'precision': 0.8333, 'accuracy': 0.8333}"
+    ]
+
+
 def test_undefined_figure_of_the_tutorial_is_none(evaluation):
     (lr,) = [attack for attack in evaluation.attacks if attack.name == "mindarmour-lr" and not attack.defended]
     nobody = dataclasses.replace(lr, metrics=dataclasses.replace(lr.metrics, precision=None, recall=0.0, accuracy=0.5))
