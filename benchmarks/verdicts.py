@@ -28,7 +28,7 @@ from mindefense.metrics import auc_interval
 
 QUICK = (
     "gap", "confidence", "confidence-per-class", "max-confidence", "entropy", "entropy-per-class", "modified-entropy",
-    "modified-entropy-per-class", "loss", "mindarmour-lr", "mindarmour-knn", "salem-top3", "shokri-label",
+    "modified-entropy-per-class", "loss", "mindarmour-lr", "mindarmour-knn", "salem-top3", "shokri-label", "stacked",
 )  # fmt: skip
 """All attackers of recorded outputs that take less than a second."""
 CLASSES, ROWS, RATIOS = (2, 10, 30, 100), (40, 200, 1000, 4000), (1, 3, 10)
