@@ -222,7 +222,7 @@ class MembershipMetrics:
     Attributes:
         n_members: Members scored.
         n_non_members: Non-members scored.
-        accuracy: Share of all samples called rightly.
+        accuracy: Share of all samples classified correctly as members or non-members.
         balanced_accuracy: Mean of the true-positive and the true-negative rate.
         balanced_accuracy_low: Lower end of its interval.
         balanced_accuracy_high: Upper end.
@@ -233,7 +233,7 @@ class MembershipMetrics:
         auc: Area under the ROC curve, ties counted half.
         auc_low: Lower end of its interval.
         auc_high: Upper end.
-        two_sided_auc: The larger of `auc` and ``1 - auc``: a ranking upside down gives away as much.
+        two_sided_auc: The larger of `auc` and ``1 - auc``: an inverted ranking reveals as much.
         tpr_at_fpr: True-positive rates at small false-positive rates, the largest bound first.
         tnr_at_fnr: True-negative rates at small false-negative rates, the largest bound first.
         epsilon_low: With 95 % confidence, no mechanism that is ε-differentially private with a smaller ε (δ = 0) shows
@@ -290,7 +290,7 @@ class RocPoints:
 
     Attributes:
         false_alarms: ``(K,)`` non-members called members, rising from the fewest possible to all of them.
-        found: ``(K,)`` the most members that are called members with no more false alarms.
+        found: ``(K,)`` the most members that are called members with no more false positives.
     """
 
     false_alarms: tuple[int, ...]
@@ -552,7 +552,7 @@ by rows that a failed check says are wrong."""
 
 @dataclasses.dataclass(frozen=True)
 class TargetFacts:
-    """The target as it is without a defense; shares of rows classified rightly, None if true classes are unknown.
+    """The target as it is without a defense; shares of rows classified correctly, None if true classes are unknown.
 
     Attributes:
         member_accuracy: On the evaluation's members.
@@ -577,7 +577,7 @@ class DefenseFacts:
         noise: ``"keyed"`` (the same query gets the same answer), ``"fresh"``, ``"none"``, or ``"unknown"`` for recorded
             outputs.
         keeps_labels: Whether it promises to keep the predicted class; None if that is not known.
-        classifier_accuracy: Share of the defender's own rows that its classifier tells rightly; None if it has none.
+        classifier_accuracy: Accuracy of the defender's classifier on the defender's own rows; None if it has none.
         undefended: What the undefended answers are worth.
         defended: What the defended answers are worth.
         queries: Questions that were put to the defended target during the evaluation.

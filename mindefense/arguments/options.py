@@ -50,8 +50,10 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool = True
 def add_shared_arguments(parser: argparse.ArgumentParser, *, of_study: bool = False) -> None:
     """Arguments of every command; `of_study` says whether DefenMI's configuration means something to it."""
     group = parser.add_argument_group("general")
-    text = "take options from a .toml file (docs/configuration.md), in which they are written without dashes; what is "
-    text += "typed wins, and --no_SWITCH takes a switch back"
+    text = (
+        "take options from a .toml file (docs/configuration.md), in which they are written without dashes; options on "
+    )
+    text += "the command line take precedence, and --no_SWITCH turns a switch off"
     if of_study:
         text += "; DefenMI's config.ini is taken too, and by run the results.json of an earlier run"
     group.add_argument("--config", metavar="FILE", help=text)
@@ -62,7 +64,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser, *, of_study: bool = Fa
     group.add_argument(
         "--json",
         action="store_true",
-        help="print one JSON document for machines; what is for people goes to stderr then (docs/command_line.md)",
+        help="print one JSON document for machines; messages then go to stderr (docs/command_line.md)",
     )
     group.add_argument("--debug", action="store_true", help="show a traceback with an error")
 
@@ -93,7 +95,7 @@ def add_download_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_completion_arguments(parser: argparse.ArgumentParser) -> None:
     """Which shell."""
-    parser.add_argument("shell", choices=SHELLS, help="which one")
+    parser.add_argument("shell", choices=SHELLS, help="the shell")
     parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
 
 
@@ -127,7 +129,7 @@ def add_attacker_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise",
         choices=("keyed", "fresh"),
         default="keyed",
-        help="keyed answers the same query always alike; fresh shows what goes wrong otherwise (default: keyed)",
+        help="keyed always gives the same query the same answer; fresh draws new noise each time (default: keyed)",
     )
     group.add_argument(
         "--max_queries",
@@ -192,7 +194,7 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
 def add_evidence_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that results and report repeat."""
     group = parser.add_argument_group("evidence")
-    group.add_argument("--title", metavar="TEXT", help="what to call this in the report and in the results")
+    group.add_argument("--title", metavar="TEXT", help="title of the report and of the results")
     group.add_argument("--note", metavar="TEXT", help="what readers should know, such as the model's version")
 
 
@@ -287,7 +289,10 @@ def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say what is compared."""
     parser.add_argument(
-        "--defenses", type=values.lineup, metavar="A,B", help=f"what to put up, of {DEFENSES[6:]} (default: all)"
+        "--defenses",
+        type=values.lineup,
+        metavar="A,B",
+        help=f"which defenses to compare, of {DEFENSES[6:]} (default: all)",
     )
     parser.add_argument(
         "--training",
@@ -382,8 +387,8 @@ def _add_members_argument(parser: argparse._ActionsContainer) -> None:
         type=values.members,
         metavar="N|FILE",
         help="the images of train.bin that the target is trained on: the first N, or those that FILE lists by their "
-        "numbers from 0, one a line (.txt, .csv) or as an array of integers (.npy); a checkpoint of mindefense says it "
-        "itself if they are the first (default: all)",
+        "numbers from 0, one per line (.txt, .csv) or as an array of integers (.npy); a checkpoint of mindefense "
+        "records the number if they are the first (default: all)",
     )
 
 
@@ -405,8 +410,8 @@ def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> 
         "--max_steps",
         type=values.steps,
         metavar="N",
-        help="most steps that defenmi or memguard may search for one answer, which bounds its time; from 300 on none "
-        "goes without a search for it (default: as published, 1800 and 2100)",
+        help="most steps that defenmi or memguard may search for one answer, which bounds its time; with 300 or more, "
+        "the bound leaves no answer undefended (default: as published, 1800 and 2100)",
     )
     parser.add_argument(
         "--out",
@@ -418,6 +423,10 @@ def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> 
 
 def _add_seed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--seed", type=values.seed, default=0, metavar="N", help="decides all that is random (default: 0)"
+        "--seed", type=values.seed, default=0, metavar="N", help="determines all that is random (default: 0)"
     )
-    parser.add_argument("--smoke", action="store_true", help="few rows and epochs: does it run? no figures to quote")
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="few rows and epochs, to see whether everything runs; the figures mean nothing",
+    )

@@ -45,7 +45,7 @@ class BoundaryDistanceAttack(ScoreAttack):
         self.seed = seed
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
-        """L2 distance of the nearest point found, 0 where the sample itself is classified wrongly.
+        """L2 distance of the nearest point found, 0 where the sample itself is misclassified.
 
         Where the queries were spent before any point was found it is √D, the diagonal of the cube of D features.
 
@@ -63,7 +63,7 @@ class BoundaryDistanceAttack(ScoreAttack):
     def estimate(self, target: Target, samples: Samples) -> tuple[int, float]:
         """What `score` would take: the most queries, and seconds.
 
-        Scores the first samples that are classified rightly to find out; the target remembers what it answered, so
+        Scores the first samples that are classified correctly to find out; the target remembers what it answered, so
         that this is not lost, and a second estimate on the same target says too little.
 
         Raises:
@@ -79,7 +79,7 @@ class BoundaryDistanceAttack(ScoreAttack):
         return len(samples) + len(right) * (self.max_queries - 1), min(times, default=0.0) * len(right)
 
     def _right(self, target: Target, samples: Samples) -> np.ndarray:
-        """Positions of the samples that are classified rightly."""
+        """Positions of the samples that are classified correctly."""
         _check(samples.features)
         return np.flatnonzero(target.labels(samples.features) == samples.labels)
 

@@ -20,7 +20,7 @@ class LabelRobustnessAttack(ScoreAttack):
     """Scores by the share of changed samples that still get the true class.
 
     A model is right about its members over a wider range of changes (Choquette-Choo, Tramèr, Carlini & Papernot, ICML
-    2021, sections 3.2 to 3.4; Li & Zhang, CCS 2021, section 3). A sample that is itself classified wrongly scores 0, as
+    2021, sections 3.2 to 3.4; Li & Zhang, CCS 2021, section 3). A sample that is itself misclassified scores 0, as
     in the first paper's section 3.2, and its changed samples are not asked about; so being right comes first, as for
     the gap attack, and robustness orders those that are.
 

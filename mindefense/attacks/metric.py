@@ -14,7 +14,7 @@ from mindefense.types import Samples
 
 
 class GapAttack(ScoreAttack):
-    """Calls a sample a member if it is classified rightly.
+    """Calls a sample a member if it is classified correctly.
 
     Needs nothing but predicted classes, so no defense that keeps them can push the best attacker below it
     (Yeom et al. 2018, section 3.2; Choquette-Choo et al. 2021, section 3).

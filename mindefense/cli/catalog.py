@@ -52,9 +52,8 @@ _COMMON, _SHARED = arguments.add_common_arguments, arguments.add_shared_argument
 COMMANDS = {
     "demo": Command(
         "a first look: a whole study of made-up data in about a minute → runs/demo/report.html",
-        "Trains a target on made-up rows that are like Location's, puts DefenMI in front of it, lets some attackers "
-        "loose on both, and says what was found on the screen and on a page for a browser. Needs no data and no "
-        "network.",
+        "Trains a target on made-up rows that are like Location's, puts DefenMI in front of it, attacks both, and "
+        "shows the results on the screen and on a page for a browser. Needs no data and no network.",
         (
             ("mindefense demo", "train, attack, defend, attack again, report"),
             ("mindefense demo --out runs/first --seed 1", "elsewhere, with other rows"),
@@ -64,9 +63,9 @@ COMMANDS = {
     ),
     "run": Command(
         "all stages, one after the other",
-        "Trains the target, the attacker's shadow model and the defender's classifier, puts the defense in front, lets "
-        "every attacker loose before and behind it, and reports. The commands below do the same in stages, each of "
-        "which picks up what the one before left in --out.",
+        "Trains the target, the attacker's shadow model and the defender's classifier, puts the defense in front, "
+        "attacks the target with and without it, and reports. The commands below do the same in stages, each of which "
+        "uses what the one before left in --out.",
         (
             ("mindefense run --data_path data/location --out runs/location", "Location, as published"),
             (
@@ -92,8 +91,8 @@ COMMANDS = {
     ),
     "train-defender": Command(
         "the defender's classifier → defender.ckpt",
-        "Trains the classifier with which the defender, who knows the members, tells them apart; DefenMI and MemGuard "
-        "move answers to where it is undecided.",
+        "Trains the classifier with which the defender, who knows the members, tells members from non-members; DefenMI "
+        "and MemGuard move answers to where this classifier is undecided.",
         (
             ("mindefense train-defender --out runs/location", "after mindefense train"),
             ("mindefense train-defender --out runs/location --resume", "going on where it was stopped"),
@@ -103,8 +102,8 @@ COMMANDS = {
     ),
     "train-shadow": Command(
         "the attacker's shadow model → shadow.ckpt",
-        "Trains a model like the target on the attacker's own rows, whose members the attacker knows: what is learned "
-        "on it is tried on the target.",
+        "Trains a model like the target on the attacker's own rows, whose members the attacker knows. Attackers that "
+        "learn from this model are then judged on the target.",
         (
             ("mindefense train-shadow --out runs/location", "after mindefense train"),
             ("mindefense train-shadow --out runs/location --resume", "going on where it was stopped"),
@@ -128,8 +127,9 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "every attacker before and after → results.json, report.html, report.md, attacks.csv, records.csv",
-        "Lets attackers loose on the target as it is and behind its defense, unaware of the defense and adapted to it, "
-        "and says what the strongest of them finds. With --outputs it judges recorded outputs of any framework.",
+        "Attacks the target without its defense and behind it, by attackers that do not know of the defense and by "
+        "attackers that adapt to it, and says what the strongest of them finds. With --outputs it evaluates recorded "
+        "outputs of any framework.",
         (
             ("mindefense evaluate --out runs/location --strict --fail_above auc=0.6", "as a gate in a pipeline"),
             ("mindefense evaluate --outputs outputs.npz --out runs/mine", "a model of another framework"),
@@ -139,8 +139,8 @@ COMMANDS = {
     ),
     "compare": Command(
         "many defenses on one target → comparison.json, comparison.html, comparison.md, comparison.csv",
-        "Puts up one defense after the other in front of the same target and the same attackers, and says what each "
-        "leaves to the strongest of them, what it costs, and which are dominated.",
+        "Evaluates one defense after the other on the same target with the same attackers, and says what each leaves "
+        "to the strongest attacker, what it costs, and which defenses are dominated.",
         (
             ("mindefense compare --out runs/location --attacks confidence,shokri-label,label-flips", "all defenses"),
             (
@@ -159,8 +159,8 @@ COMMANDS = {
     ),
     "export": Command(
         "target and defense as one graph → guarded.mindir, guarded.json, guarded.key",
-        "Puts target and defense into one MindIR graph that any host with MindSpore can run, with the secret key of "
-        "what is drawn in a file of its own.",
+        "Writes target and defense as one MindIR graph that any host with MindSpore can run, and the secret key of the "
+        "noise in a file of its own.",
         (
             ("mindefense export --out runs/location", "the study's own defense"),
             (
@@ -172,8 +172,8 @@ COMMANDS = {
         (_FOLDER, arguments.add_export_arguments, _alone),
     ),
     "report": Command(
-        "what a results or comparison file says, on one page for everybody → report.html, report.md",
-        "Makes the page again that every evaluation and comparison leaves, from the file alone.",
+        "a results or comparison file as one page for all readers → report.html, report.md",
+        "Writes the page of an evaluation or comparison again, from its file alone.",
         (
             ("mindefense report runs/location/results.json", "beside the file"),
             (
@@ -186,7 +186,7 @@ COMMANDS = {
     ),
     "diff": Command(
         "what changed between two results beyond chance",
-        "Compares every figure of every attacker that took part in both evaluations, and tells what else differs: "
+        "Compares every figure of every attacker that took part in both evaluations, and says what else differs: "
         "settings, versions, members, failed checks. If records.csv lies beside both and the rows are the same, AUCs "
         "are compared row by row, which finds smaller changes.",
         (
@@ -207,9 +207,9 @@ COMMANDS = {
         (arguments.add_download_arguments, _SHARED),
     ),
     "doctor": Command(
-        "whether all that is needed is here and fits together",
-        "Tries imports, versions, devices (with a real small computation), data and places to write, and says what to "
-        "do about what is wrong.",
+        "whether everything needed is installed and fits together",
+        "Checks imports, versions, devices (by a small computation), data and folders to write to, and says how to "
+        "correct what is wrong.",
         (
             ("mindefense doctor", "look"),
             ("mindefense doctor --data_path data/location --json", "look at data too, for a script"),
@@ -237,7 +237,7 @@ def build_parser() -> Parser:
     codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
     parser = Parser(
         prog="mindefense",
-        description="How much does a model tell about its training data, and what does a defense change?",
+        description="How much does a model reveal about its training data, and what does a defense change?",
         epilog=f"{_shown(first)}\n\nexit codes:\n{codes}",
     )
     parser.add_argument("--version", action="version", version=f"mindefense {__version__}")

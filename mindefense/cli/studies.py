@@ -15,7 +15,7 @@ DEMO_ATTACKS = ("gap", "confidence", "entropy", "mindarmour-lr", "salem-top3", "
 """One of each kind, and none that takes long."""
 NEXT = (
     ("mindefense download location --to data/location", "real data"),
-    ("mindefense run --data_path data/location", "the study of it"),
+    ("mindefense run --data_path data/location", "a study of these data"),
     ("mindefense evaluate --outputs FILE --out DIR", "recorded answers of your own model"),
     ("python examples/your_model.py", "your own Cell, checkpoint and data set (docs/your_model.md)"),
     ("mindefense doctor", "what this machine can do"),
@@ -32,7 +32,7 @@ def demo(args: argparse.Namespace) -> Outcome:
     say = args.screen.say
     say("\nnext:")
     for typed, meaning in (
-        (f"open {Path(args.out) / 'report.html'}", "all of it for people who did not run it"),
+        (f"open {Path(args.out) / 'report.html'}", "the results on one page, for all readers"),
         *NEXT,
     ):
         say(f"  {typed}\n      {meaning}")

@@ -196,7 +196,7 @@ def check_split(split: Split, rows: int) -> None:
         rows: Rows of the data set, N.
 
     Raises:
-        InputError: A role is empty, repeats a row or points outside ``0 … N-1``, or two roles overlap wrongly.
+        InputError: A role is empty, repeats a row or points outside ``0 … N-1``, or two roles overlap that must not.
     """
     taken: dict[str, np.ndarray] = {}
     left_out = {role for pair in _OPTIONAL if not any(len(getattr(split, role)) for role in pair) for role in pair}

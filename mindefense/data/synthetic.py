@@ -15,7 +15,7 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 DENSITIES = (0.030, 0.033, 0.038, 0.042, 0.050, 0.061, 0.079, 0.111, 0.160, 0.290, 0.454, 0.676, 0.999)
 CLASS_SPREAD = 0.25  # sigma of the log-normal class sizes; Location's are 97 … 308
 ACTIVITY_SPREAD = 0.7  # sigma of the log-normal odds by which rows differ in their number of ones
-# Tuned with the published target model: about 0.6 of the non-members called rightly, all of the members.
+# Tuned with the published target model: about 0.6 of the non-members and all members are classified correctly.
 COPIED = 0.45  # share of a row's bits that come from prototypes
 OWN = (0.35, 0.9)  # share of those that come from its own class's prototype, uniform; the rest from another class's
 
@@ -29,7 +29,7 @@ def make_location_like(seed: int = 0) -> LabelledData:
     Every class has a prototype, a row of bits as dense as Location's columns. A sample is noise of that same density
     in which some bits are copied from the prototype of its class and some from that of another class, which makes
     classes as confusable as the real ones. Trained the published way, the published target model calls all members
-    and 0.59 … 0.61 of the non-members rightly (seeds 0 … 4), on Location all and 0.60.
+    and 0.59 … 0.61 of the non-members correctly (seeds 0 … 4), on Location all and 0.60.
 
     Args:
         seed: A whole number ≥ 0; the same seed gives the same data.

@@ -399,7 +399,7 @@ def accuracy_of_shadow(shadow: Network | None, ground: Ground) -> tuple[float, f
 
 
 def accuracy(network: Network, samples: Samples) -> float:
-    """Share of the samples that a network classifies rightly."""
+    """Share of the samples that a network classifies correctly."""
     return float((network.logits(samples.features).argmax(axis=1) == samples.labels).mean())
 
 

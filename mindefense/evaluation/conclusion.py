@@ -93,7 +93,7 @@ def _by_state(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
 
 
 def roc_points(scores: np.ndarray, is_member: np.ndarray) -> RocPoints:
-    """At most 92 points of the ROC curve of these scores: all with few false alarms, fewer and fewer of the others.
+    """At most 92 points of the ROC curve of these scores: all with few false positives, fewer and fewer of the others.
 
     Args:
         scores: ``(N,)`` float64, higher = more likely a member.

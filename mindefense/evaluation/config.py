@@ -39,7 +39,7 @@ class StudyConfig:
         learning_rate: Its learning rate; None for the published one.
         schedule: ``"step"`` or ``"cosine"``; None for the published one.
         warmup_epochs: Epochs over which the learning rate rises at first; None for the published number.
-        until_accuracy: End the training after the first epoch with this share of rows classified rightly.
+        until_accuracy: End the training after the first epoch with this share of rows classified correctly.
         weight_decay: L2 penalty of its weights; None for the published one.
         label_smoothing: Share of the labels that is spread over all classes in training.
         canaries: So many of the members to judge by, and of the non-members, get a wrong label and are reported

@@ -32,7 +32,7 @@ from mindefense.types import Answers, AttackResult, Check, Trial
 FEWEST_SAMPLES = 100
 """Members, and non-members, below which every figure is rough: balanced accuracy is known to ±0.07 at best."""
 SMALL_FPR = 0.01
-"""The false-positive rate that the sample has to carry."""
+"""The false positive rate that the number of non-members has to determine."""
 FEWEST_MISTAKES = 5
 """Non-members called members at `SMALL_FPR`, below which the true rate may be more than 2.3 times as large."""
 MOST_DUPLICATES = 0.01
@@ -42,9 +42,9 @@ SURE = 0.8
 HARDLY_EVER = 0.2
 """Share of its answers below which such a target is hardly ever right."""
 FEW_RIGHT = 1 / 3
-"""Share of its members below which a target classifies few of them rightly."""
+"""Share of its members below which a target classifies few of them correctly."""
 SMALL_GAP = 0.05
-"""How much more often members than others may be classified rightly, for a target that hardly does better on them."""
+"""How much higher the accuracy on members may be, for a target that hardly does better on them than on others."""
 GAP_RULED_OUT = 0.1
 """The gap that must be above its interval of 95 %, or the rows are too few to call the gap small."""
 NEAR_PERFECT = 0.9
@@ -56,17 +56,17 @@ RAREST_CHANCE = 0.001
 ONE_WAY = 0.05
 """An attacker that calls fewer than this share members, or more than all but this share, answers one way."""
 NEAR_CHANCE = 0.05
-"""How far from 0.5 a balanced accuracy still is that of an attacker who tells nothing."""
+"""How far from 0.5 the balanced accuracy of an attacker that does no better than chance may be."""
 LARGEST_FALL = 0.05
 """Relative fall of the loss over a tenth of the training, above which it was not done."""
 LEARNED = 0.02
-"""What a network must be better than chance by, on the very rows it was fitted on."""
+"""By how much a network must be better than chance on the rows that it was fitted on."""
 FITTED = 0.99
-"""Share of its own rows rightly told from which on a falling loss no longer matters."""
+"""Accuracy on the rows it was fitted on from which a loss that still falls no longer matters."""
 LARGEST_GAP_DIFFERENCE = 0.15
 """How far the generalization gaps of shadow and target may be apart."""
 
-EQUAL_ANSWERS = "Equal answers hint at equal rows, which attackers have seen before or nobody can tell apart."
+EQUAL_ANSWERS = "Equal answers suggest equal rows, which attackers have seen before or which cannot be told apart."
 
 _ROWS_AT_A_TIME = 1024
 
@@ -192,7 +192,7 @@ def _made_up(facts: Facts) -> Check | None:
         "synthetic",
         False,
         "The rows were made up.",
-        "The figures describe the generator of the rows and no data that anybody has.",
+        "The figures describe the generator of the rows and no real data.",
         "Use them to try the tool out, and evaluate on real data.",
     )
 
@@ -217,23 +217,23 @@ def _labels_match(facts: Facts) -> Check | None:
     if answers.labels is None:
         return _unlabelled(answers, answered)
     right = answered == answers.labels
-    found = f"The target classifies {_by_side(right, is_member)} rightly, where guessing reaches "
+    found = f"The target correctly classifies {_by_side(right, is_member)}, where guessing reaches "
     found += f"{guessing(answers.labels):.3f}"
     wrong = _out_of_step(answered, answers.labels, is_member, n_classes)
     if wrong:
         return _mismatch(
             f"{found}; {wrong}",
-            "Either the target has learned nothing of these rows, or the labels are not those of the rows or of the "
+            "Either the target has learned nothing about these rows, or the labels do not belong to the rows or to the "
             "columns.",
-            "See that the labels belong to these rows, in this order, and count classes as the columns do.",
+            "Make sure that the labels belong to these rows, in this order, and number the classes as the columns do.",
         )
     sure = float(answers.clean_probs.max(axis=1).mean())
     limits = [upper_limit(int(right[kind].sum()), int(kind.sum()), BETTER_THAN_CHANCE) for kind in _kinds(is_member)]
     if sure >= SURE and max(limits) < HARDLY_EVER:
         return _mismatch(
             f"{found}; its mean largest confidence is {sure:.3f}",
-            "A target that is sure of its answers and hardly ever right does not answer about these labels.",
-            "See that the labels belong to these rows, in this order, and count classes as the columns do.",
+            "The target gives high confidences and is hardly ever right, so its answers do not belong to these labels.",
+            "Make sure that the labels belong to these rows, in this order, and number the classes as the columns do.",
         )
     if answers.defended_probs is None:
         return Check("labels-match", True, found + ".")
@@ -244,10 +244,12 @@ def _labels_match(facts: Facts) -> Check | None:
 
 
 _OTHER_ROWS = (
-    "Either the defended answers are those of other rows, or their rows or columns are in another order, or the "
+    "Either the defended answers belong to other rows, or their rows or columns are in another order, or the "
     "defense leaves nothing of the answers."
 )
-_SEE_ROWS = "See that row for row the defended answers belong to the same samples as the undefended ones."
+_SEE_ROWS = (
+    "Make sure that each row of the defended answers belongs to the same sample as that row of the undefended ones."
+)
 
 
 def _defended_match(answers: Answers, answered: np.ndarray) -> tuple[str, str]:
@@ -266,7 +268,7 @@ def _unlabelled(answers: Answers, answered: np.ndarray) -> Check:
             return _mismatch(f"{found}; {same}; {wrong}", _OTHER_ROWS, _SEE_ROWS)
     return _mismatch(
         found,
-        "Attackers that look at them, which often find most, did not take part, so the leak may be larger than the "
+        "Attackers that use the true class often find most and did not take part, so the leak may be larger than the "
         "figures show.",
         "Record the true class of each row as labels.",
     )
@@ -303,7 +305,7 @@ def _members(facts: Facts) -> Check | None:
     right = facts.answers.clean_probs.argmax(axis=1) == facts.answers.labels
     n, others = int(is_member.sum()), int((~is_member).sum())
     accuracy, reached = float(right[is_member].mean()), float(right[~is_member].mean())
-    found = f"The target classifies {_by_side(right, is_member)} rightly"
+    found = f"The target correctly classifies {_by_side(right, is_member)}"
     few = upper_limit(int(right[is_member].sum()), n, BETTER_THAN_CHANCE) < FEW_RIGHT
     gap = accuracy - reached
     width = 1.96 * (accuracy * (1 - accuracy) / n + reached * (1 - reached) / others) ** 0.5
@@ -323,9 +325,14 @@ def _members(facts: Facts) -> Check | None:
         "members",
         False,
         found + ".",
-        ("The target classifies few of its members rightly" if few else "The target hardly does better on its members")
-        + ", so either it generalizes as well as it fits, or these are not the rows that it was trained on.",
-        "Ask whether the members are the very rows that this target was trained on, all of them and no others.",
+        (
+            "The target correctly classifies few of its members"
+            if few
+            else "The target hardly does better on its members"
+        )
+        + ", so either it generalizes almost perfectly, or these are not the rows that it was "
+        "trained on.",
+        "Make sure that the members are the rows that this target was trained on, all of them and no others.",
     )
 
 
@@ -338,12 +345,12 @@ def _sample_size(facts: Facts) -> Check | None:
     width = 1.96 / 4 * (1 / members + 1 / non_members) ** 0.5
     _, fpr = clopper_pearson(mistakes, non_members)
     carries = (
-        f"{members} members and {non_members} non-members judge each attacker at the least, which carries a balanced "
-        f"accuracy to ±{width:.3f} and a false-positive rate of {SMALL_FPR} on {_number(mistakes, 'mistake')}"
+        f"At least {members} members and {non_members} non-members judge each attacker, so a balanced accuracy is "
+        f"known to ±{width:.3f} and a false positive rate of {SMALL_FPR} rests on {_number(mistakes, 'mistake')}"
     )
     if min(members, non_members) >= FEWEST_SAMPLES and mistakes >= FEWEST_MISTAKES:
         return Check("sample-size", True, carries + ".")
-    meaning = f"The true false-positive rate behind an observed {SMALL_FPR} may be up to {fpr:.3f}"
+    meaning = f"The true false positive rate behind an observed {SMALL_FPR} may be up to {fpr:.3f}"
     if min(members, non_members) < FEWEST_SAMPLES:
         meaning += f", and differences in balanced accuracy below {2 * width:.2f} may be chance"
     return Check(
@@ -374,7 +381,7 @@ def _overlap(facts: Facts) -> Check | None:
         "overlap",
         False,
         said + ".",
-        "Those attackers had the answer to what they are judged by, so their figures are too high.",
+        "Those attackers were fitted on rows that judge them, so their figures are too high.",
         "Split the rows by index before anything is fitted.",
     )
 
@@ -413,7 +420,7 @@ def _duplicates(facts: Facts) -> Check | None:
         "duplicates",
         False,
         said + ".",
-        "Twins of the other membership hide what leaks, twins among the rows fitted on make attackers look better, and "
+        "Twins of the other membership hide a leak, twins among the rows fitted on make attackers look better, and "
         "repeated rows make intervals too narrow."
         if by_row
         else EQUAL_ANSWERS,
@@ -472,9 +479,9 @@ def _treatment(facts: Facts) -> Check | None:
         False,
         found,
         f"Members and non-members differ before any model sees them ({', '.join(apart)}), so an attacker may tell them "
-        "apart by that and not by what the model gives away."
+        "apart by that and not by the answers of the model."
         if apart
-        else "Attackers may see the transforms and not what the model gives away.",
+        else "Attackers may detect the transforms and not the membership.",
         "Draw both from the same rows at random and treat both alike.",
     )
 
@@ -493,9 +500,9 @@ def _class_balance(facts: Facts) -> Check | None:
     shares = counts / counts.sum(axis=1, keepdims=True)
     worst = int(np.abs(shares[0] - shares[1]).argmax())
     found = (
-        f"Among {counts.sum()} rows drawn alike, classes would differ so much with a probability of {p_value:.2g}; "
-        f"class {classes[worst]} differs most, {shares[0, worst]:.3f} of the members and {shares[1, worst]:.3f} of the "
-        "non-members."
+        f"If all {counts.sum()} rows were drawn alike, classes would differ so much with probability {p_value:.2g}; "
+        f"class {classes[worst]} differs most ({shares[0, worst]:.3f} of the members, {shares[1, worst]:.3f} of the "
+        "non-members)."
     )
     if p_value >= RAREST_CHANCE:
         return Check("class-balance", True, found)
@@ -517,7 +524,7 @@ def _labels_changed(facts: Facts) -> Check | None:
         return None
     changed = int((defended.argmax(axis=1) != facts.answers.clean_probs.argmax(axis=1)).sum())
     found = f"The defense changed {changed} of {len(defended)} predicted classes ({changed / len(defended):.4f})"
-    found += {True: ", and promises to keep them", False: ", and does not promise to keep them", None: ""}[
+    found += {True: ", although it is meant to keep them", False: ", which it is not meant to keep", None: ""}[
         facts.keeps_labels
     ]
     if not changed:
@@ -527,8 +534,8 @@ def _labels_changed(facts: Facts) -> Check | None:
             "labels-changed",
             False,
             found + ".",
-            "The defense breaks its promise, so its other figures are in doubt as well.",
-            "Look for the fault in the defense or in the recorded outputs.",
+            "The defense does not do what it is meant to do, so its other figures are in doubt as well.",
+            "Look for the error in the defense or in the recorded outputs.",
         )
     labels, before, after = facts.answers.labels, None, None
     if labels is not None:
@@ -548,9 +555,9 @@ def _labels_changed(facts: Facts) -> Check | None:
         "labels-changed",
         False,
         found + ".",
-        "Users get other answers, and part of what attackers who see labels no longer find is owed to that."
+        "Users get other answers, and part of the smaller leak to attackers that see labels is due to that."
         if less_leak
-        else "Users get other answers, and attackers who see labels get them as well.",
+        else "Users get other answers, and so do attackers that see labels.",
         _weighed(before, after, less_leak),
     )
 
@@ -585,17 +592,17 @@ def _same_answer(facts: Facts) -> Check | None:
             "same-answer",
             False,
             said + ".",
-            "The figures hold for attackers who ask once; those who ask often average the noise away.",
-            "Let an attacker that averages take part, or let a secret key decide the noise.",
+            "The figures hold for attackers that ask once; repeated queries can average out the noise.",
+            "Add an attacker that averages answers, or let a secret key determine the noise.",
         )
     if not asked.differing:
         return Check("same-answer", True, said + ".")
     return Check(
         "same-answer",
         False,
-        said + ", though a key decides its noise.",
-        "An attacker who asks twice learns more than the figures show, and they cannot be repeated.",
-        "Look for what the answer depends on beside key and row: the batch, the order, a stateful generator.",
+        said + ", though a key determines its noise.",
+        "An attacker that asks twice learns more than the figures show, and the figures cannot be reproduced.",
+        "Find what else the answer depends on besides key and row: the batch, the order, or a stateful generator.",
     )
 
 
@@ -614,8 +621,8 @@ def _static_only(facts: Facts) -> Check | None:
         "static-only",
         False,
         said,
-        "What attackers who do not know of a defense fail at says little about it, so the defended figures are not to "
-        "be believed.",
+        "Attackers that do not know of a defense underestimate what remains, so the defended figures should not be "
+        "believed.",
         "Add adaptive attackers.",
     )
 
@@ -638,15 +645,19 @@ def _one_way(facts: Facts) -> Check | None:
                 f"of {figures.balanced_accuracy:.3f} and a two-sided AUC of {figures.two_sided_auc:.3f}"
             )
     if not fooled:
-        return Check("one-way", True, f"Attackers fooled into one-way answers by the defense: 0 of {len(defended)}.")
+        return Check(
+            "one-way",
+            True,
+            f"Attackers that the defense misled into calling nearly all samples alike: 0 of {len(defended)}.",
+        )
     best = max(defended, key=lambda trial: trial.result.metrics.balanced_accuracy)
     reached = f"{best.result.metrics.balanced_accuracy:.3f} by {_who(best)}"
     return Check(
         "one-way",
         False,
         f"{_listed(fooled)}; the best balanced accuracy is {reached}.",
-        "Such an attacker was fooled about where to draw the line, which does not mean that nothing is left to find.",
-        "Read AUC and the adaptive attackers instead of that accuracy.",
+        "The defense misled such an attacker about its threshold, which does not mean that no leak is left.",
+        "Use the AUC and the adaptive attackers instead of that accuracy.",
     )
 
 
@@ -669,8 +680,9 @@ def _upside_down(facts: Facts) -> Check | None:
         "upside-down",
         False,
         _listed(inverted) + ".",
-        "That ranking is upside down, and whoever turns it round learns as much as its two-sided AUC says.",
-        "Read the two-sided AUC, see that members and others are not swapped, and fit on answers like those scored.",
+        "The ranking is inverted, and an attacker that reverses it finds as much as the two-sided AUC says.",
+        "Use the two-sided AUC, make sure that members and non-members are not swapped, and fit on answers like those "
+        "scored.",
     )
 
 
@@ -695,7 +707,7 @@ def _convergence(facts: Facts) -> Check | None:
         return Check("convergence", True, f"{_number(len(done), 'training')} converged{listed}{beside}.")
     meaning, advice = [], []
     if short:
-        meaning.append("a network that has not learned what its rows hold finds little, however much there is to find")
+        meaning.append("a network that has not learned from its rows finds little, however large the leak is")
         advice.append("train longer or with another learning rate, and compare with attackers that fit no network")
     if weight:
         meaning.append("where an unfinished fit stops depends on the last digits of the answers, and so do its figures")
@@ -743,14 +755,14 @@ def _threshold_transfer(facts: Facts) -> Check | None:
     is_member = facts.answers.is_member
     target = float(right[is_member].mean() - right[~is_member].mean())
     shadow = facts.shadow_accuracy[0] - facts.shadow_accuracy[1]
-    found = f"Members are classified rightly more often than others by {shadow:.3f} (shadow) and {target:.3f} (target)."
+    found = f"The accuracy on members is higher than on non-members by {shadow:.3f} (shadow) and {target:.3f} (target)."
     if abs(shadow - target) <= LARGEST_GAP_DIFFERENCE:
         return Check("threshold-transfer", True, found)
     return Check(
         "threshold-transfer",
         False,
         found,
-        "What is learned on the shadow does not fit the target, so shadow attackers understate the leak.",
+        "What attackers learn on the shadow does not fit the target, so shadow attackers understate the leak.",
         "Train the shadow on as many rows and to the same gap as the target, or rely on auditors.",
     )
 
@@ -766,8 +778,8 @@ def _left_out(facts: Facts) -> Check | None:
         "left-out",
         False,
         f"Attackers that could have taken part and were not chosen: {said}.",
-        "The figures do not say what such attackers would find.",
-        "Let all attackers take part before the target is called safe.",
+        "The figures do not show what such attackers would find.",
+        "Evaluate with all attackers before the target is called safe.",
     )
 
 

@@ -268,7 +268,7 @@ def _shown(trial: Trial, confidence: float) -> tuple[tuple[float, float], tuple[
 
 
 def _beyond_chance(figure: str, interval: tuple[float, float]) -> float:
-    """How far an interval stays from 0.5; a ranking that is upside down tells as much, a threshold does not."""
+    """How far an interval stays from 0.5; an inverted ranking reveals as much, an inverted threshold does not."""
     low, high = interval
     return max(low - 0.5, 0.5 - high) if figure == "AUC" else low - 0.5
 

@@ -18,8 +18,8 @@ def slices_of(trial: Trial, answers: Answers) -> Slices:
     """How far an attacker tells members from non-members among samples that are alike.
 
     The parts are the true classes, the deciles of the undefended top confidence of the judged samples, and those that
-    the undefended target classifies rightly and wrongly; where true classes are unknown, the deciles alone. Samples of
-    equal confidence are never divided: where many share one value, several deciles are one part.
+    the undefended target classifies correctly and incorrectly; where true classes are unknown, the deciles alone.
+    Samples of equal confidence are never divided: where many share one value, several deciles are one part.
 
     Within the k parts that hold both kinds, each interval has a confidence of ``1 - 0.05 / k`` (Bonferroni), so that
     the worst part may be picked after looking. An attacker may do worse within every part than over all of them: what

@@ -221,7 +221,7 @@ def epsilon_lower_bound(
     scores are tied, so its upper bound is Clopper and Pearson's for x of n; and as the members played no part in the
     choice, the number of them above the threshold is binomial. The same with the sides exchanged bounds TNR and FNR.
     `threshold`, if given, is one more candidate in either direction. Differential privacy bounds members and
-    non-members alike, so both roles are exchanged as well: scores that rank upside down tell as much. All bounds hold
+    non-members alike, so both roles are exchanged as well: an inverted ranking reveals as much. All bounds hold
     at once with probability
     `confidence` (Bonferroni over all candidates and the two one-sided bounds of each), so the best may be taken.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 FALSE_ALARMS = 0.05
-"""Share of models without a leak of which a verdict may say otherwise, by either answer."""
+"""Share of models without a leak for which a verdict may report one, by either answer."""
 OFTEN_RIGHT = 0.6
 """Balanced accuracy from which on an attacker is often right; what is beyond chance and below is called some leak."""
 OFTEN_IN_ORDER = 0.65

@@ -24,7 +24,7 @@ from mindefense.reports.words import (
     who,
 )
 
-_OF_OTHERS = "Of every other one, another leaks no more and costs no more."
+_OF_OTHERS = "For each of the others there is one that leaks no more and costs no more."
 _PAIRED = "The interval of the difference on the same rows holds 0, so that chance may explain the difference"
 _OVERLAP = "The intervals of the two figures overlap, so that chance may explain the difference"
 
@@ -104,7 +104,9 @@ def answer_leak(
     """Whether the model leaks, and with a defense whether it still does."""
     question = "Does this model leak who was in its training data?"
     if results["smoke"]:
-        text = "A smoke test shows that everything runs, with few rows and epochs. Its figures say nothing of a model."
+        text = (
+            "A smoke test shows that everything runs, with few rows and epochs. Its figures say nothing about a model."
+        )
         return Answer(question, "Not measured: this was a smoke test.", "mixed", [text])
     was, now = before["level"], (before if after is None else after)["level"]
     word, tone = _LEVELS[now]
@@ -140,11 +142,11 @@ def _reason(state: str, verdict: Row) -> str:
     if verdict["level"] == "cannot be told":
         return (
             f"{state}, no attacker is right more often than chance explains, but fewer than {FEWEST_TO_CLEAR} members "
-            "or non-members judged them. A leak would go unseen among so few."
+            "or non-members judged them. With so few rows, a leak may be missed."
         )
     said = []
     if verdict["identifies_beyond_chance"]:
-        said.append("attackers identify more members than chance explains, with hardly a mistake")
+        said.append("attackers identify more members than chance explains, at a small false positive rate")
     if verdict["shown_by"] is not None:
         figure = verdict["shown_figure"]
         interval = f"{rounded(verdict['shown_low'])}–{rounded(verdict['shown_high'])}"
@@ -153,13 +155,13 @@ def _reason(state: str, verdict: Row) -> str:
     if not said:
         return (
             f"{state}, none of {verdict['attackers']} attackers is right more often than chance explains, and none "
-            "identifies more members. A stronger attacker may."
+            "identifies more members than chance explains. A stronger attacker may do so."
         )
     return f"{state}, {'; and '.join(said)}."
 
 
 def _rule(before: Row, after: Row | None) -> str:
-    """The rule of MindArmour's tutorial, which knows nothing of chance."""
+    """The rule of MindArmour's tutorial, which makes no allowance for chance."""
     verdicts = [("undefended", before), *([] if after is None else [("defended", after)])]
     said = [f"{'met' if verdict['tutorial_rule'] else 'not met'} {state}" for state, verdict in verdicts]
     return (
@@ -186,7 +188,7 @@ def answer_ruling(ruling: Row) -> Answer:
         )
     points = [(limit["metric"], limit_found(limit)) for limit in limits]
     return Answer(
-        f"Does the model keep to the policy ({ruling['policy']})?",
+        f"Does the model comply with the policy ({ruling['policy']})?",
         short,
         tone,
         [f"{reason[0].upper()}{reason[1:].rstrip('.')}." for reason in ruling["reasons"]],
@@ -214,7 +216,7 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
     if now in ("leak", "some"):
         if after is None:
             steps.append(
-                "Record the answers of the defended model beside these, and both are attacked."
+                "Record the answers of the defended model as well; both are then attacked."
                 if recorded
                 else "Compare defenses: `mindefense compare --out DIR`, or try one: `mindefense run --defense defenmi`."
             )
@@ -230,18 +232,18 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
             )
     elif now == "cannot be told" and (before if after is None else after)["untold_by"] == "few rows":
         steps.append(
-            f"Judge by more rows: at least {FEWEST_TO_CLEAR} members and as many non-members; a false positive rate of "
-            "0.1% takes 1,000 non-members."
+            f"Evaluate with more rows: at least {FEWEST_TO_CLEAR} members and as many non-members; a false positive "
+            "rate of 0.1% takes 1,000 non-members."
         )
     elif now == "cannot be told":
         steps.append("Evaluate again once that is mended.")
     elif recorded:
         steps.append(
-            "Before a release, give the model itself: label-only attackers and shadow models cannot attack recorded "
-            "answers."
+            "Before a release, evaluate the model itself: label-only attackers and shadow attackers cannot attack "
+            "recorded answers."
         )
     else:
-        steps.append("Before a release, judge by all the rows that you have, and keep results.json as evidence.")
+        steps.append("Before a release, evaluate with all available rows, and keep results.json as evidence.")
     return Answer("What to do next?", steps[0], "plain", steps[1:])
 
 
@@ -255,7 +257,7 @@ def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
     question = "How many members can be identified almost surely?"
     found = [(name, verdict["identified"], verdict) for name, verdict in states]
     if any(one is None for _, one, _ in found):
-        text = "A false positive rate of 1% takes at least 100 non-members to judge by."
+        text = "A false positive rate of 1% takes at least 100 non-members."
         return Answer(question, "That cannot be told: there are too few non-members.", "mixed", [text])
     text = []
     for name, one, verdict in found:
@@ -293,14 +295,14 @@ def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
 def _strength(attacks: Sequence[Row], state: str, verdict: Row, defended: bool) -> str:
     """One paragraph on the strongest attacker of one state."""
     best = find(attacks, verdict["strongest"], defended=defended)
-    named, falsely = best["recall"], best["recall"] - best["advantage"]
+    recall, fpr = best["recall"], best["recall"] - best["advantage"]
     return (
         f"{state[0].upper() + state[1:]}, the strongest of {verdict['attackers']} attackers is {who(best)}. It is "
         f"right in {percent(best['balanced_accuracy'])} of its guesses (95% interval {span(verdict, 'strongest')}, "
         "which allows for having picked the best); guessing is right in 50%. It finds "
-        f"{of_hundred(named, 'members')} and takes {of_hundred(falsely, 'others')} for members by mistake. The highest "
-        f"AUC is {rounded(verdict['sharpest_two_sided_auc'])}, by {verdict['sharpest']['name']}: so often it ranks a "
-        "member and a non-member correctly (by chance: 0.5)."
+        f"{of_hundred(recall, 'members')} and takes {of_hundred(fpr, 'non-members')} for members by mistake. The "
+        f"highest AUC is {rounded(verdict['sharpest_two_sided_auc'])}, by {verdict['sharpest']['name']}: the "
+        "probability that it ranks a member and a non-member correctly (by chance: 0.5)."
         + (
             ""
             if verdict["gap_accuracy"] is None
@@ -343,7 +345,7 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
         said += f", and {middle['adaptive', True]} once they adapt to it"
     text.append(said + ".")
     if after["gap_accuracy"] is None:
-        text.append("Without true classes, nobody can tell how often the gap attack is right.")
+        text.append("Without true classes, it is not known how often the gap attack is right.")
     elif keeps_labels(results["defense"]):
         text.append(
             f"The gap attack is right in {percent(after['gap_accuracy'])}. No defense that keeps the predicted classes "
@@ -361,7 +363,7 @@ def _identified_in(before: Row, after: Row) -> str:
     """How many members are identified in both states."""
     one, other = before["identified"], after["identified"]
     if one is None or other is None:
-        return "How many members can be identified almost surely cannot be told with so few non-members."
+        return "With so few non-members, it cannot be told how many members can be identified almost surely."
     rate = rate_of(other["fpr"])
     return (
         f"Of the members that judge, {one['identified']:,} of {one['n_members']:,} are identified at a false positive "
@@ -453,12 +455,12 @@ def answer_comparison(results: Row, checks: Sequence[Row], clean: Row, best: Row
                 if one is not best and percent(one["verdict"]["strongest_balanced_accuracy"]) == shown[1]
             ]
             more = f" and {len(alike) - 5} more" if len(alike) > 5 else ""
-            text[0] += f" As little is left by {', '.join(alike[:5])}{more}." if alike else ""
+            text[0] += f" The same figure is reached by {', '.join(alike[:5])}{more}." if alike else ""
             text += [] if falls else [f"{_OVERLAP if best.get('change') is None else _PAIRED}."]
         if reshaped and best["in_training"]:
             least = min(reshaped, key=lambda one: one["verdict"]["strongest_balanced_accuracy"])
             text.append(
-                f"Of the defenses that reshape answers and leave the model alone, {least['name']} leaves least: "
+                f"Of the defenses that change only the answers, {least['name']} leaves least: "
                 f"{percent(least['verdict']['strongest_balanced_accuracy'])} ({span(least['verdict'], 'strongest')})."
             )
         change = Answer(question, short, tone, text)
@@ -474,10 +476,10 @@ def answer_comparison(results: Row, checks: Sequence[Row], clean: Row, best: Row
             f"{changed} predicted classes change."
         )
     elif len(contenders) > 1:
-        dearest = "What they cost buys nothing against the best attacker."
+        dearest = "They cost something and do not lower the figure of the best attacker."
     if len(contenders) > 1:
         text.append(
-            f"{len(kept)} of {len(contenders)} are worth a choice, by all costs in the table: {', '.join(kept)}. "
+            f"{len(kept)} of {len(contenders)} are not dominated, by all costs in the table: {', '.join(kept)}. "
             f"{_OF_OTHERS if len(kept) < len(contenders) else ''}".strip()
         )
     return [

@@ -10,7 +10,7 @@ from typing import Any
 from mindefense.reports.words import Row, learned_from
 
 LOOKS_AT = {
-    "gap": "Whether the prediction is right. No defense that keeps the predicted classes can lower it.",
+    "gap": "Whether the prediction is correct. No defense that keeps the predicted classes can lower it.",
     "confidence": "The confidence in the true class, against one threshold.",
     "max-confidence": "The largest confidence, against one threshold; the true class is not needed.",
     "entropy": "How evenly the confidences are spread, against one threshold; the true class is not needed.",
@@ -25,41 +25,41 @@ LOOKS_AT = {
     "shokri-label": "The sorted confidences and where the true class stands among them, by a classifier.",
     "nn": "The sorted confidences, by the network of the MemGuard and DefenMI papers; the true class is not needed.",
     "nsh": "The confidences and the true class, by a network of two branches.",
-    "label-noise": "Predicted classes alone: whether they stand noise on the sample.",
-    "label-flips": "Predicted classes alone: whether they stand flipped bits of the sample.",
-    "label-shifts": "Predicted classes alone: whether they stand shifts and mirroring of the image.",
+    "label-noise": "Predicted classes alone: whether they stay the same under noise on the sample.",
+    "label-flips": "Predicted classes alone: whether they stay the same when bits of the sample are flipped.",
+    "label-shifts": "Predicted classes alone: whether they stay the same when the image is shifted or mirrored.",
     "averaging-8": "The mean of 8 answers to the same question.",
     "averaging-64": "The mean of 64 answers to the same question.",
     "averaging-8-perturbed": "The mean of 8 answers to slightly changed questions.",
     "boundary-distance": "Predicted classes alone: how far the sample is from the border of its class.",
 }
-"""What each attacker looks at, for readers who did not run it."""
+"""What each attacker looks at."""
 
 
 _THREATS = {
-    "none": ("learned from nothing", "needs no examples: it asks the model and looks at the answer (knowledge: none)"),
+    "none": ("learned from nothing", "needs no examples and uses the model's answers only (knowledge: none)"),
     "auditor": (
         "learned from the target",
-        "was given samples of which it knows whether they were in this model's training data, and is judged by others: "
-        "the worst case, and the one to release by (knowledge: auditor)",
+        "knows of some samples whether they were in this model's training data, and is judged by others: the worst "
+        "case, and the one to decide a release by (knowledge: auditor)",
     ),
     "shadow": (
         "learned from a shadow",
-        "has no examples of this model's members; trained a model of its own on data of the same kind and learned from "
-        "that one's answers (knowledge: shadow)",
+        "knows no members of this model; trained a model of its own on data of the same kind and learned from the "
+        "answers of that model (knowledge: shadow)",
     ),
     "static": ("unaware", "does not know of the defense; learned from answers without it (adversary: static)"),
     "adaptive": (
         "adapts",
-        "knows of the defense and learned from answers from behind the same one; a shadow stands behind it with a key, "
-        "and so noise, of the attacker's own. Expect this one (adversary: adaptive)",
+        "knows of the defense and learned from defended answers; its shadow model has the same defense with a key, and "
+        "so noise, of the attacker's own. This is the attacker to expect (adversary: adaptive)",
     ),
 }
 
 
 _ORDINARY = {"alignment": "corrected", "width_multiplier": 1.0, "batch_size": 64, "noise": "keyed", "max_queries": 1000,
              "amp": "O0"}  # fmt: skip
-"""What the command line takes if it is not told."""
+"""Defaults of the command line."""
 
 
 _TRAINED_BY = (
@@ -121,7 +121,7 @@ def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
     if "outputs" in settings:
         chosen = _arguments(settings, ("attacks", "adversary"))
         commands = [["mindefense", "evaluate", "--outputs", settings["outputs"], "--seed", results["seed"], *chosen]]
-        note = "Where you type this must lie the file of recorded outputs that was evaluated."
+        note = "The file of recorded outputs must be in the folder where you run this."
     elif "dataset" in settings and last[0] == "compare":
         trained = [*_arguments(settings, _TRAINED_BY), *_adopted(settings)]
         searching = any(
@@ -138,7 +138,7 @@ def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
     else:
         note = "This was made from Python, by mindefense.evaluate with the settings below, not by a command."
     if settings.get("data_path"):
-        note = "Paths are the names of files and folders on the machine where this was made; put your own."
+        note = "Paths are the names of files and folders on the machine where this was made; replace them by yours."
         if settings.get("order") == "published":
             note += " The rows were in the published order: shuffle_index.npz must lie beside the data."
     for command in commands:

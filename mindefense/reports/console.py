@@ -230,7 +230,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     """The table of defenses, what was left out, and the doubts."""
     console.print(comparison_table(comparison))
     if any(contender.in_training for contender in comparison.contenders):
-        console.print("* trained otherwise: another target, whose answers are compared with the first one's")
+        console.print("* trained otherwise: another target, whose answers are compared with those of the first")
     for line in [*_left_out(comparison.not_run), *_doubts_by(comparison)]:
         console.print(line, highlight=False)
 
@@ -261,13 +261,13 @@ def particulars(evaluation: Evaluation) -> list[str]:
     if evaluation.shadow_accuracy is not None:
         shadow = f"; shadow {' / '.join(map(percent, evaluation.shadow_accuracy))}"
     known = (
-        "true classes not recorded, so that attackers who need them are not run"
+        "true classes not recorded, so attackers that need them did not run"
         if target.member_accuracy is None
-        else f"{percent(target.member_accuracy)} of its members classified rightly, "
+        else f"{percent(target.member_accuracy)} of its members classified correctly, "
         f"{percent(target.non_member_accuracy)} of the non-members"
     )
     lines.append(
-        f"target: {known}{shadow}; questions asked: {target.queries}"
+        f"target: {known}{shadow}; queries: {target.queries}"
         + (f", behind the defense {evaluation.defense.queries}" if evaluation.defense is not None else "")
     )
     if evaluation.defense is not None:

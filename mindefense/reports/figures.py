@@ -311,7 +311,7 @@ def _curve(
 
 
 def _least_rate(attack: Row) -> float:
-    """The rate of a single false alarm, down to a whole power of ten."""
+    """The rate of a single false positive, down to a whole power of ten."""
     return 10.0 ** np.floor(np.log10(1 / max(attack["n_non_members"], 10)) + 1e-9)
 
 

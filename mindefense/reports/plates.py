@@ -1,4 +1,4 @@
-"""The pictures of a report, each with a sentence, made from the numbers, that says what to see."""
+"""The pictures of a report, each with a sentence on what it shows, made from the numbers."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def roc_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         said.append(f"{found} {name} ({best['name']})")
     sentence = (
         f"At a false positive rate of {rate_of(fpr)}, the best attacker finds {' and '.join(said)}; guessing, on the "
-        f"dashed line, finds {rate_of(fpr)}. How many of them are beyond chance, the second answer above says."
+        f"dashed line, finds {rate_of(fpr)}. The second answer above says how many of them are beyond chance."
         if fpr
-        else "Fewer than 100 non-members judge, so nothing can be said of a false positive rate of 1%. Guessing is the "
-        "dashed line."
+        else "There are fewer than 100 non-members, so nothing can be said about a false positive rate of 1%. Guessing "
+        "is the dashed line."
     )
     return Plate("roc", heading, sentence, pictures)
 
@@ -142,16 +142,16 @@ def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
     doubt = "" if not top["low"] <= 0.5 <= top["high"] else ", though on so few samples that chance may explain it"
     few = f" The {len(kept)} furthest from 0.5 are shown; the table has more." if total > len(kept) else ""
     sentence = (
-        f"Members can be told beyond what chance explains {' and '.join(said)}. Undefended, {kept[0]} has the AUC "
-        f"furthest from 0.5, {rounded(top['auc'])} ({between(top['low'], top['high'])}): so often a member of it "
-        f"scores above another sample of it{doubt}.{few}"
+        f"Members can be told from non-members beyond chance {' and '.join(said)}. Undefended, {kept[0]} has the AUC "
+        f"furthest from 0.5, {rounded(top['auc'])} ({between(top['low'], top['high'])}): the probability that a member "
+        f"of it scores above a non-member of it{doubt}.{few}"
     )
     alt = f"AUC of the sharpest attacker within each class, with 95% intervals. {sentence}"
     return Plate("classes", heading, sentence, [Picture("classes", "By class", alt, draw.draw_classes(slices))])
 
 
 def _budget_plate(results: Row) -> Plate:
-    heading = "What a budget for changed answers buys"
+    heading = "What a budget for changed answers achieves"
     budgets = sorted(results["budgets"], key=lambda point: point["budget"])
     if not budgets:
         reason = (
@@ -178,7 +178,7 @@ def _budget_plate(results: Row) -> Plate:
 
 
 def _averaging_plate(results: Row) -> Plate:
-    heading = "What asking again tells"
+    heading = "What repeated queries reveal"
     lines: dict[str, list[tuple[int, Row]]] = {}
     attacks = [a for a in results["attacks"] if a["defended"] and a["knowledge"] == "auditor" and a["name"] in _ASKED]
     if not any(attack["name"].startswith("averaging") for attack in attacks):
@@ -186,7 +186,7 @@ def _averaging_plate(results: Row) -> Plate:
             "There is no defense whose answers could differ from one time to the next."
             if results["defense"] is None
             else "No attacker that averages over repeated questions took part: the answers do not depend on noise, "
-            "nobody can ask recorded outputs again, or it was not among the attackers that were chosen."
+            "recorded outputs cannot be queried again, or it was not among the attackers that were chosen."
         )
         return Plate("averaging", heading, reason)
     for attack in attacks:
@@ -214,7 +214,10 @@ def _averaging_plate(results: Row) -> Plate:
                 + (f", from {rounded(one['auc'])} asked once" if fewest == 1 and most > 1 else "")
             )
     noise = results["defense"]["noise"]
-    why = {"keyed": " Noise with a key answers the same question always alike.", "fresh": " Fresh noise averages out."}
+    why = {
+        "keyed": " With a key, the same question always gets the same answer.",
+        "fresh": " Fresh noise averages out.",
+    }
     sentence = f"{'; '.join(said)}.{why.get(noise, '')}"
     sentence = sentence[0].upper() + sentence[1:]
     alt = f"AUC by number of questions about each sample, with 95% intervals. {sentence}"
@@ -227,13 +230,13 @@ def tradeoff_plates(contenders: Sequence[Row]) -> list[Plate]:
     """The pictures of a comparison."""
     heading = "What each defense leaves, and what it costs"
     if len(contenders) < 2:
-        return [Plate("tradeoff", heading, "No defense was put up, so there is nothing to compare.")]
+        return [Plate("tradeoff", heading, "There was no defense, so there is nothing to compare.")]
     drawn = _tradeoffs(contenders)
     said = "; ".join(
         f"{picture.title.removeprefix('cost: ')}: {', '.join(map(called, frontier))}" for picture, frontier in drawn
     )
     sentence = (
-        "Lower leaks less, further left costs less; the named ones, along the line, are those that none beats in both "
+        "Lower leaks less, further left costs less. The labelled ones on the line are those that none beats in both "
         f"({said})."
     )
     return [Plate("tradeoff", heading, sentence, [picture for picture, _ in drawn])]
@@ -241,7 +244,7 @@ def tradeoff_plates(contenders: Sequence[Row]) -> list[Plate]:
 
 def _bargain_plate(results: Row) -> Plate:
     """The trade-off of the one defense of an evaluation: two points, made of this evaluation alone."""
-    heading = "What the defense buys, and what it costs"
+    heading = "What the defense achieves, and what it costs"
     more = "" if "outputs" in results["settings"] else "`mindefense compare` weighs many defenses of the same target."
     defense, (before, after) = results["defense"], (results["verdict"][key] for key in ("undefended", "defended"))
     if defense is None:
@@ -264,12 +267,12 @@ def _bargain_plate(results: Row) -> Plate:
         f"average{loss}; "
     )
     if leaks[0] == leaks[1]:
-        sentence += f"that buys nothing: the best attacker is right in {leaks[1]}, as it is undefended."
+        sentence += f"the best attacker is right in {leaks[1]} all the same, as it is undefended."
     elif gain > 0:
         chance = "" if apart(before, after, results["change"]) else ", a difference that chance may explain"
-        sentence += f"for that the best attacker is right in {leaks[1]} instead of {leaks[0]}{chance}."
+        sentence += f"with it, the best attacker is right in {leaks[1]} instead of {leaks[0]}{chance}."
     else:
-        sentence += f"that buys nothing: the best attacker is right in {leaks[1]}, undefended in {leaks[0]}."
+        sentence += f"that does not help: the best attacker is right in {leaks[1]}, undefended in {leaks[0]}."
     if floor is not None:
         sentence += f" No defense that keeps the predicted classes gets below the gap attack, {percent(floor)}."
     pictures = [picture for picture, _ in _tradeoffs(contenders, floor)]

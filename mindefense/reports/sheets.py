@@ -73,12 +73,12 @@ def attacker_sheet(results: Row) -> Sheet:
             _figure(attack["epsilon_low"]),
         ])  # fmt: skip
     note = (
-        "One line an attacker and state; the strongest of each state in bold. Accuracy is balanced: members and "
+        "One row per attacker and state; the strongest of each state in bold. Accuracy is balanced: members and "
         "non-members count alike. AUC is the chance that a member scores above a non-member; below 0.5 the ranking is "
-        "inverted, which gives away as much. TPR is the true positive rate, the share of members that are "
-        f"found, at a false positive rate of 1% or 0.1%; {_DAGGER} marks rates that the number of samples does not "
-        "carry. ε: with 95% confidence, no training with differential privacy of a smaller ε shows such scores. A "
-        "release that promises a smaller ε is refuted; a small figure promises nothing."
+        "inverted, which reveals as much. TPR is the true positive rate, the share of members that are "
+        f"found, at a false positive rate of 1% or 0.1%; {_DAGGER} marks rates for which there are too few "
+        "samples. ε: with 95% confidence, no training with differential privacy of a smaller ε shows such scores. A "
+        "claim of a smaller ε is refuted; a small figure proves nothing."
     )
     columns = ("attacker", "learned from", "state", "accuracy#", "95%#", "AUC#", "95%#", "TPR at 1%#",
                "TPR at 0.1%#", "precision#", "recall#", "ε at least#")  # fmt: skip
@@ -106,8 +106,8 @@ def contender_sheet(contenders: Sequence[Row]) -> Sheet:
             _dominated(one["dominated_by"]),
         ])  # fmt: skip
     note = (
-        "In bold those that no other one dominates: of the others, another leaks no more and costs no more. * trained "
-        "otherwise: another target, whose answers are compared with the first one's."
+        "In bold those that are not dominated: for each of the others there is one that leaks no more and costs no "
+        "more. * trained otherwise: another target, whose answers are compared with those of the first."
     )
     columns = ("defense", "strongest attacker is right#", "95%#", "attacker", "highest AUC#",
                "model's accuracy#", "classes changed#", "mean L1#", "calibration error#", "log-loss#",
@@ -135,8 +135,8 @@ def matrix_sheet(contenders: Sequence[Row]) -> Sheet:
     ]  # fmt: skip
     note = (
         "Balanced accuracy: 0.5 is guessing; the higher, the deeper the tint. The strongest against each way to defend "
-        "in bold. An attacker that knows of the defense learned from answers from behind it; where there is nothing "
-        "to know, or it could not take part, stands a dash. * trained otherwise."
+        "in bold. An attacker that knows of the defense learned from defended answers; a dash means that there is "
+        "nothing to know or that the attacker could not take part. * trained otherwise."
     )
     names = [f"{called(one['name'])}{' *' if one['in_training'] else ''}#" for one in contenders]
     columns = ("attacker", "learned from", "knows of the defense", *names)
@@ -155,7 +155,7 @@ def checks_sheet(checks: Any) -> Sheet:
             Cell(found),
         ])  # fmt: skip
     rows.sort(key=lambda row: row[0].sort)
-    note = "Doubts that were looked into. A failed one says what it does to the figures and what to do."
+    note = "What was checked. A failed check says what it means for the figures and what to do."
     return Sheet("checks", "Checks", note, ("result", "check", "what was found"), rows, named_by=1)
 
 
@@ -185,7 +185,7 @@ def part_sheets(results: Row) -> list[Sheet]:
     labelled = results["target"]["member_accuracy"] is not None
     kinds = "tenths by confidence"
     if labelled:
-        kinds = f"true classes, {kinds}, and those classified rightly and wrongly"
+        kinds = f"true classes, {kinds}, and those classified correctly and incorrectly"
     note = (
         f"AUC of the sharpest attacker of each state within parts of the samples: {kinds}. The intervals hold for all "
         "parts at once."

@@ -38,7 +38,7 @@ def learned_from(attack: Row) -> str:
 
 def who(attack: Row) -> str:
     """An attacker within a sentence."""
-    learned = {"none": "which learns from nothing", "auditor": "which learned from known members of this very model",
+    learned = {"none": "which learns from nothing", "auditor": "which learned from known members of this model",
                "shadow": "which learned from a model of the attacker's own"}  # fmt: skip
     knows = " and adapts to the defense" if attack["adversary"] == "adaptive" else ""
     return f"{attack['name']}, {learned.get(attack['knowledge'], attack['knowledge'])}{knows}"

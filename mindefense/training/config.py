@@ -35,7 +35,7 @@ class TrainConfig:
         weight_decay: L2 penalty λ of the weights: a step goes down ``gradient + λ · weight`` (Krogh and Hertz 1991,
             equation 5). Biases and batch normalization are spared, and the losses that are reported are without it.
         augment: Whether images are cropped and flipped at random.
-        until_accuracy: End after the first epoch with this share of rows classified rightly, in (0, 1], as measured
+        until_accuracy: End after the first epoch with this share of rows classified correctly, in (0, 1], as measured
             during that epoch; None to train all epochs.
         label_smoothing: Share ε of the truth that is spread evenly over all C classes, in [0, 1): the true class
             counts 1 − ε + ε/C and every other ε/C (Szegedy et al. 2016, section 7). For the loss ``"softmax"`` alone;
@@ -136,7 +136,7 @@ class Epoch:
         number: Counted from 1.
         of: Epochs in all.
         loss: Mean loss.
-        accuracy: Share of rows classified rightly.
+        accuracy: Share of rows classified correctly.
     """
 
     number: int

@@ -36,7 +36,7 @@ class Engine(Protocol):
     """Trains a network epoch by epoch."""
 
     def run(self, number: int) -> tuple[float, float]:
-        """Trains epoch `number`, counted from 0, and returns its mean loss and share of rows classified rightly.
+        """Trains epoch `number`, counted from 0, and returns its mean loss and share of rows classified correctly.
 
         The order of the rows depends on seed and number alone, so that a resume finds it.
         """
@@ -172,7 +172,7 @@ class _Step(nn.Cell):
 
     @ms.jit
     def construct(self, features, labels):
-        """The batch's mean loss and its number of rows classified rightly."""
+        """The batch's mean loss and its number of rows classified correctly."""
         weight = ops.ones_like(labels).astype(ms.float32) / self.whole_batch
         (loss, logits), gradients = self.gradient(features, labels, weight)
         if self.is_shared:
@@ -234,7 +234,7 @@ class EpochGraph(nn.Cell):
 
     @ms.jit
     def construct(self, order, weight, unweight, decay, real):
-        """Sums of the batches' losses and of the rows classified rightly."""
+        """Sums of the batches' losses and of the rows classified correctly."""
         step = ms.Tensor(0, ms.int32)
         total, right = ms.Tensor(0.0), ms.Tensor(0.0)
         while step < order.shape[0]:
@@ -274,7 +274,7 @@ class _Loss(nn.Cell):
         return (losses * weight).sum(), logits
 
     def is_right(self, logits, labels):
-        """1.0 for every row classified rightly, else 0.0."""
+        """1.0 for every row classified correctly, else 0.0."""
         if self.binary:
             called = (logits.reshape(-1) > 0).astype(ms.float32)
             return (called == labels).astype(ms.float32)

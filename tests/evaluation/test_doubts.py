@@ -141,7 +141,7 @@ FAULTS = {
         with_answers(labels=np.roll((CLEAN.answers.clean_probs.argmax(axis=1) + 1) % 4, 0).astype(np.int32)),
         ["classifies 0.000 of the members and 0.000 of the non-members", "guessing reaches 0.2"],
     ),
-    "few for small rates": ("sample-size", small(499, 499), ["±0.031", "0.01 on 4 mistakes"]),
+    "few for small rates": ("sample-size", small(499, 499), ["±0.031", "0.01 rests on 4 mistakes"]),
     "one row in both": (
         "overlap",
         change(fitted_on={"auditor": FitRows(indices=np.array([10_000, 10_500]))}),
@@ -170,13 +170,17 @@ FAULTS = {
     ),
     "cropped members": ("treatment", shifted(CROPPED), ["share of zeros at the border 0.625"]),
     "other classes": ("class-balance", unbalanced(), ["class 3 differs most", "of the members", "2000 rows"]),
-    "promised labels": ("labels-changed", with_labels_changed(7), ["7 of 2000", "(0.0035)", "and promises"]),
-    "labels": ("labels-changed", with_labels_changed(1, keeps_labels=False), ["1 of 2000", "does not promise"]),
+    "promised labels": ("labels-changed", with_labels_changed(7), ["7 of 2000", "(0.0035)", "although it is meant"]),
+    "labels": (
+        "labels-changed",
+        with_labels_changed(1, keeps_labels=False),
+        ["1 of 2000", "which it is not meant to keep"],
+    ),
     "labels of unknown promise": ("labels-changed", with_labels_changed(1, keeps_labels=None), ["(0.0005);"]),
     "another answer": (
         "same-answer",
         change(asked_again=AskedAgain(rows=50, differing=3)),
-        ["3 of 50", "a key decides"],
+        ["3 of 50", "a key determines"],
     ),
     "fresh noise": (
         "same-answer",

@@ -151,7 +151,7 @@ def test_screen_page_json_and_exit_code_say_the_same(leak, text, attacks, code, 
     said = " ".join(capsys.readouterr().out.split())
     page = (tmp_path / "r" / "report.md").read_text(encoding="utf-8")
     for text in (said, page.replace("**", "")):
-        assert f"Does the model keep to the policy (release.toml)? {outcome}" in text
+        assert f"Does the model comply with the policy (release.toml)? {outcome}" in text
     held = json.loads((tmp_path / "r" / "results.json").read_text(encoding="utf-8"))
     assert held["ruling"]["outcome"] == outcome
     assert (held["ruling"]["reasons"] == []) == (outcome != "INCONCLUSIVE")

@@ -207,8 +207,8 @@ def line_of(lines, start):
 def test_summary_gives_target_cost_and_budgets(evaluation):
     lines = particulars(evaluation)
     assert line_of(lines, "target:") == (
-        "target: 100.0% of its members classified rightly, 61.9% of the non-members; shadow 99.8% / 47.3%; "
-        "questions asked: 2000, behind the defense 2001"
+        "target: 100.0% of its members classified correctly, 61.9% of the non-members; shadow 99.8% / 47.3%; "
+        "queries: 2000, behind the defense 2001"
     )
     assert line_of(lines, "cost") == (
         "cost of defenmi (corrected): 3 labels changed, accuracy 80.6%, L1 distance mean 0.334, median 0.312, max "
@@ -225,7 +225,7 @@ def test_defense_without_an_alignment_has_no_word_about_one(evaluation):
 def test_without_a_shadow_nothing_is_said_of_one(evaluation):
     lines, others = particulars(dataclasses.replace(evaluation, shadow_accuracy=None)), particulars(evaluation)
     said = (
-        "target: 100.0% of its members classified rightly, 61.9% of the non-members; questions asked: 2000, behind the "
+        "target: 100.0% of its members classified correctly, 61.9% of the non-members; queries: 2000, behind the "
         "defense 2001"
     )
     assert line_of(lines, "target:") == said

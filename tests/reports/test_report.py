@@ -112,7 +112,7 @@ def test_page_is_one_file_with_names_for_its_pictures(kind, kinds, tmp_path):
         assert attrs["role"] == "img"
         assert set(attrs["aria-labelledby"].split()) <= set(ids)
     assert sum(tag == "script" for tag, _ in read.elements) == 1
-    assert not re.search(r"\b(nan|inf)\b|None(?! was put up)", read.text)
+    assert not re.search(r"\b(nan|inf)\b|None", read.text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -220,17 +220,17 @@ def test_heads_say_what_they_head(kind, kinds):
 SAID = {
     "smoke run": [
         "Not measured: this was a smoke test.", "Do not quote these figures synthetic data", "Not at all: ",
-        "The published attacker (nn), unaware of the defense, falls from", "for that the best attacker is right in",
+        "The published attacker (nn), unaware of the defense, falls from", "with it, the best attacker is right in",
         "slightly changed questions asked 8 times: AUC", "--smoke", "learned from a shadow", "defense: defenmi",
     ],
     "recorded": [
         "behind the recorded defense", "recorded outputs answers.npz", "No predicted class changes", "600 samples",
-        "nobody can ask recorded outputs again", "mindefense evaluate --outputs answers.npz --seed 0",
-        "others for members by mistake.", "of their area undefended and", "What the answers in answers.npz tell",
+        "recorded outputs cannot be queried again", "mindefense evaluate --outputs answers.npz --seed 0",
+        "non-members for members by mistake.", "of their area undefended and", "What the answers in answers.npz tell",
     ],
     "recorded alone": [
         "Yes.", "There was no defense.", "Nothing: answers are as they were.", "there is no budget to spend",
-        "Record the answers of the defended model beside these", "There is no defense to weigh",
+        "Record the answers of the defended model as well", "There is no defense to weigh",
     ],
     "one attack": ["the strongest of 2 attackers", "max-confidence", "A stronger attacker may", "checks"],
     "failed checks and canaries": [
@@ -329,7 +329,7 @@ def test_gains_and_falls_are_those_that_can_be_told(before, after, half, tones, 
 def test_the_undefended_model_is_no_defense(before, after, tone, short, kinds):
     answer = page_of(altered(kinds["comparison"], before, after)).answers[3]
     assert (answer.short, answer.tone) == (short, tone)
-    alike = "As little is left by top-k=3, label-smoothing=0.3."
+    alike = "The same figure is reached by top-k=3, label-smoothing=0.3."
     assert (alike in " ".join(answer.text)) == (short[0] != "N")
     assert "none" not in " ".join(answer.text)
     assert ("chance" in " ".join(answer.text)) == short.startswith("Little")
@@ -432,9 +432,9 @@ def bargain(held, *, leaks=(0.8, 0.7), half=0.02, **defense):
 @pytest.mark.parametrize(
     ("figures", "said", "unsaid", "frontier"),
     [
-        ({}, "for that the best attacker is right in 70.0% instead of 80.0%.", "chance", "undefended, recorded"),
-        ({"half": 0.06}, "instead of 80.0%, a difference that chance may explain.", "buys nothing", ""),
-        ({"leaks": (0.7, 0.8)}, "that buys nothing: the best attacker is right in 80.0%, undefended in 70.0%.",
+        ({}, "with it, the best attacker is right in 70.0% instead of 80.0%.", "chance", "undefended, recorded"),
+        ({"half": 0.06}, "instead of 80.0%, a difference that chance may explain.", "does not help", ""),
+        ({"leaks": (0.7, 0.8)}, "that does not help: the best attacker is right in 80.0%, undefended in 70.0%.",
          "chance", "undefended"),
         ({"keeps_labels": True}, "gets below the gap attack, 61.0%.", "chance", "undefended, recorded"),
         ({"keeps_labels": False}, "instead of 80.0%.", "gap attack", "undefended, recorded"),
