@@ -214,6 +214,10 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
         steps.append("Run it on real data.")
     steps += [check["advice"] for check in checks if not check["passed"] and check["name"] not in _MARKS]
     if now in ("leak", "some"):
+        if now == "leak" and not steps:
+            steps.append(
+                "Do not release the model as it is." if after is None else "Do not rely on this defense alone."
+            )
         if after is None:
             steps.append(
                 "Record the answers of the defended model as well; both are then attacked."
@@ -221,15 +225,15 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
                 else "Compare defenses: `mindefense compare --out DIR`, or try one: `mindefense run --defense defenmi`."
             )
         else:
-            steps.append(
-                f"Train the model so that it fits its members less closely, because the gap attack alone is right in "
-                f"{percent(after['gap_accuracy'])} and no defense that keeps the predicted classes lowers that"
-                + (
-                    "."
-                    if recorded
-                    else ": `mindefense compare --out DIR --training early-stopping=0.9,weight-decay=0.005`."
-                )
+            floor = after["gap_accuracy"]
+            why = (
+                ""
+                if floor is None
+                else f". The gap attack alone is right in {percent(floor)}, and no defense that keeps the predicted "
+                "classes lowers that"
             )
+            how = "" if recorded else f": `{_TRAINED_OTHERWISE}`"
+            steps.append(f"Train the model so that it fits its members less closely{how}{why}.")
     elif now == "cannot be told" and (before if after is None else after)["untold_by"] == "few rows":
         steps.append(
             f"Evaluate with more rows: at least {FEWEST_TO_CLEAR} members and as many non-members; a false positive "
@@ -271,7 +275,7 @@ def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
         who_does = f"{verdict['identifies']['name']} identifies" if one["identified"] else "no attacker identifies any:"
         text.append(
             f"{name[0].upper() + name[1:]}, {who_does} {one['identified']:,} of the {one['n_members']:,} members "
-            f"that judge it ({share}), with {number(one['mistakes'], 'mistake')} among "
+            f"it was judged by ({share}), with {number(one['mistakes'], 'mistake')} among "
             f"{one['n_non_members']:,} non-members (false positive rate {rate_of(one['fpr'])}; by chance it would be "
             f"{rate_of(one['fpr'])} of the members). {bound}"
         )
@@ -366,7 +370,7 @@ def _identified_in(before: Row, after: Row) -> str:
         return "With so few non-members, it cannot be told how many members can be identified almost surely."
     rate = rate_of(other["fpr"])
     return (
-        f"Of the members that judge, {one['identified']:,} of {one['n_members']:,} are identified at a false positive "
+        f"Of {one['n_members']:,} members, {one['identified']:,} are identified at a false positive "
         f"rate of {rate_of(one['fpr'])} undefended, and {other['identified']:,} of {other['n_members']:,} at {rate} "
         "behind the defense."
     )
