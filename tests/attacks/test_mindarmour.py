@@ -77,6 +77,36 @@ def test_features_are_loss_and_log_probabilities_in_the_order_of_the_samples(row
     np.testing.assert_allclose(features[:, 1:], log_probs, atol=1e-5)
 
 
+def ill_conditioned(n=400, classes=30):
+    """Answers whose directions have spreads from 20 down to 0.02; members differ where there is little."""
+    rng = np.random.default_rng(0)
+    directions = np.linalg.qr(rng.normal(0, 1, (classes, classes)))[0]
+    logits = (rng.normal(0, 1, (2 * n, classes)) * np.geomspace(20, 0.02, classes)) @ directions
+    logits[:n] += 0.05 * np.linspace(-1, 1, classes)
+    whole = Samples(logits.astype(np.float32), logits.argmax(axis=1).astype(np.int32), np.arange(2 * n))
+    return whole.take(np.arange(n)), whole.take(np.arange(n, 2 * n))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_logistic_regression_that_stops_before_it_converges_says_so(n_jobs, rows):
+    easy, hard = (MindArmourAttack("lr", grid={"C": [0.05, 100.0]}, n_jobs=n_jobs) for _ in range(2))
+    assert easy.fit(Target(log_softmax), *rows[:2]).stopped_ is None
+    assert hard.fit(Target(log_softmax), *ill_conditioned()).stopped_ == "stopped at its limit of 300 iterations"
+
+
+def test_a_network_that_stops_before_it_converges_says_so(rows):
+    shape = {"hidden_layer_sizes": [(8,)]}
+    short = MindArmourAttack("mlp", grid={**shape, "max_iter": [3]}, n_jobs=1).fit(Target(log_softmax), *rows[:2])
+    assert short.stopped_ == "stopped at its limit of 3 iterations"
+    easily_done = MindArmourAttack("mlp", grid={**shape, "tol": [0.1]}, n_jobs=1)
+    assert easily_done.fit(Target(log_softmax), *rows[:2]).stopped_ is None
+
+
+@pytest.mark.parametrize("method", ["knn", "rf"])
+def test_what_does_not_iterate_cannot_stop_early(method, rows):
+    assert not hasattr(small(method).fit(Target(log_softmax), *rows[:2]), "stopped_")
+
+
 def test_the_true_label_matters(rows):
     fit_members, fit_non_members, members, _ = rows
     target = Target(log_softmax)

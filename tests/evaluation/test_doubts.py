@@ -80,6 +80,18 @@ def plus(**what):
     return change(trials=[*CLEAN.trials, trial_of(scores, judged, JUDGED, **what)])
 
 
+LIMIT = Training(stopped="stopped at its limit of 300 iterations")
+
+
+def weak(*names, stopped):
+    """The clean trials and weaker ones of these names, some of them stopped before they converged."""
+    judged = CLEAN.answers.is_member[JUDGED]
+    scores = [np.random.default_rng(seed).normal(size=len(judged)) + 0.5 + 0.1 * judged for seed, _ in enumerate(names)]
+    trials = [trial_of(own, judged, JUDGED, name=name) for own, name in zip(scores, names, strict=True)]
+    trainings = {f"{name} (auditor, static)": LIMIT for name in stopped}
+    return change(trials=[*CLEAN.trials, *trials], trainings=trainings)
+
+
 def small(n_members, n_non_members):
     is_member = np.arange(n_members + n_non_members) < n_members
     scores = np.random.default_rng(0).normal(size=len(is_member))
@@ -212,6 +224,31 @@ FAULTS = {
         change(trainings={"nn": Training(losses=np.full(40, 0.69), accuracy=0.51)}),
         ["nn is right about 0.510", "guessing reaches 0.500"],
     ),
+    "stopped early, and the headline is its": (
+        "convergence",
+        change(trainings={"lr (auditor, static)": LIMIT}),
+        ["lr (auditor, static) stopped at its limit of 300 iterations and has the highest balanced accuracy without"],
+    ),
+    "stopped early, behind the defense": (
+        "convergence",
+        change(trainings={"lr (auditor, adaptive)": LIMIT}),
+        ["lr (auditor, adaptive) stopped", "has the highest balanced accuracy behind the defense"],
+    ),
+    "stopped early, and nobody else of its kind converged": (
+        "convergence",
+        weak("mindarmour-lr", stopped=("mindarmour-lr",)),
+        ["mindarmour-lr (auditor, static) stopped", "no other of the classifiers that see the true class converged"],
+    ),
+    "all of a kind stopped early": (
+        "convergence",
+        weak("mindarmour-lr", "mindarmour-mlp", stopped=("mindarmour-lr", "mindarmour-mlp")),
+        ["mindarmour-lr (auditor, static) stopped", "mindarmour-mlp (auditor, static) stopped"],
+    ),
+    "stopped early, and a network learned nothing": (
+        "convergence",
+        change(trainings={"lr (auditor, static)": LIMIT, "nn": Training(losses=np.full(40, 0.69), accuracy=0.51)}),
+        ["nn is right about 0.510", "lr (auditor, static) stopped"],
+    ),
     "diverged": ("convergence", change(trainings={"nn": Training(losses=[1, np.nan])}), ["not finite"]),
     "not asked": (
         "left-out",
@@ -234,7 +271,9 @@ def test_a_planted_fault_is_found(fault):
         assert figure in found.found
     for text in (clean.found, found.found, found.meaning, found.advice):
         assert text == " ".join(text.split())
-        assert not text[0].islower() or text.startswith(("nn ", "knn ", "target "))  # names stay as they are
+        assert not text[0].islower() or text.startswith(
+            ("nn ", "knn ", "target ", "lr ", "mindarmour-")
+        )  # names stay as they are
         assert text.endswith(".")
         assert ". " not in text  # one sentence
     also = {"members"} if name == "labels-match" else set()  # with labels of other rows few members are right
@@ -278,6 +317,11 @@ HARMLESS = {
         "convergence",
         change(trainings={"target": Training(losses=np.full(20, 2.0), accuracy=0.3, chance=0.01)}),
         ["target is right about 0.300"],
+    ),
+    "stopped early, where others of its kind converged and more is found": (
+        "convergence",
+        weak("mindarmour-lr", "mindarmour-knn", stopped=("mindarmour-lr",)),
+        ["0 trainings converged; mindarmour-lr (auditor, static) stopped at its limit of 300 iterations, on which no"],
     ),
     "like shadow": ("threshold-transfer", change(shadow_accuracy=(1.0, 0.9)), ["0.100 (shadow)"]),
 }
