@@ -6,7 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from mindefense.metrics.levels import FEWEST_TO_CLEAR
+from mindefense.metrics.levels import FEWEST_TO_CLEAR, OFTEN_RIGHT
 from mindefense.reports.words import (
     Row,
     apart,
@@ -76,18 +76,14 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
         answers.append(answer_ruling(results["ruling"]))
     if defense is None or after is None:
         changed = Answer("What did a defense change?", "There was no defense.", "plain", [])
-        cost = Answer("What does it cost the users of the model?", "Nothing: answers are as they were.", "plain", [])
+        cost = None
     else:
         changed, cost = _change(results, before, after), _cost(results, defense)
         if results["smoke"]:  # nothing to be glad of, nor alarmed by
             changed, cost = (dataclasses.replace(answer, tone="plain") for answer in (changed, cost))
-    return [
-        *answers,
-        changed,
-        answer_trust(results["checks"], results),
-        answer_next(results, results["checks"], before, after),
-        cost,
-    ]
+    checks = results["checks"]
+    answers += [changed, answer_trust(checks, results), answer_next(results, checks, before, after)]
+    return answers if cost is None else [*answers, cost]
 
 
 _LEVELS = {
@@ -164,9 +160,10 @@ def _rule(before: Row, after: Row | None) -> str:
     """The rule of MindArmour's tutorial, which makes no allowance for chance."""
     verdicts = [("undefended", before), *([] if after is None else [("defended", after)])]
     said = [f"{'met' if verdict['tutorial_rule'] else 'not met'} {state}" for state, verdict in verdicts]
+    missed = [state for state, verdict in verdicts if verdict["level"] == "leak" and not verdict["tutorial_rule"]]
     return (
         f"It speaks of a risk where one attacker has accuracy, precision and recall all above 60%: {', '.join(said)}. "
-        "It makes no allowance for chance."
+        + ("It misses this leak." if missed else "It makes no allowance for chance.")
     )
 
 
@@ -220,7 +217,7 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
             )
         if after is None:
             steps.append(
-                "Record the answers of the defended model as well; both are then attacked."
+                "Put a defense in front of the model, record its answers beside these, and evaluate both."
                 if recorded
                 else "Compare defenses: `mindefense compare --out DIR`, or try one: `mindefense run --defense defenmi`."
             )
@@ -268,7 +265,9 @@ def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
         share = f"{percent(one['share'])} of the members" if one["identified"] else "none"
         bound = (
             f"With 95% confidence it is at least {percent(one['share_low'])} of all members, "
-            f"{rounded(1000 * one['share_low'], '.0f')} of every 1,000."
+            f"{rounded(1000 * one['share_low'], '.0f')} of every 1,000. Of 100 people whom it points to, about "
+            f"{_members_of_hundred(one)} are members if one in 100 people asked about is one, and about "
+            f"{_members_of_hundred(one, 0.5)} if every second one is."
             if verdict["identifies_beyond_chance"] and one["share_low"] > 0
             else "Chance explains as many."
         )
@@ -296,14 +295,27 @@ def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
     return Answer(question, short, "bad" if surely else "plain", text)
 
 
+def _hidden_in_average(verdict: Row) -> str:
+    if not verdict["identifies_beyond_chance"] or verdict["strongest_balanced_accuracy"] >= OFTEN_RIGHT:
+        return ""
+    return "An average near 50% hides the members who are identified almost surely. "
+
+
+def _members_of_hundred(identified: Row, prior: float = 0.01) -> str:
+    """Members among 100 samples above the threshold, where this share of all samples are members (Bayes)."""
+    found, mistaken = identified["share"] * prior, identified["fpr"] * (1 - prior)
+    return rounded(100 * found / (found + mistaken), ".0f")
+
+
 def _strength(attacks: Sequence[Row], state: str, verdict: Row, defended: bool) -> str:
     """One paragraph on the strongest attacker of one state."""
     best = find(attacks, verdict["strongest"], defended=defended)
     recall, fpr = best["recall"], best["recall"] - best["advantage"]
     return (
-        f"{state[0].upper() + state[1:]}, the strongest of {verdict['attackers']} attackers is {who(best)}. It is "
-        f"right in {percent(best['balanced_accuracy'])} of its guesses (95% interval {span(verdict, 'strongest')}, "
-        "which allows for having picked the best); guessing is right in 50%. It finds "
+        f"{state[0].upper() + state[1:]}, on average the strongest of {verdict['attackers']} attackers is {who(best)}. "
+        f"It is right in {percent(best['balanced_accuracy'])} of its guesses (95% interval "
+        f"{span(verdict, 'strongest')}, which allows for having picked the best); guessing is right in 50%. "
+        f"{_hidden_in_average(verdict)}It finds "
         f"{of_hundred(recall, 'members')} and takes {of_hundred(fpr, 'non-members')} for members by mistake. The "
         f"highest AUC is {rounded(verdict['sharpest_two_sided_auc'])}, by {verdict['sharpest']['name']}: the "
         "probability that it ranks a member and a non-member correctly (by chance: 0.5)."
@@ -426,7 +438,8 @@ def answer_trust(checks: Sequence[Row], results: Row) -> Answer:
         limit = f"These are figures of {what}: quote none of them. " + limit
     if not checks:
         return Answer(question, "Nothing was checked.", "mixed", [limit])
-    short = f"All {len(checks)} checks passed." if not failed else f"{len(failed)} of {len(checks)} checks failed."
+    count = f"All {len(checks)}" if not failed else f"{len(failed)} of {len(checks)}"
+    short = f"{count} checks of the measurement {'failed' if failed else 'passed'}."
     if results["smoke"] or results["synthetic"]:
         short = "Not at all: " + short[0].lower() + short[1:]
     points = [(check["name"], f"{check['found']} {check['meaning']}".strip()) for check in failed]

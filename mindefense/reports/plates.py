@@ -132,15 +132,17 @@ def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
     if not kept:
         return Plate("classes", heading, "No class has both members and non-members, so there is nothing to show.")
     said = []
-    total = 0
+    total = seen = 0
     for name, one in slices:
         parts = [part for part in one["parts"] if part["by"] == "class" and part["auc"] is not None]
         above = sum(not part["low"] <= 0.5 <= part["high"] for part in parts)
-        total = max(total, len(parts))
+        total, seen = max(total, len(parts)), max(seen, above)
         said.append(f"{name} in {above} of {len(parts)} classes (by {one['attack']})")
     top = next(part for part in slices[0][1]["parts"] if part["part"] == kept[0])
     doubt = "" if not top["low"] <= 0.5 <= top["high"] else ", though on so few samples that chance may explain it"
     few = f" The {len(kept)} furthest from 0.5 are shown; the table has more." if total > len(kept) else ""
+    unseen = any(verdict["level"] in ("leak", "some") for _, verdict in states) and not seen
+    few += " A leak was found in all samples together; there are too few per class to see it there." if unseen else ""
     sentence = (
         f"Members can be told from non-members beyond chance {' and '.join(said)}. Undefended, {kept[0]} has the AUC "
         f"furthest from 0.5, {rounded(top['auc'])} ({between(top['low'], top['high'])}): the probability that a member "

@@ -173,7 +173,7 @@ def test_what_decides_comes_first_and_stays_on_the_screen(evaluation):
         "17 of the 500 members",
         "How often is the best attacker right? 100.0% of its guesses are right; behind the defense 73.4%.",
         "What did the defense change?",
-        "How far can this be trusted? 1 of 3 checks failed.",
+        "How far can this be trusted? 1 of 3 checks of the measurement failed.",
         "sample-size: There are 500 members. Figures are rough.",
         "What to do next? Judge by more rows.",
         "What does it cost the users of the model?",

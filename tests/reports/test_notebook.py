@@ -78,7 +78,7 @@ def test_verdicts_are_those_of_the_report(evaluation_of_outputs):
         for sentence in (answer.question, answer.short, *answer.text):
             assert sentence in piece.text
     failed = [check.name for check in evaluation_of_outputs.checks if not check.passed]
-    assert f"{len(failed)} of {len(evaluation_of_outputs.checks)} checks failed" in piece.text
+    assert f"{len(failed)} of {len(evaluation_of_outputs.checks)} checks of the measurement failed" in piece.text
     assert ", ".join(failed) in piece.text
 
 

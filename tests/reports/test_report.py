@@ -229,12 +229,12 @@ SAID = {
         "non-members for members by mistake.", "of their area undefended and", "What the answers in answers.npz tell",
     ],
     "recorded alone": [
-        "Yes.", "There was no defense.", "Nothing: answers are as they were.", "there is no budget to spend",
-        "Record the answers of the defended model as well", "There is no defense to weigh",
+        "Yes.", "There was no defense.", "there is no budget to spend",
+        "Put a defense in front of the model, record its answers", "There is no defense to weigh",
     ],
-    "one attack": ["the strongest of 2 attackers", "max-confidence", "A stronger attacker may", "checks"],
+    "one attack": ["on average the strongest of 2 attackers", "max-confidence", "A stronger attacker may", "checks"],
     "failed checks and canaries": [
-        "1 of 3 checks failed.", "sample-size : There are 500 members. Figures are rough.", "FAILED", "wrong label",
+        "1 of 3 checks of the measurement failed.", "sample-size : There are 500 members. Figures are rough.", "FAILED", "wrong label",
         "What to do next? Judge by more rows.",
         "kept no points of the ROC curves", "kept no histograms", "Yes; behind the defense it does somewhat.",
         "falls from 100.0% to 73.4%", "3 of 1,001 predicted classes change",
@@ -270,7 +270,10 @@ def test_page_says(kind, kinds, tmp_path):
     for said in (text, markdown):
         assert figure in said
         assert interval in said
-    for question in ("leak who was in its training data?", "How often is the best", "cost the users", "be trusted?"):
+    questions = ["leak who was in its training data?", "How often is the best", "be trusted?", "to do next?"]
+    if "contenders" in held or held["defense"] is not None:
+        questions.append("cost the users")
+    for question in questions:
         assert question in text
         assert question in markdown
 
