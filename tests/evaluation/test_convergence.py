@@ -12,6 +12,7 @@ from mindefense.attacks.averaging import AveragingAttack
 from mindefense.attacks.base import convergence_noted, how_stopped
 from mindefense.attacks.catalog import Entry, Terms
 from mindefense.confidence import log_softmax
+from mindefense.data import load_location
 from mindefense.evaluation import Doors, Rows
 from mindefense.evaluation.arena import Arena
 from mindefense.target import Target
@@ -57,6 +58,25 @@ def test_recordings_that_differ_in_the_last_digits_get_the_same_verdict_and_the_
         assert not one.passed
         assert STOPPED in one.found
         assert "last digits" in one.meaning
+
+
+def test_released_answers_about_location_that_differ_in_the_last_digits_get_the_same_verdict(
+    tmp_path, golden, data_root
+):
+    held, location = golden("defenmi_location_released"), load_location(data_root / "location")
+    assert location.order is not None
+    labels = location.labels[location.order[np.r_[:1000, 2000:3000]]]
+    levels = set()
+    for number, size in enumerate((0, 1e-7, 1e-7)):
+        noise = size * np.random.default_rng(number).standard_normal(held["clean_probs"].shape)
+        log_probs = np.log(np.maximum(held["clean_probs"].astype(np.float64), 1e-30)) + noise
+        path = tmp_path / f"{number}.npz"
+        np.savez(path, log_probs=log_probs.astype(np.float32), labels=labels, is_member=held["is_member"].astype(bool))
+        found = evaluate_outputs(load_outputs(path), attacks=["gap", "confidence", "mindarmour-lr", "shokri-label"])
+        check = next(check for check in found.checks if check.name == "convergence")
+        assert STOPPED in check.found
+        levels.add(found.undefended.level)
+    assert levels == {"leak"}
 
 
 def test_one_that_decides_nothing_beside_others_of_its_kind_is_told_and_fails_nothing(tmp_path):
