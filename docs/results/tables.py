@@ -74,7 +74,7 @@ def made_with(held: Sequence[Results]) -> str:
 
 
 def attackers(held: Sequence[Results]) -> str:
-    """Every attacker of an evaluation: balanced accuracy / AUC / members found at 1% false alarms."""
+    """Every attacker of an evaluation: balanced accuracy / AUC / true positive rate at a false positive rate of 1%."""
     results = held[0]
     judged: dict[str, dict[tuple[int, int], list[str]]] = {}
     for attack in results["attacks"]:
@@ -85,7 +85,7 @@ def attackers(held: Sequence[Results]) -> str:
     said = []
     for knowledge, sizes in judged.items():
         (members, others), _ = most = max(sizes.items(), key=lambda item: len(item[1]))
-        text = f"who learned from {LEARNED_FROM[knowledge]}, by {members:,} members and {others:,} others"
+        text = f"those that learned from {LEARNED_FROM[knowledge]}, on {members:,} members and {others:,} non-members"
         for (members, others), names in sizes.items():
             if names is not most[1]:
                 text += f" ({', '.join(names)}: {members:,} and {others:,})"
@@ -104,7 +104,9 @@ def attackers(held: Sequence[Results]) -> str:
         (name, _learned_from(knowledge), *(cells.get(state, "–") for state in states))
         for (name, knowledge), cells in found.items()
     ]
-    return f"Judged are: {'; '.join(said)}.\n\n" + _table(("attacker", "learned from", *states.values()), rows)
+    return f"Attackers are judged as follows: {'; '.join(said)}.\n\n" + _table(
+        ("attacker", "learned from", *states.values()), rows
+    )
 
 
 def tutorial(held: Sequence[Results]) -> str:

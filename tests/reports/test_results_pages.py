@@ -28,7 +28,7 @@ def test_page_shows_what_its_files_hold(page):
         ("smoke run", "answers", "**How far can this be trusted?** Not at all: "),
         ("smoke run", "made_with", "Made with seed 0, python 3."),
         ("smoke run", "attackers", "| undefended | defenmi, unaware of it | defenmi, adapts to it |"),
-        ("smoke run", "attackers", "who learned from a shadow, by "),
+        ("smoke run", "attackers", "those that learned from a shadow, on "),
         ("smoke run", "tutorial", "| 0.7132 / 0.6596 / 0.8810 |"),
         ("one attack", "attackers", "| attacker | learned from | undefended |\n"),
         ("one attack", "tutorial", "| lr | – / – / – | 0.7132"),
