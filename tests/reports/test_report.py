@@ -234,7 +234,8 @@ SAID = {
     ],
     "one attack": ["on average the strongest of 2 attackers", "max-confidence", "A stronger attacker may", "checks"],
     "failed checks and canaries": [
-        "1 of 3 checks of the measurement failed.", "sample-size : There are 500 members. Figures are rough.", "FAILED", "wrong label",
+        "1 of 3 checks of the measurement failed.", "sample-size : There are 500 members. Figures are rough.", "FAILED",
+        "wrong label",
         "What to do next? Judge by more rows.",
         "kept no points of the ROC curves", "kept no histograms", "Yes; behind the defense it does somewhat.",
         "falls from 100.0% to 73.4%", "3 of 1,001 predicted classes change",
