@@ -310,8 +310,8 @@ class AttackResult:
         defended: Whether the outputs it scored were defended.
         metrics: How well it did on the samples it was judged by.
         roc: Points of its ROC curve on them; None where nobody kept any.
-        own: How well it did at ``Attack.own_threshold``, the cut of its authors; None where `metrics` are at that cut or
-            there is no other. In no file.
+        own: How well it did at ``Attack.own_threshold``, the cut of its authors; None where `metrics` are at that cut,
+            or there is no other. In no file.
     """
 
     name: str

@@ -47,6 +47,8 @@ COMMON = {
         "--fail_above",
         "--fail_by",
         "--policy",
+        "--title",
+        "--note",
     ),
 }
 OPTIONS = {

@@ -1,7 +1,7 @@
 """Attackers under one contract."""
 
 from mindefense.attacks.averaging import AveragingAttack
-from mindefense.attacks.base import Attack, ScoreAttack
+from mindefense.attacks.base import Attack, ScoreAttack, prior_threshold
 from mindefense.attacks.boundary import BoundaryDistanceAttack
 from mindefense.attacks.catalog import Entry
 from mindefense.attacks.classifier import ClassifierAttack
@@ -39,4 +39,5 @@ __all__ = [
     "ScoreAttack",
     "ShiftAttack",
     "StackedAttack",
+    "prior_threshold",
 ]

@@ -52,7 +52,7 @@ class MindArmourAttack(Attack):
     Attributes:
         threshold_: Share of members among the fit samples: MindArmour's own cut if there are as many of either, and
             elsewhere one that does not depend on their numbers.
-        own_threshold: MindArmour's own cut, by which ``MembershipInference.eval`` decides.
+        own_threshold: MindArmour's own cut, by which its ``MembershipInference.eval`` decides.
     """
 
     own_threshold = 0.5

@@ -95,7 +95,7 @@ class Training:
         accuracy: Balanced accuracy, or accuracy where classes are as frequent, on the rows it was fitted on; None if
             unknown.
         chance: What guessing would reach: 0.5 for an attack network, 1 over the number of classes for a target.
-        stopped: How a fit that iterates until it converges ended before it did (`Attack.stopped_`); None if it
+        stopped: How a fit that iterates until it converges ended before it did (``Attack.stopped_``); None if it
             converged, or was meant to take a number of epochs.
     """
 
