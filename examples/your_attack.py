@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Trains a target, lets all attacks loose on it and on its labels alone, compares."""
+    """Trains a target, runs all attacks on it and on its labels alone, and compares."""
     args = parse_args()
     data = make_location_like(args.seed)
     split = published_split(data)
@@ -63,7 +63,7 @@ def main() -> None:
     for result in found.attacks:
         state = f"behind labels alone, {result.adversary}" if result.defended else "undefended"
         print(f"{result.name}, {state}: AUC {result.metrics.auc:.3f}")
-    print("These rows were made up: the figures say nothing about anybody's data.")
+    print("These rows were made up: the figures say nothing about real data.")
     print("wrote", *save_evaluation(found, args.out))
 
 

@@ -73,7 +73,7 @@ def main() -> None:
     for result in found.attacks:
         state = f"behind {defense.name}, {result.adversary}" if result.defended else "undefended"
         print(f"{result.name}, {state}: right about {result.metrics.balanced_accuracy:.3f}")
-    print("These rows were made up: the figures say nothing about anybody's data.")
+    print("These rows were made up: the figures say nothing about real data.")
     print("wrote", *save_evaluation(found, out))
 
     defense.save(out / "flatten.ckpt")

@@ -220,7 +220,7 @@ def _checked(parser: argparse.ArgumentParser, action: argparse.Action, setting: 
 
 
 def _text(action: argparse.Action, value: Any, where: str) -> str:
-    """What somebody would type for a value."""
+    """A value as it is written on the command line."""
     is_text = action.type is None and action.choices is None
     parts = value if isinstance(value, list) else [value]
     right = (str,) if is_text else (str, int, float)
@@ -235,7 +235,7 @@ def _shown(value: Any) -> str:
 
 
 def _unknown(where: str, name: str, known: Iterable[str], *, what: str, fix: str = "") -> InputError:
-    """The error for a name that nobody knows, with the nearest one that is known."""
+    """The error for an unknown name, with the nearest known one."""
     known = sorted(known)
     hint = did_you_mean(name, known)
     expected = what if hint else f"{what} ({', '.join(known)})"

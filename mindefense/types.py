@@ -17,7 +17,7 @@ from mindefense.errors import InputError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples:
-    """Rows that somebody asks a target about.
+    """Rows that a target is asked about.
 
     Attributes:
         features: ``(N, ...)`` float32, or uint8 for images ``(N, channels, height, width)``; what goes into the target.
@@ -208,7 +208,7 @@ class PrecisionAtPrior:
 
     Attributes:
         prior: Share of members among those the attacker meets.
-        precision: Share of true members among those he would call members; None if he calls nobody.
+        precision: Share of true members among those called members; None if no sample is called a member.
     """
 
     prior: float
@@ -227,7 +227,7 @@ class MembershipMetrics:
         balanced_accuracy_low: Lower end of its interval.
         balanced_accuracy_high: Upper end.
         advantage: True-positive rate minus false-positive rate, -1 … 1 (Yeom et al. 2018, definition 4).
-        precision: Share of true members among those called members; None if nobody was.
+        precision: Share of true members among those called members; None if no sample was.
         recall: Share of the members that were called members.
         share_called_member: Share of all samples called members; 0 or 1 means the attacker answers one way.
         auc: Area under the ROC curve, ties counted half.
@@ -309,7 +309,7 @@ class AttackResult:
             behind the same defense; a shadow's with the attacker's own key and noise).
         defended: Whether the outputs it scored were defended.
         metrics: How well it did on the samples it was judged by.
-        roc: Points of its ROC curve on them; None where nobody kept any.
+        roc: Points of its ROC curve on them; None where none were kept.
         own: How well it did at ``Attack.own_threshold``, the cut of its authors; None where `metrics` are at that cut,
             or there is no other. In no file.
     """
@@ -683,7 +683,7 @@ class Evaluation:
         confidences: Histograms of the confidence in the true class, one a state of the target.
         change: What the defense changed for the best attackers, or None.
         ruling: What a policy says, or None without one.
-        evidence: What was judged, and when; None where nobody said.
+        evidence: What was judged, and when; None where it is not known.
     """
 
     dataset: str
@@ -743,7 +743,7 @@ class Contender:
         utility: What its answers are worth.
         verdict: The strongest attackers.
         attacks: Every attacker.
-        dominated_by: Contenders that give away no more, cost no more, and are better in something.
+        dominated_by: Contenders that leak no more, cost no more, and are better in something.
         change: What it changed for the best attackers, on the same rows; None for the undefended target.
     """
 
@@ -775,7 +775,7 @@ class Comparison:
         not_run: What was left out, and why.
         checks: Every doubt that was looked into, by contender.
         timings: Seconds by stage.
-        evidence: What was judged, and when; None where nobody said.
+        evidence: What was judged, and when; None where it is not known.
     """
 
     dataset: str

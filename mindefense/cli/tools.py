@@ -60,7 +60,7 @@ def export(args: argparse.Namespace) -> Outcome:
         wrote.append(key)
         say(f"wrote {key}")
     if made.is_random:
-        say(f"keep {key.name} apart from the other two, and from everybody: who has it knows all that is drawn")
+        say(f"keep {key.name} secret and apart from the other two: it determines all random numbers of the defense")
     say("to load it:")
     say("    from mindefense import GuardedModel")
     secret = f', key="{key}"' if made.is_random else ""

@@ -29,7 +29,7 @@ class Split:
         defender_members: Members the defense is fitted on.
         defender_non_members: Non-members the defense is fitted on.
         eval_members: Members every attacker is judged by.
-        eval_non_members: Non-members every attacker is judged by; seen by nobody before.
+        eval_non_members: Non-members that every attacker is judged by; used for nothing else.
         attacker_members: Rows the attacker trains a shadow model on.
         attacker_non_members: Rows the attacker leaves out of it.
         name: What the split is called.
@@ -244,7 +244,7 @@ def parts_split(
         members: Rows the target was trained on: how many from the front of the training part, or ``(n,)`` integers,
             their positions in it; None for all of it.
         num_samples: Members and non-members to judge by, of each as many; None for 5,000 or as many as there
-            are; half of the test part if the defender would otherwise have nobody.
+            are; half of the test part if the defender would otherwise have none.
 
     Returns:
         The split; without rows for defender or attacker if none are left.

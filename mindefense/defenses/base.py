@@ -44,7 +44,7 @@ class DefenseConfig(SearchConfig):
 class Defense(nn.Cell):
     """What stands between a model and those who ask it: confidence vectors in, others out.
 
-    Whoever builds one on this class gives `_defend`, the formula in MindSpore's operators, and a `name`; if it is to be
+    A subclass defines `_defend`, the formula in MindSpore's operators, and a `name`; if it is to be
     quick on a CPU, also `_reshape`, the same in NumPy; or overrides `reshape` and `construct`. And `settings` and
     `arrays`, if there is anything to keep in a file that ``__init__`` takes.
 

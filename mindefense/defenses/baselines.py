@@ -287,11 +287,11 @@ class LaplaceOutput(Defense):
 
 
 class MemGuardBudget(Defense):
-    """MemGuard with its second phase: a coin decides between its vector f′ and the clean vector f.
+    """MemGuard with its second phase, which answers at random with its vector f′ or the clean vector f.
 
     Jia et al. 2019, Section 4.3: with probability ``p = min(ε / ‖f − f′‖₁, 1)`` the answer is f′, which keeps the
     expected L1 distortion of every vector within the budget ε; p is 0 where f′ does not bring the defender's g nearer
-    to 0.5, as in `mindefense.metrics.budget_table`. The coin is a secret function of the query, so that asking again
+    to 0.5, as in `mindefense.metrics.budget_table`. The choice is a secret function of the query, so that asking again
     shows nothing new.
 
     Args:
@@ -300,7 +300,7 @@ class MemGuardBudget(Defense):
 
     Inputs:
         - **clean_logits** (Tensor) - ``(N, C)`` float32 logits of the undefended model.
-        - **draws** (Tensor) - ``(N, 1)`` float32 uniform numbers in (0, 1): the coin, f′ where below p.
+        - **draws** (Tensor) - ``(N, 1)`` float32 uniform numbers in (0, 1): f′ where below p.
 
     Outputs:
         Tensor, ``(N, C)`` float32 log-probabilities. Rows of probabilities are non-negative and sum to 1; with

@@ -22,7 +22,7 @@ class MemGuardConfig(DefenseConfig):
 class MemGuard(SearchDefense):
     """Moves each confidence vector until the defender's classifier is undecided, staying near the clean vector.
 
-    Jia et al. 2019, phase I (section 4.2, eqs. 5-8). Phase II, the coin that answers with the clean vector now and
+    Jia et al. 2019, phase I (section 4.2, eqs. 5-8). Phase II, which answers with the clean vector now and
     then, is `MemGuardBudget`'s.
 
     Args:

@@ -1,4 +1,4 @@
-"""Lets attackers loose: each is fitted once on the undefended model, and once more behind every defense."""
+"""Runs attackers: each is fitted once on the undefended model, and once more behind every defense."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mindefense.types import NotRun, Trial
 
 
 class Arena:
-    """Attackers, what they know, and the rows they are judged by; any number of defenses may be put up.
+    """Attackers, what they know, and the rows they are judged by, for any number of defenses.
 
     Args:
         entries: The attackers by name; those that do not take these samples are told by `left_out`.
@@ -29,7 +29,7 @@ class Arena:
         eval_rows: The rows that auditors are judged by; none of them among `fit_rows`.
         everyone: All rows of the evaluation, by which the others are judged.
         shadow_rows: Members and non-members of the shadow; None without a shadow.
-        labelled: Whether the samples' labels are true classes; otherwise nobody who looks at them takes part.
+        labelled: Whether the samples' labels are true classes; otherwise attackers that use them do not take part.
         canaries: Mislabeled members and non-members, to be judged by apart; None if there are none.
         knowledge: Which of `KNOWLEDGE` attackers may have.
         adversary: Which of `ADVERSARIES` there are.
@@ -100,7 +100,7 @@ class Arena:
                     self._plan.append((name, entry, wanted))
 
     def check_somebody(self) -> None:
-        """Raises InputError if nobody but the gap attack takes part, though others were asked for."""
+        """Raises InputError if only the gap attack takes part, though others were asked for."""
         if self._not_run and all(name == "gap" for name, _, _ in self._plan):
             left_out = self._not_run[0]
             raise InputError(

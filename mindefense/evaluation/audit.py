@@ -131,7 +131,7 @@ def evaluate(
     fit_share: float = 0.5,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Lets attackers loose on a trained model, before and after a defense.
+    """Attacks a trained model, without a defense and behind one.
 
     Auditors are fitted on known members and non-members of the target itself, shadow attackers on a model that the
     attacker trained. Static attackers do not know of the defense: they are fitted on undefended answers. Adaptive ones
@@ -141,7 +141,7 @@ def evaluate(
         target: The trained model; a Cell from samples to logits, or a `Network` where more is to be said of it.
         data: The data set.
         split: Which of its rows are members of what.
-        attacks: Names of attackers; None for all. Attackers by name, as `own_attacks` takes them, are let loose alone.
+        attacks: Names of attackers; None for all. Attackers by name, as `own_attacks` takes them, run alone.
         own_attacks: Attackers of your own, by the names to give them, beside those of `attacks`: classes that are made
             without arguments, or an `Entry` each.
         knowledge: ``"auditor"``, ``"shadow"`` or both.

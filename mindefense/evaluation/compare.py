@@ -169,7 +169,7 @@ def contender(
 def mark_dominated(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
     """The contenders with the names of those that dominate each.
 
-    One dominates another if it gives away no more (the strongest attacker's balanced accuracy and two-sided AUC), costs
+    One dominates another if it leaks no more (the strongest attacker's balanced accuracy and two-sided AUC), costs
     no more (mean L1 distance, calibration error, negative log-likelihood, accuracy lost) and is better in at least one
     of these. Figures are compared as they were measured; intervals are wider than many differences between them. The L1
     distance counts between two ways to reshape alone: a target that was trained otherwise is another model, whose

@@ -51,7 +51,7 @@ def defended_doors(
 
 @dataclasses.dataclass(frozen=True)
 class Behind:
-    """A defense that was put up.
+    """A defense that is evaluated.
 
     Attributes:
         defense: The defense.

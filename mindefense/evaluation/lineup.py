@@ -1,4 +1,4 @@
-"""Defenses by name: what ``--defense top-k=3`` stands for, and which ones a comparison puts up.
+"""Defenses by name: what ``--defense top-k=3`` stands for, and which ones a comparison evaluates.
 
 Names are checked without MindSpore, which only `DefenseSpec.build` loads.
 """
@@ -52,7 +52,7 @@ LINEUP = (
     "class-mean",
     "label-only",
 )
-"""What a comparison puts up unless it is told."""
+"""What a comparison evaluates by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ class DefenseSpec:
 
     @classmethod
     def parse_unfitted(cls, text: str) -> DefenseSpec:
-        """The same, for a defense that stands before a model that nobody has here.
+        """The same, for a defense of recorded answers, without the model.
 
         Raises:
             InputError: See `parse`, and if it has to be fitted to a model.
@@ -231,7 +231,7 @@ TRAINING_LINEUP = ("early-stopping=0.9", "weight-decay=0.005", "label-smoothing=
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSpec:
-    """A way to train the target that leaves it less to give away.
+    """A way to train the target so that it leaks less.
 
     Attributes:
         name: ``"early-stopping"`` (the value is the training accuracy at which it ends), ``"weight-decay"``,

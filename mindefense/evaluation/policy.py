@@ -16,7 +16,7 @@ from mindefense.metrics.levels import FEWEST_TO_CLEAR
 from mindefense.types import AttackResult, Check, Evaluation, LimitFound, Ruling
 
 HIDING = ("smoke", "labels-match", "duplicates", "left-out", "static-only")
-"""Checks whose failure may hide a leak, so that a figure below its limit clears nobody."""
+"""Checks whose failure may hide a leak, so that a figure below its limit is not enough."""
 _TABLES = {"limits": None, "require": ("attackers", "members", "non_members"), "judge": ("by",)}
 
 

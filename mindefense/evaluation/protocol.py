@@ -274,7 +274,7 @@ def _beyond_chance(figure: str, interval: tuple[float, float]) -> float:
 
 
 def _identified(trials: Sequence[Trial]) -> tuple[Trial | None, IdentifiedMembers | None, bool]:
-    """Who identifies the most members almost surely, and whether anybody identifies more than chance explains.
+    """Which attacker identifies the most members almost surely, and whether any identifies more than chance explains.
 
     Each attacker is looked at by the smallest false positive rate that its own non-members carry.
     """

@@ -32,7 +32,7 @@ def evaluate_outputs(
     progress: Progress | None = None,
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
 ) -> Evaluation:
-    """Lets every attacker that needs no queries loose on recorded outputs; lists the others as not run.
+    """Runs every attacker that needs no queries on recorded outputs; lists the others as not run.
 
     Where the outputs hold no labels, attackers that look at true classes are not run either, and what takes true
     classes, such as accuracies and parts by class, is left out or None.

@@ -245,7 +245,7 @@ class Study:
             )
 
     def evaluate(self, config: EvaluationConfig | None = None) -> Evaluation:
-        """Lets attackers loose on the target, before and after the defense.
+        """Attacks the target, without the defense and behind it.
 
         Args:
             config: Which attackers, and what they know; None for all.

@@ -1,4 +1,4 @@
-"""How much a model gives away (membership) and what its answers are worth (utility). NumPy only, nothing is drawn."""
+"""How much a model leaks (membership) and how good its answers are (utility). NumPy only, nothing is drawn."""
 
 from mindefense.metrics.identified import identified_members, small_fpr
 from mindefense.metrics.intervals import (

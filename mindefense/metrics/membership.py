@@ -57,7 +57,7 @@ def membership_metrics(
         priors: Shares of members for `precision_at_prior`, each in 0 … 1.
 
     Returns:
-        Fractions in 0 … 1, `advantage` in −1 … 1, `epsilon_low` ≥ 0; `precision` is None if nobody was called a
+        Fractions in 0 … 1, `advantage` in −1 … 1, `epsilon_low` ≥ 0; `precision` is None if no sample was called a
         member. Intervals are those of `balanced_accuracy_interval`, `auc_interval` and `tpr_interval`.
 
     Raises:
@@ -177,7 +177,7 @@ def precision_at_prior(tpr: float, fpr: float, *, prior: float) -> PrecisionAtPr
         prior: Share of members among those the attacker meets, 0 … 1.
 
     Returns:
-        The precision; None if nobody is called.
+        The precision; None if no sample is called a member.
 
     Raises:
         InputError: If an argument is out of range.
@@ -206,7 +206,7 @@ def verdict(metrics: MembershipMetrics) -> bool:
         metrics: From `membership_metrics`.
 
     Returns:
-        True if it leaks; False if nobody was accused.
+        True if it leaks; False if no sample was called a member.
     """
     accuracy, recall = metrics.balanced_accuracy, metrics.recall
     false_alarms = max(0.0, 1 + recall - 2 * accuracy)

@@ -12,13 +12,13 @@ from mindefense.errors import InputError
 
 
 class RocCurve(NamedTuple):
-    """Every operating point of an attacker, from calling nobody a member to calling everybody.
+    """Every operating point of an attacker, from calling no sample a member to calling all of them members.
 
     Attributes:
         fpr: ``(K,)`` float64, rising from 0 to 1: share of the non-members called members.
         tpr: ``(K,)`` float64, rising from 0 to 1: share of the members called members.
         thresholds: ``(K,)`` float64, falling: calling ``score > thresholds[i]`` gives ``fpr[i]`` and ``tpr[i]``. The
-            last is −∞ and stands for calling everybody, samples with a score of −∞ included.
+            last is −∞: all samples are called members, those with a score of −∞ included.
     """
 
     fpr: np.ndarray
@@ -48,7 +48,7 @@ class Counts(NamedTuple):
             is_member: ``(N,)`` bool, at least one sample of each kind.
 
         Returns:
-            The counts at nobody, at each distinct score and at everybody.
+            The counts at no sample, at each distinct score and at all samples.
 
         Raises:
             InputError: If lengths differ, a score is NaN, or there are no members or no non-members.

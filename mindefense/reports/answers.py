@@ -419,7 +419,7 @@ def _cost(results: Row, defense: Row) -> Answer:
         lost = clean["accuracy"] - defense["accuracy"]
         text = (
             f"On {rows:,} samples, accuracy {moves(clean, defense, 'accuracy', '.1%')}. The L1 {distance} The "
-            f"calibration error, by which confidences miss how often the model is right, "
+            f"calibration error, the mean distance between confidence and accuracy, "
             f"{moves(clean, defense, 'ece')}; the log-loss, lower for better predictions, "
             f"{moves(clean, defense, 'nll')}."
         )
@@ -488,7 +488,7 @@ def answer_comparison(results: Row, checks: Sequence[Row], clean: Row, best: Row
     if best is not clean:
         dearest = f"With {best['name']}, the model's accuracy {moves(was, cost, 'accuracy', '.1%')}."
         text.append(
-            f"With it the calibration error, by which confidences miss how often the model is right, "
+            f"With it the calibration error, the mean distance between confidence and accuracy, "
             f"{moves(was, cost, 'ece')}; the log-loss, lower for better predictions, {moves(was, cost, 'nll')}; and "
             f"{changed} predicted classes change."
         )

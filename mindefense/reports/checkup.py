@@ -11,7 +11,7 @@ _STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "bold red"}
 
 
 def print_findings(findings: Sequence[Finding], *, file: TextIO | None = None) -> None:
-    """Each finding with what to do about it, and how many are wrong: a table on a terminal, elsewhere a line each."""
+    """Each finding with what to do about it, and how many are wrong: a table on a terminal, elsewhere one line each."""
     try:
         from rich.console import Console
         from rich.table import Table

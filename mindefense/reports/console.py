@@ -112,7 +112,7 @@ def print_opening(
         seed: Seed of the study.
         parity: Whether images of members alone are cropped and flipped; None if there are no images.
         roles: Which rows are taken for members and non-members, in words.
-        is_assumed: Whether nobody said which rows the target was trained on.
+        is_assumed: Whether it was not said which rows the target was trained on.
     """
     console.print(f"[bold]mindefense[/]: {escape(dataset)}, seed {seed}, on {device}", highlight=False)
     if synthetic:

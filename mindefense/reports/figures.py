@@ -278,7 +278,7 @@ def shares(counts: Sequence[int]) -> np.ndarray:
 
 
 def frontier_of(places: Mapping[str, tuple[float, float]]) -> list[str]:
-    """The names of those that nobody beats in cost without leaking more, the cheapest first.
+    """The names of those for which no other costs less without leaking more, the cheapest first.
 
     Example:
         >>> frontier_of({"a": (0.0, 0.9), "b": (1.0, 0.7), "c": (2.0, 0.8)})

@@ -41,7 +41,7 @@ from mindefense.reports.upgrade import upgraded
 from mindefense.reports.words import Row, called, percent
 
 _LEAD = (
-    "Membership inference: somebody who holds a sample, say a person's record, asks the model about it and guesses "
+    "Membership inference: an attacker that holds a sample, such as a person's record, asks the model and guesses "
     "from the answer whether it was in the training data."
 )
 
@@ -56,7 +56,7 @@ class Page:
     Attributes:
         title: Of the page.
         subtitle: What was evaluated.
-        lead: What this is about, for somebody who has never heard of it.
+        lead: What this is about, for readers who do not know the field.
         banners: Reasons not to believe the figures, loud.
         answers: The questions and answers at the top.
         scale: The picture beside them.

@@ -14,7 +14,7 @@ from mindefense.types import Evaluation
 def save_evaluation(evaluation: Evaluation, out: str | os.PathLike[str], *, figures: bool = False) -> tuple[Path, ...]:
     """Writes the files of an evaluation: for machines, for spreadsheets and for people.
 
-    ``results.json`` holds every figure (versioned schema), ``attacks.csv`` the attackers, a line each, ``records.csv``
+    ``results.json`` holds every figure (versioned schema), ``attacks.csv`` one row per attacker, ``records.csv``
     every judged sample with every attacker's score; ``report.html`` and ``report.md`` say all of it to people who did
     not run it. Each file is written whole or not at all; older ones of these names are replaced. ``records.csv``, which
     says of each row whether it is a member, can be read by its owner alone.

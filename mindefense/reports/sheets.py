@@ -214,7 +214,7 @@ def canary_sheets(results: Row) -> list[Sheet]:
     ]
     note = (
         f"Attackers on {canaries[0]['n_members']} members and {canaries[0]['n_non_members']} others with a wrong "
-        "label. What the model says of a mislabeled sample as labeled, it knows by heart: the worst case for a person."
+        "label. A model that predicts such a wrong label has memorized the sample: the worst case for a person."
     )
     columns = ("attacker", "learned from", "state", "accuracy#", "95%#", "AUC#", "95%#")
     return [Sheet("canaries", "Canaries", note, columns, rows)]

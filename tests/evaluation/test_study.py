@@ -225,7 +225,9 @@ def test_stages_one_by_one_give_what_one_run_gives(staged, at_once):
     one, other = held_in(staged), held_in(at_once)
     assert set(one.pop("timings")) < set(other.pop("timings"))
     for held in (one, other):
-        held["evidence"] = {name: held["evidence"][name] for name in ("network", "parameters")}
+        for name in ("created", "command"):
+            del held["evidence"][name]
+        del held["evidence"]["digests"]["checkpoint"]  # its file says when parameters were written
     assert one == other
     for name, array in arrays(staged).items():
         np.testing.assert_array_equal(array, arrays(at_once)[name])

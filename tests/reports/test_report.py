@@ -495,7 +495,7 @@ def test_what_has_no_picture_is_said_in_one_place(kind, kinds):
     missing = [plate.heading for plate in page.plates if not plate.pictures]
     html = as_html(page)
     headings = re.findall(r"<h2>(.*?)</h2>", html)
-    assert headings.count("No picture") == bool(missing)
+    assert headings.count("Pictures that could not be made") == bool(missing)
     assert not set(missing) & set(headings)
     for plate in page.plates:
         assert html.count(f'href="#{plate.anchor}"') == bool(plate.pictures)
