@@ -102,7 +102,7 @@ def test_the_report_says_so_and_holds_no_figure_that_is_none(found, request, tmp
     page = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "**How sure the model is of the true class**: True classes were not recorded" in page
     assert "**Which classes leak most**: True classes were not recorded" in page
-    for word in ("None", "nan", "classified rightly and wrongly", "older version"):
+    for word in ("None", "nan", "classified correctly and incorrectly", "older version"):
         assert word not in page
     assert ("calibration error and log-loss are unknown" in page) == (found == "defended")
     assert "| accuracy |" not in page.partition("## Cost to the users")[2]
