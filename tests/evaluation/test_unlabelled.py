@@ -121,7 +121,7 @@ def test_the_command(tmp_path, capsys):
     assert run(*command, "--strict") == 3
     said = capsys.readouterr()
     text = " ".join(said.out.split())
-    assert "target: true classes not recorded, so that attackers who need them are not run" in text
+    assert "target: true classes not recorded, so attackers that need them did not run" in text
     assert "the gap attack has" not in text
     assert "accuracy –" not in text
     assert "labels-match" in said.err
