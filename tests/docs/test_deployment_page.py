@@ -33,14 +33,14 @@ def test_graph_model_and_target_answer_alike(read):
 def test_defaults_are_those_of_the_text(read):
     manifest = Manifest.read(read.folder / "deploy/guarded.json")
     assert manifest.batch_size == 64
-    assert "64 unless told" in EXPORTING
+    assert "(default: 64)" in EXPORTING
     assert manifest.inputs == ("x", "noise")
     assert manifest.most_passes == 6 * 5  # rounds × iterations
 
 
 def test_inputs_of_every_defense():
     """The table names each defense once, with what its graph takes."""
-    rows = re.findall(r"^\| (`.*?) \| (.*?) \|$", EXPORTING.split("depends on the defense")[1], re.M)
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|$", EXPORTING.split("depend on the defense")[1], re.M)
     table = {name: inputs for names, inputs in rows for name in re.findall(r"`([^`]+)`", names)}
     values = {"memguard=BUDGET": "memguard=0.3", "laplace": "laplace=0.1"}
     others = dict.fromkeys(("rounding=1", "top-k=1", "temperature=4", "class-mean", "label-only"), table.pop("none"))

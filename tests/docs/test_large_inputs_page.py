@@ -16,7 +16,7 @@ from mindefense.keyed import keyed_laplace, read_key
 
 PAGE = page("docs/large_inputs.md")
 TORCH, KERAS, MINDSPORE, SAVE = (block.text for block in PAGE.under("How to save it"))
-LOAD, IN_PYTHON = (block.text for block in PAGE.under("What comes out"))
+LOAD, IN_PYTHON = (block.text for block in PAGE.under("The result"))
 
 
 def test_memguard_of_a_study_with_defenmi(reader):

@@ -102,7 +102,7 @@ def test_the_report_says_so_and_holds_no_figure_that_is_none(found, request, tmp
     page = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "**How sure the model is of the true class**: True classes were not recorded" in page
     assert "**Which classes leak most**: True classes were not recorded" in page
-    for word in ("None", "nan", "classified rightly and wrongly", "older version"):
+    for word in ("None", "nan", "classified correctly and incorrectly", "older version"):
         assert word not in page
     assert ("calibration error and log-loss are unknown" in page) == (found == "defended")
     assert "| accuracy |" not in page.partition("## Cost to the users")[2]
@@ -121,7 +121,7 @@ def test_the_command(tmp_path, capsys):
     assert run(*command, "--strict") == 3
     said = capsys.readouterr()
     text = " ".join(said.out.split())
-    assert "target: true classes not recorded, so that attackers who need them are not run" in text
+    assert "target: true classes not recorded, so attackers that need them did not run" in text
     assert "the gap attack has" not in text
     assert "accuracy –" not in text
     assert "labels-match" in said.err
