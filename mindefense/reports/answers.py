@@ -284,15 +284,18 @@ def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
             + "; ".join(f"{name}, it may be up to {percent(one['fpr_high'])}" for name, one, _ in found)
             + "."
         )
-    _, last, verdict = found[-1]
-    surely = verdict["identifies_beyond_chance"] and last["share_low"] > 0
-    short = (
-        f"At least {percent(last['share_low'])}{'' if len(found) == 1 else ' behind the defense'}, at a false positive "
-        f"rate of {rate_of(last['fpr'])}."
-        if surely
-        else f"No more than chance explains, at a false positive rate of {rate_of(last['fpr'])}."
-    )
-    return Answer(question, short, "bad" if surely else "plain", text)
+    surely = [verdict["identifies_beyond_chance"] and one["share_low"] > 0 for _, one, verdict in found]
+    if len(found) == 1:
+        rate = rate_of(found[0][1]["fpr"])
+        short = f"{_at_least(found[0][1], surely[0])}, at a false positive rate of {rate}."
+    else:
+        first, second = (_at_least(one, is_sure) for (_, one, _), is_sure in zip(found, surely, strict=True))
+        short = f"{first} undefended; {second[0].lower()}{second[1:]} behind the defense."
+    return Answer(question, short, "bad" if surely[-1] else "plain", text)
+
+
+def _at_least(identified: Row, surely: bool) -> str:
+    return f"At least {percent(identified['share_low'])}" if surely else "No more than chance explains"
 
 
 def _hidden_in_average(verdict: Row) -> str:
