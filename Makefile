@@ -9,9 +9,10 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/mindefense demo
 
-# Tests on real data run where MINDEFENSE_DATA names a folder that holds it.
+# Tests on real data run where MINDEFENSE_DATA names a folder that holds it. One file of tests runs in one process,
+# since its tests share what takes long to make.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

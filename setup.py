@@ -41,6 +41,7 @@ setup(
         "docs": DOCS,
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "hypothesis>=6",
             "ruff>=0.6",
             "pyright>=1.1.380",
