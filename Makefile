@@ -9,10 +9,10 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/mindefense demo
 
-# Tests on real data run where MINDEFENSE_DATA names a folder that holds it. One file of tests runs in one process,
+# Tests on real data run where MINDEFENSE_DATA names a folder that holds it. The tests of a file stay in one process,
 # since its tests share what takes long to make.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -10,6 +10,16 @@ import mindefense  # noqa: F401  sets MindSpore's log level, which must happen b
 from mindefense import cli
 
 
+def pytest_collection_modifyitems(config, items):
+    """With several processes, the tests of a file stay in one, since they share what takes long; each page in one."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        page = getattr(getattr(item, "callspec", None), "params", {}).get("block")
+        group = item.nodeid.partition("::")[0] if page is None else page.page
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def data_root():
     """The folder with real data and published outputs."""

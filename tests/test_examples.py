@@ -120,6 +120,8 @@ def test_help_comes_at_once(script, tmp_path):
 def test_arguments_are_those_of_the_command_line(argv, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["location_defense.py", *argv])
     given, expected = vars(load(EXAMPLE).parse_args()), vars(build_parser().parse_args(["run", *argv]))
+    assert given.pop("typed").split(" ")[0] == "location_defense.py"
+    assert expected.pop("typed").startswith("mindefense run")
     assert {name: expected[name] for name in given} == given
     # How a target is trained, and on which images, is for the command line.
     nothing = vars(build_parser().parse_args(["run"]))

@@ -248,7 +248,7 @@ def test_example_prints_the_tutorials_lines_then_table_and_verdict(tutorial):
             figures = ", ".join(f"'{key}': {word}" for key, word in words.items())
             assert line == f"Method: {method}, {{{figures}}}"
             assert re.search(r"'recall': \d\.\d{4}, .*'accuracy': \d\.\d{4}}$", line)
-        order = [lines.index(said[3]), *(first(lines, word) for word in ("Membership inf", "gap", "undefended: "))]
+        order = [lines.index(said[3]), *(first(lines, word) for word in ("Membership inf", "gap", "target: "))]
         assert order == sorted(order)
         assert lines[-1 - (name == "plain")] == f"report: {folder / name / 'report.html'}"
         assert lines[-2 - (name == "plain")] == (
@@ -265,7 +265,7 @@ def test_example_shows_before_and_after_with_a_defense(tutorial):
     plain, defended = seen.screens["plain"], seen.screens["parity"]
     assert defended.count("acc  AUC  TPR") == 3
     assert plain.count("acc  AUC  TPR") == 1
-    for word in ("unaware of it", "adapts to it", "\ndefended: ", "cost of memguard (corrected)"):
+    for word in ("unaware of it", "adapts to it", "behind the defense", "cost of memguard (corrected)"):
         assert word in defended
         assert word not in plain
     assert plain.endswith("nothing was defended; to see what a defense changes: --defense defenmi\n")
