@@ -15,8 +15,8 @@ def pytest_collection_modifyitems(config, items):
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
-        page = getattr(getattr(item, "callspec", None), "params", {}).get("block")
-        group = item.nodeid.partition("::")[0] if page is None else page.page
+        block = getattr(getattr(item, "callspec", None), "params", {}).get("block")
+        group = getattr(block, "page", item.nodeid.partition("::")[0])
         item.add_marker(pytest.mark.xdist_group(group))
 
 
