@@ -48,10 +48,6 @@ PAGES: dict[str, Setting] = {
         has=(brought.vgg16_checkpoint, brought.own_model, brought.queries),
         before={"mindefense export --out runs/location": brought.study},
     ),
-    "README_CN.md": Setting(
-        has=(brought.vgg16_checkpoint, brought.own_model, brought.queries, brought.recorded_outputs),
-        before={"mindefense export --out runs/location": brought.study},
-    ),
     "docs/command_line.md": Setting(has=(brought.location,)),
     "docs/configuration.md": Setting(has=(brought.config_ini,)),
     "docs/deployment.md": Setting(
