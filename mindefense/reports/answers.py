@@ -86,6 +86,8 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
     return answers if cost is None else [*answers, cost]
 
 
+_IN_FRONT = ("labels-match", "left-out")
+"""Checks without which a verdict of either kind is not to be read."""
 _LEVELS = {
     "leak": ("Yes", "bad"),
     "some": ("Somewhat", "mixed"),
@@ -124,7 +126,11 @@ def answer_leak(
     text = [_reason("Undefended", before)]
     if after is not None:
         text.append(_reason(f"Behind {defense}", after))
-    text += [check["found"] for check in checks if check["name"] == "left-out" and not check["passed"]]
+    text += [
+        f"The check {check['name']} failed. {check['found']} {check['meaning']}".strip()
+        for check in checks
+        if check["name"] in _IN_FRONT and not check["passed"]
+    ]
     return Answer(question, short, tone, text, [("Rule of MindArmour's tutorial", _rule(before, after))])
 
 
