@@ -11,7 +11,16 @@ from mindefense.arguments import EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_STRICT, TRAI
 from mindefense.cli.outcome import Outcome
 from mindefense.errors import InputError
 
-DEMO_ATTACKS = ("gap", "confidence", "entropy", "mindarmour-lr", "salem-top3", "shokri-label", "label-flips")
+DEMO_ATTACKS = (
+    "gap",
+    "confidence",
+    "entropy",
+    "mindarmour-lr",
+    "salem-top3",
+    "shokri-label",
+    "label-flips",
+    "averaging-8",
+)
 """One of each kind, and none that takes long."""
 NEXT = (
     ("mindefense download location --to data/location", "real data"),

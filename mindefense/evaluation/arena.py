@@ -12,7 +12,7 @@ from mindefense.attacks.boundary import BoundaryDistanceAttack
 from mindefense.attacks.catalog import ATTACKS, KINDS, NEEDS_ASKING, Entry, Terms
 from mindefense.attacks.neural import NetworkAttack
 from mindefense.errors import InputError
-from mindefense.evaluation.doubts import Training, training_name
+from mindefense.evaluation.facts import Training, training_name
 from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.protocol import ADVERSARIES, KNOWLEDGE, Doors, Rows, check_disjoint, judge
 from mindefense.types import NotRun, Trial

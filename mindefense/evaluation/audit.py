@@ -22,8 +22,9 @@ from mindefense.errors import InputError
 from mindefense.evaluation.arena import Arena
 from mindefense.evaluation.conclusion import assemble, published_budgets, target_facts, utility
 from mindefense.evaluation.doors import Behind, clean_doors, defended_doors
-from mindefense.evaluation.doubts import AskedAgain, Facts, FitRows, Training, doubts
+from mindefense.evaluation.doubts import doubts
 from mindefense.evaluation.evidence import evidence_of
+from mindefense.evaluation.facts import AskedAgain, Facts, FitRows, Training
 from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.protocol import ADVERSARIES, KNOWLEDGE, Doors, Rows
 from mindefense.evaluation.provenance import sha256_of

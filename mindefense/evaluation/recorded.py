@@ -13,8 +13,9 @@ from mindefense.data.outputs import RecordedOutputs
 from mindefense.errors import InputError
 from mindefense.evaluation.arena import Arena
 from mindefense.evaluation.conclusion import assemble, target_facts, utility
-from mindefense.evaluation.doubts import Facts, FitRows, doubts
+from mindefense.evaluation.doubts import doubts
 from mindefense.evaluation.evidence import evidence_of
+from mindefense.evaluation.facts import Facts, FitRows
 from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.protocol import ADVERSARIES, Doors, Rows
 from mindefense.runtime import versions

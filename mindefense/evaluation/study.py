@@ -38,7 +38,7 @@ from mindefense.evaluation.audit import (
 from mindefense.evaluation.canaries import plant
 from mindefense.evaluation.config import AMP_LEVELS, StudyConfig
 from mindefense.evaluation.doors import Behind, clean_doors, defended_doors
-from mindefense.evaluation.doubts import Training
+from mindefense.evaluation.facts import Training
 from mindefense.evaluation.lineup import NONE, DefenseSpec
 from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.protocol import Rows

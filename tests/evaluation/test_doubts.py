@@ -7,7 +7,8 @@ import pytest
 
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
-from mindefense.evaluation.doubts import AskedAgain, Facts, FitRows, Training, doubts
+from mindefense.evaluation.doubts import doubts
+from mindefense.evaluation.facts import AskedAgain, Facts, FitRows, Training
 from mindefense.metrics import membership_metrics
 from mindefense.types import Answers, AttackResult, Trial
 
