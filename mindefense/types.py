@@ -298,6 +298,21 @@ class RocPoints:
 
 
 @dataclasses.dataclass(frozen=True)
+class RatesByAll:
+    """How well scores that are fitted to no row rank all rows.
+
+    Attributes:
+        n_members: Members among them.
+        n_non_members: Non-members among them.
+        tpr_at_fpr: True-positive rates at the false-positive rates at which an identification counts as almost sure.
+    """
+
+    n_members: int
+    n_non_members: int
+    tpr_at_fpr: tuple[RateAtFpr, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class AttackResult:
     """One attacker against one target.
 
@@ -312,6 +327,8 @@ class AttackResult:
         roc: Points of its ROC curve on them; None where none were kept.
         own: How well it did at ``Attack.own_threshold``, the cut of its authors; None where `metrics` are at that cut,
             or there is no other. In no file.
+        by_all: Its true positive rates by all rows, where its scores are fitted to none (``Attack.fits_scores``) and
+            `metrics` are by some; None elsewhere. In no file.
     """
 
     name: str
@@ -321,6 +338,7 @@ class AttackResult:
     metrics: MembershipMetrics
     roc: RocPoints | None = dataclasses.field(default=None, compare=False, repr=False)
     own: MembershipMetrics | None = dataclasses.field(default=None, compare=False, repr=False)
+    by_all: RatesByAll | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -333,6 +351,8 @@ class Trial:
         threshold: A sample is called a member if its score is above.
         samples: ``(N,)`` int64 positions, in the evaluation's rows, of the samples it was judged by.
         is_member: ``(N,)`` bool.
+        ranked: Scores and membership of all of the evaluation's rows, ``(M,)`` each, where scores are fitted to none
+            and it was judged by some of them; None elsewhere.
     """
 
     result: AttackResult
@@ -340,6 +360,7 @@ class Trial:
     threshold: float
     samples: np.ndarray
     is_member: np.ndarray
+    ranked: tuple[np.ndarray, np.ndarray] | None = None
 
     def __repr__(self) -> str:
         members = int(np.count_nonzero(self.is_member))

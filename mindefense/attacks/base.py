@@ -27,6 +27,8 @@ class Attack(abc.ABC):
     Attributes:
         name: What to call it in results.
         needs_fit: Whether `fit` learns anything.
+        fits_scores: Whether scores depend on the samples it was fitted on, so that it cannot be judged by them. False
+            where `fit` finds nothing but `threshold_`: its ranking may then be judged by every sample.
         asks: ``"samples"`` if it asks the target about the samples alone, ``"variants"`` if about changed ones too,
             which recorded outputs cannot answer.
         threshold_: After `fit`: a sample is called a member if its score is above.
@@ -37,6 +39,7 @@ class Attack(abc.ABC):
 
     name: ClassVar[str] | str
     needs_fit: ClassVar[bool] | bool = True
+    fits_scores: ClassVar[bool] | bool = True
     asks: ClassVar[str] | str = "samples"
     threshold_: float
     stopped_: str | None

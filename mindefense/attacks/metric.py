@@ -22,6 +22,7 @@ class GapAttack(ScoreAttack):
 
     name = "gap"
     needs_fit = False
+    fits_scores = False
     threshold_ = 0.5
 
     def fit(self, target: Target, members: Samples, non_members: Samples) -> GapAttack:
@@ -51,7 +52,7 @@ class MetricAttack(ScoreAttack):
     name: ClassVar[str] | str
 
     def __init__(self, *, per_class: bool = False):
-        self.per_class = per_class
+        self.per_class = self.fits_scores = per_class
         if per_class:
             self.name = f"{self.name}-per-class"
 
@@ -141,6 +142,7 @@ class LossAttack(ScoreAttack):
     """
 
     name = "loss"
+    fits_scores = False
 
     def fit(self, target: Target, members: Samples, non_members: Samples) -> LossAttack:
         """Takes the mean loss of the members."""

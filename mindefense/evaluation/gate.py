@@ -27,20 +27,19 @@ _METRICS: dict[str, Callable[[MembershipMetrics], tuple[float, float, float]]] =
         2 * metrics.balanced_accuracy_high - 1,
     ),
     "epsilon": lambda metrics: (metrics.epsilon_low, metrics.epsilon_low, metrics.epsilon_low),
-    "named": lambda metrics: _named(metrics),
 }
 """Lower end of the 95 % interval, estimate and upper end of each figure. Of ε there is a lower bound alone."""
 BY = ("estimate", "low", "high")
 """What is compared with the limit: the figure itself, or an end of its interval."""
 
 
-def _named(metrics: MembershipMetrics) -> tuple[float, float, float]:
+def _named(result: AttackResult) -> tuple[float, float, float]:
     """Members identified at the smallest false positive rate that the non-members carry; people, not a share."""
-    fpr = small_fpr(metrics.n_non_members)
+    ranked = result.by_all or result.metrics
+    n, fpr = ranked.n_members, small_fpr(ranked.n_non_members)
     if fpr is None:  # nothing can be told of small rates
-        return 0.0, 0.0, float(metrics.n_members)
-    rate = next(rate for rate in metrics.tpr_at_fpr if rate.fpr == fpr)
-    n = metrics.n_members
+        return 0.0, 0.0, float(n)
+    rate = next(rate for rate in ranked.tpr_at_fpr if rate.fpr == fpr)
     return math.floor(rate.low * n), round(rate.tpr * n), math.ceil(rate.high * n)
 
 
@@ -68,7 +67,7 @@ class Gate:
             InputError: If the text is not of that form, or there is no such metric.
         """
         metric, _, limit = text.partition("=")
-        known = [*_METRICS, "tpr@0.1", "tpr@0.01", "tpr@0.001"]
+        known = [*_METRICS, "named", "tpr@0.1", "tpr@0.01", "tpr@0.001"]
         if metric not in known or not limit:
             raise InputError("gate", expected=f"METRIC=LIMIT with {' or '.join(known)}", got=repr(text))
         try:
@@ -84,7 +83,9 @@ class Gate:
 
     def value(self, result: AttackResult) -> float:
         """The gated figure of one attacker, or the end of its interval that `by` asks for."""
-        if self.metric in _METRICS:
+        if self.metric == "named":
+            figures = _named(result)
+        elif self.metric in _METRICS:
             figures = _METRICS[self.metric](result.metrics)
         else:
             bound = float(self.metric.partition("@")[2])

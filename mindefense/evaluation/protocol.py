@@ -18,12 +18,13 @@ from mindefense.metrics import (
     level_of,
     membership_metrics,
     small_fpr,
+    tpr_at_fpr,
     verdict,
 )
-from mindefense.metrics.identified import standing
+from mindefense.metrics.identified import SMALL_FPRS, standing
 from mindefense.metrics.levels import FALSE_ALARMS
 from mindefense.target import Target
-from mindefense.types import AttackResult, Change, Check, IdentifiedMembers, Samples, Trial, Verdict
+from mindefense.types import AttackResult, Change, Check, IdentifiedMembers, RatesByAll, Samples, Trial, Verdict
 
 KNOWLEDGE = ("auditor", "shadow")
 """What attackers that fit are fitted on: known members of the target itself, or a model that the attacker trained."""
@@ -61,6 +62,9 @@ class Rows:
 
     members: Samples
     non_members: Samples
+
+    def __len__(self) -> int:
+        return len(self.members) + len(self.non_members)
 
     def divide(self, seed: int, *, share: float = 0.5) -> tuple[Rows, Rows]:
         """Rows to fit on and rows to judge on, drawn once and by index, so that no row is in both.
@@ -151,6 +155,9 @@ def judge(
 ) -> Trial:
     """Scores rows with a fitted attack.
 
+    Where its scores are fitted to no rows, it ranks everyone besides: twice as many rows tell members who are
+    identified from chance.
+
     Args:
         attack: The attack.
         target: The model that it asks.
@@ -169,15 +176,21 @@ def judge(
         fix = "set it in fit, or build on ScoreAttack, which finds it"
         raise InputError(f"attack {name}", expected="threshold_ after fit", got="none", fix=fix)
     is_member = rows.is_member()
+    ranked = by_all = None
+    if not attack.fits_scores and len(everyone) > len(rows):
+        both = [scores_of(attack, target, samples, name) for samples in (everyone.members, everyone.non_members)]
+        ranked = (np.concatenate(both), everyone.is_member())
+        rates = tuple(tpr_at_fpr(*ranked, fpr=fpr) for fpr in SMALL_FPRS)
+        by_all = RatesByAll(len(everyone.members), len(everyone.non_members), rates)
     metrics = membership_metrics(scores, is_member, threshold=attack.threshold_)
     own = None
     if attack.own_threshold not in (None, attack.threshold_):
         own = membership_metrics(scores, is_member, threshold=attack.own_threshold)
-    result = AttackResult(name, knowledge, adversary, defended, metrics, own=own)
+    result = AttackResult(name, knowledge, adversary, defended, metrics, own=own, by_all=by_all)
     known = everyone.indices()
     order = np.argsort(known)
     samples = order[np.searchsorted(known, rows.indices(), sorter=order)]
-    return Trial(result, scores, float(attack.threshold_), samples, is_member)
+    return Trial(result, scores, float(attack.threshold_), samples, is_member, ranked)
 
 
 def conclude(trials: Sequence[Trial], *, defended: bool, labelled: bool = True) -> Verdict:
@@ -276,16 +289,21 @@ def _beyond_chance(figure: str, interval: tuple[float, float]) -> float:
 def _identified(trials: Sequence[Trial]) -> tuple[Trial | None, IdentifiedMembers | None, bool]:
     """Which attacker identifies the most members almost surely, and whether any identifies more than chance explains.
 
-    Each attacker is looked at by the smallest false positive rate that its own non-members carry.
+    Each attacker is looked at by the smallest false positive rate that its own non-members carry, and by all rows if
+    its scores are fitted to none. Attackers with the same scores are one.
     """
-    rates = [(trial, small_fpr(trial.result.metrics.n_non_members)) for trial in trials]
-    carried = [(trial, rate) for trial, rate in rates if rate is not None]
+    carried = []
+    for trial in trials:
+        scores, is_member = trial.ranked or (trial.scores, trial.is_member)
+        rate = small_fpr(np.count_nonzero(~is_member))
+        if rate is not None:
+            carried.append((trial, scores, is_member, rate))
     if not carried:
         return None, None, False
-    tail = FALSE_ALARMS / 4 / len(carried)
+    tail = FALSE_ALARMS / 4 / len({scores.tobytes() for _, scores, _, _ in carried})
     found = [
-        (trial, identified_members(trial.scores, trial.is_member, fpr=rate, confidence=1 - tail))
-        for trial, rate in carried
+        (trial, identified_members(scores, is_member, fpr=rate, confidence=1 - tail))
+        for trial, scores, is_member, rate in carried
     ]
     best, identified = max(found, key=lambda one: standing(one[1], tail))
     return best, identified, identified.p_value <= tail

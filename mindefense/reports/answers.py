@@ -13,6 +13,7 @@ from mindefense.reports.words import (
     behind,
     called,
     find,
+    identity,
     keeps_labels,
     moves,
     number,
@@ -66,7 +67,8 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
     best = f"{figures[0]} of its guesses are right" + (
         f"; behind the defense {figures[1]}." if after is not None else "."
     )
-    identified = answer_identified(states)
+    attacks = [[one for one in results["attacks"] if one["defended"] == defended] for defended in (False, True)]
+    identified = answer_identified(states, attacks)
     answers = [
         answer_leak(results, results["checks"], before, after),
         dataclasses.replace(identified, tone="plain") if results["smoke"] else identified,
@@ -259,15 +261,15 @@ _MARKS = ("smoke", "synthetic")
 """Checks whose advice is said by itself."""
 
 
-def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
-    """How many members can be identified almost surely."""
+def answer_identified(states: Sequence[tuple[str, Row]], attacks: Sequence[Sequence[Row]]) -> Answer:
+    """How many members can be identified almost surely, in each state with these attackers."""
     question = "How many members can be identified almost surely?"
     found = [(name, verdict["identified"], verdict) for name, verdict in states]
     if any(one is None for _, one, _ in found):
         text = "A false positive rate of 1% takes at least 100 non-members."
         return Answer(question, "That cannot be told: there are too few non-members.", "mixed", [text])
     text = []
-    for name, one, verdict in found:
+    for (name, one, verdict), here in zip(found, attacks, strict=False):
         share = f"{percent(one['share'])} of the members" if one["identified"] else "none"
         bound = (
             f"With 95% confidence it is at least {percent(one['share_low'])} of all members, "
@@ -284,6 +286,12 @@ def answer_identified(states: Sequence[tuple[str, Row]]) -> Answer:
             f"{one['n_non_members']:,} non-members (false positive rate {rate_of(one['fpr'])}; by chance it would be "
             f"{rate_of(one['fpr'])} of the members). {bound}"
         )
+        by = next((attack for attack in here if identity(attack) == identity(verdict["identifies"])), None)
+        if by is not None and one["n_members"] > by["n_members"]:
+            text[-1] += (
+                f" Its scores are fitted to no rows, so all rows judge them; its line in the table is judged by the "
+                f"{by['n_members']:,} members that its threshold was not fitted on."
+            )
     if any(one["fpr"] * one["n_non_members"] < 5 for _, one, _ in found):
         text.append(
             "So few mistakes make the rate itself uncertain: "
@@ -517,7 +525,8 @@ def answer_comparison(results: Row, checks: Sequence[Row], clean: Row, best: Row
             defense="the best of the defenses",
         ),
         answer_identified(
-            [("undefended", clean["verdict"]), *([] if best is clean else [(best["name"], best["verdict"])])]
+            [("undefended", clean["verdict"]), *([] if best is clean else [(best["name"], best["verdict"])])],
+            [clean["attacks"], best["attacks"]],
         ),
         Answer(
             "How often is the best attacker right?",

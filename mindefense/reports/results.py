@@ -181,7 +181,7 @@ def _heading(found: Evaluation | Comparison) -> dict[str, Any]:
 
 def _attack(result: AttackResult) -> dict[str, Any]:
     facts = dataclasses.asdict(result)
-    metrics, roc, _ = facts.pop("metrics"), facts.pop("roc"), facts.pop("own")
+    metrics, roc, _, _ = (facts.pop(name) for name in ("metrics", "roc", "own", "by_all"))
     return {**facts, **metrics, **({} if roc is None else {"roc": roc})}
 
 

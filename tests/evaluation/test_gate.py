@@ -1,5 +1,6 @@
 """A limit on what may leak: which figure, of whom, on which state of the target."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 
 from mindefense.errors import InputError
 from mindefense.evaluation import Gate
-from mindefense.metrics import membership_metrics
-from mindefense.types import AttackResult
+from mindefense.metrics import membership_metrics, tpr_at_fpr
+from mindefense.types import AttackResult, RatesByAll
 
 # Name, scores of members and of non-members; a sample is called a member above 0.5.
 KEEN = ("keen", [0.9, 0.8, 0.7, 0.4], [0.6, 0.3, 0.2, 0.1])  # AUC 15/16, balanced accuracy 3/4
@@ -139,6 +140,16 @@ def test_people_are_counted_at_the_rate_that_the_others_carry():
     line = Gate("named", 6).exceeded(evaluation(found))
     assert line == "named 7 is above 6 on the undefended target: sure (auditor, static)"
     assert Gate("named", 7).exceeded(evaluation(found)) is None
+
+
+def test_people_are_counted_among_all_rows_where_scores_are_fitted_to_none():
+    half = result("sure", [3.0] * 3 + [0.0] * 497, [1.0] * 500)
+    everyone = np.array([3.0] * 7 + [0.0] * 993 + [2.0] + [1.0] * 999)
+    rates = tuple(tpr_at_fpr(everyone, np.arange(2000) < 1000, fpr=fpr) for fpr in (0.001, 0.01))
+    found = dataclasses.replace(half, by_all=RatesByAll(1000, 1000, rates))
+    assert Gate("named", 6).value(half) == 3
+    assert Gate("named", 6).value(found) == 7
+    assert Gate("tpr@0.01", 0.5).value(found) == 3 / 500  # of the table's rows, as the other figures
 
 
 def test_a_high_end_fails_where_too_few_rows_judge():

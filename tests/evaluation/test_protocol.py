@@ -61,6 +61,32 @@ def test_metrics_are_those_of_the_scores_and_the_threshold(sign, auc, recall):
     assert (trial.result.metrics.auc, trial.result.metrics.recall) == (auc, recall)
 
 
+class SameFigure(FirstFigure):
+    """Its scores are fitted to no rows."""
+
+    fits_scores = False
+
+
+def test_scores_that_are_fitted_to_no_rows_rank_all_of_them():
+    everyone = Rows(samples(12, 6), samples(4, 8))  # scores 0 … 5 and -8 … -1
+    rows = Rows(samples(14, 2), samples(4, 3))
+    names = {"name": "a", "knowledge": "auditor", "adversary": "static", "defended": False}
+    fitted = judge(FirstFigure(), door(), rows, everyone, **names)
+    assert fitted.ranked is None
+    assert fitted.result.by_all is None
+    trial = judge(SameFigure(), door(), rows, everyone, **names)
+    assert trial.result == fitted.result  # every figure of the table is of the rows to judge by
+    scores, is_member = trial.ranked
+    np.testing.assert_array_equal(scores, [*range(6), *range(-8, 0)])
+    np.testing.assert_array_equal(is_member, everyone.is_member())
+    assert (trial.result.by_all.n_members, trial.result.by_all.n_non_members) == (6, 8)
+    assert [rate.fpr for rate in trial.result.by_all.tpr_at_fpr] == [0.001, 0.01]
+    assert [rate.tpr for rate in trial.result.by_all.tpr_at_fpr] == [1.0, 1.0]
+    alone = judge(SameFigure(), door(), everyone, everyone, **names)
+    assert alone.ranked is None
+    assert alone.result.by_all is None
+
+
 def test_samples_of_a_trial_are_positions_among_everyone():
     everyone = Rows(samples(20, 5).take(np.array([4, 0, 3, 1, 2])), samples(3, 4))  # indices 24 20 23 21 22 | 3 4 5 6
     rows = Rows(samples(20, 2), samples(5, 2))
@@ -245,6 +271,43 @@ def test_intervals_hold_for_all_attackers_together(others):
     assert (verdict.sharpest_low, verdict.sharpest_high) == auc_interval(
         sharp.scores, sharp.is_member, confidence=confidence
     )
+
+
+def test_members_are_identified_among_all_rows_where_scores_are_fitted_to_none():
+    rng = np.random.default_rng(0)
+    is_member = np.arange(2000) < 1000
+    scores = rng.normal(size=2000)
+    scores[:20] += 20
+    half = np.arange(2000) % 2 == 0
+    metrics = membership_metrics(scores[half], is_member[half], threshold=0.0)
+    one = Trial(
+        AttackResult("a", "auditor", "static", False, metrics), scores[half], 0.0, np.flatnonzero(half), is_member[half]
+    )
+    gap = dataclasses.replace(one, result=dataclasses.replace(one.result, name="gap"))
+    by_half = conclude([gap, one], defended=False).identified
+    assert (by_half.n_members, by_half.n_non_members) == (500, 500)
+    by_all = conclude([gap, dataclasses.replace(one, ranked=(scores, is_member))], defended=False)
+    assert by_all.identifies.name == "a"
+    assert by_all.identified.n_members == 1000
+    assert by_all.identified.identified >= 20
+    assert by_all.identified.p_value < by_half.p_value
+
+
+def test_attackers_with_the_same_scores_are_one_where_members_are_identified():
+    rng = np.random.default_rng(1)
+    is_member = np.arange(400) < 200
+    scores = rng.normal(size=400)
+    metrics = membership_metrics(scores, is_member, threshold=0.0)
+
+    def named(name, scores):
+        return Trial(AttackResult(name, "none", "static", False, metrics), scores, 0.0, np.arange(400), is_member)
+
+    alone = conclude([named("gap", scores)], defended=False).identified
+    same = conclude([named(name, scores) for name in ("gap", "a", "b")], defended=False).identified
+    other = conclude([named("gap", scores), named("a", scores - 1), named("b", 2 * scores)], defended=False).identified
+    assert same == alone
+    assert other.identified == alone.identified
+    assert other.share_low <= alone.share_low
 
 
 def test_each_state_has_a_verdict_of_its_own():

@@ -36,6 +36,24 @@ def test_right_rows_are_cleared(tmp_path):
     assert first_answer(found)[0] == "These attackers found no leak."
 
 
+def test_one_member_in_a_hundred_memorised_is_a_leak(tmp_path):
+    held, _ = arrays()
+    members = np.flatnonzero(held["is_member"])
+    held["logits"][members[:10], held["labels"][members[:10]]] += 14
+    found = evaluated(tmp_path, held)
+    verdict = found.undefended
+    assert (verdict.level, verdict.shown_by) == ("leak", None)  # on average, nothing is to be seen of them
+    assert verdict.identified.n_members == ROWS // 2  # all of them, for scores that are fitted to none
+    assert verdict.identified.identified >= 10
+    assert verdict.identified.mistakes <= 1
+    results = to_json(found)
+    text = answer_evaluation(results, states_of(results))[1].text[0]
+    assert "of the 1,000 members it was judged by" in text
+    assert (
+        "Its scores are fitted to no rows, so all rows judge them; its line in the table is judged by the 500" in text
+    )
+
+
 def test_labels_of_other_rows_clear_nobody(tmp_path):
     held, rng = arrays()
     held["labels"] = rng.permutation(held["labels"])

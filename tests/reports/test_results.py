@@ -177,7 +177,7 @@ def test_json_holds_every_attack(evaluation):
             assert row[name] == getattr(attack.metrics, name)
         for name in LISTS:
             assert list(row[name]) == [dataclasses.asdict(figure) for figure in getattr(attack.metrics, name)]
-    assert set(WHO) == {field.name for field in dataclasses.fields(AttackResult)} - {"metrics", "roc", "own"}
+    assert set(WHO) == {field.name for field in dataclasses.fields(AttackResult)} - {"metrics", "roc", "own", "by_all"}
 
 
 def test_json_holds_the_verdicts(evaluation):
