@@ -22,7 +22,7 @@ from mindefense.data import load_cifar100
 from mindefense.images import ImageTransform
 from mindefense.models import vgg16
 from mindefense.runtime import compiled, use_device
-from mindefense.target import Network
+from mindefense.targets.cell import Network
 
 ROUNDS = 10
 

@@ -22,7 +22,7 @@ from mindefense.evaluation import shared
 from mindefense.evaluation.audit import EvaluationConfig
 from mindefense.evaluation.study import Study
 from mindefense.runtime import use_device
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 
 RANKS = (1, 2, 3, 4, 8, 16, 32, 64)
 

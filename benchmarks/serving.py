@@ -45,7 +45,7 @@ from mindefense.metrics import auc
 from mindefense.models import MLP
 from mindefense.runtime import compiled, use_device
 from mindefense.serving import GuardedModel, Manifest, export_guarded
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 
 WIDTHS = (446, 1024, 512, 256, 128, 30)
 KEY = b"a benchmark has no secrets at all"[:32]

@@ -18,7 +18,7 @@ from mindefense.attacks.catalog import ATTACKS, Terms
 from mindefense.attacks.neural import NSH_TRAINING
 from mindefense.confidence import log_softmax
 from mindefense.metrics import membership_metrics
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.training import PUBLISHED_ATTACK
 from mindefense.types import Samples
 

@@ -12,7 +12,7 @@ from mindspore import nn
 
 from mindefense.errors import DeviceError, InputError
 from mindefense.runtime import compiled, muted, quiet_mindarmour
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 from mindefense.training import Epoch, TrainConfig, check_loss, check_rows, make_optimizer
 
 

@@ -8,7 +8,8 @@ from mindspore import nn, ops
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
 from mindefense.models import MLP
-from mindefense.target import AsTheyAre, Network, Target, forward
+from mindefense.targets.base import AsTheyAre, Target, clean_target
+from mindefense.targets.cell import Network, forward
 
 ROWS = np.float32(np.random.default_rng(0).normal(size=(23, 5)))
 BYTES = np.random.default_rng(1).integers(256, size=(23, 5), dtype=np.uint8)
@@ -370,7 +371,7 @@ def target(asked):
 
 def test_answers_are_log_probabilities_of_the_cell():
     net = MLP((5, 8, 3), seed=2)
-    target = Target.from_cell(net, batch_size=7)
+    target = clean_target(Network(net, batch_size=7))
     answers = target.query(ROWS)
     assert (answers.shape, answers.dtype, target.queries) == ((23, 3), np.float32, 23)
     np.testing.assert_allclose(answers, log_softmax(by_hand(net, ROWS)), atol=1e-5)
@@ -423,7 +424,7 @@ def test_an_answer_cannot_be_changed_from_outside(target):
 
 
 def test_a_failed_query_is_not_counted():
-    target = Target.from_cell(MLP((5, 3)))
+    target = clean_target(Network(MLP((5, 3))))
     with pytest.raises(InputError, match=r"^features"):
         target.query(ROWS[:, :4])
     assert target.queries == 0
@@ -444,7 +445,7 @@ def test_new_rows_are_those_not_asked_before(target):
 
 def test_a_target_prepares_its_samples():
     net, prepare = MLP((5, 8, 3), seed=2), Scaled()
-    target = Target.from_cell(net, batch_size=8, prepare=prepare)
+    target = clean_target(Network(net, batch_size=8, prepare=prepare))
     np.testing.assert_allclose(target.query(BYTES), log_softmax(by_hand(net, BYTES / 255)), atol=1e-5)
     target.query(BYTES[::-1])
     assert (target.queries, prepare.given) == (23, [8, 8, 7])
@@ -455,7 +456,7 @@ def test_a_network_gives_each_sample_to_the_cell_once():
     prepare = Scaled()
     network = Network(cell, prepare=prepare, batch_size=1, on_rows=counted.append)
     assert network.cell is cell
-    assert (network.feed["prepare"], network.feed["batch_size"]) == (prepare, 1)
+    assert (network.prepare, network.batch_size) == (prepare, 1)
     expected = by_hand(cell.net, BYTES / 255)
     for rows, new in ((np.arange(9), 9), (np.array([3, 3, 12, 0, 12, 8]), 1), (np.arange(23)[::-1], 13), ([5], 0)):
         assert network.new(BYTES[rows]) == new

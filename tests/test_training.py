@@ -14,7 +14,7 @@ from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoin
 from mindefense.errors import CheckpointError, InputError, OutputError
 from mindefense.images import ImageTransform
 from mindefense.models import MLP, vgg16
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 from mindefense.training import (
     PUBLISHED_ATTACK,
     PUBLISHED_DEFENDER,

@@ -23,7 +23,7 @@ from mindefense import (
 )
 from mindefense.defenses import LabelOnly
 from mindefense.errors import CheckpointError, InputError, MindefenseError
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 
 PAGE = Path(__file__).parent.parent / "docs" / "your_model.md"
 CLASSES, N = 4, 100

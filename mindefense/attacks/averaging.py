@@ -10,7 +10,7 @@ import numpy as np
 from mindefense.attacks.base import Attack
 from mindefense.data.seeding import generator
 from mindefense.errors import InputError
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from mindefense.checks import check_scores
 from mindefense.errors import InputError
 from mindefense.metrics import best_threshold
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 

@@ -11,7 +11,7 @@ from mindefense.attacks.base import ScoreAttack
 from mindefense.attacks.mindarmour import hop_skip_jump
 from mindefense.data.seeding import generator
 from mindefense.errors import InputError
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 _EVALUATIONS = 100

@@ -16,7 +16,7 @@ from mindefense.attacks.base import (
 )
 from mindefense.attacks.metric import ConfidenceAttack, EntropyAttack, ModifiedEntropyAttack, log_probs_and_rests
 from mindefense.errors import InputError
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 _NAMES = {"top3": "salem-top3", "label": "shokri-label"}

@@ -9,7 +9,7 @@ import numpy as np
 
 from mindefense.attacks.base import ScoreAttack, check_fitted
 from mindefense.metrics import best_threshold
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 

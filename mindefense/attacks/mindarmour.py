@@ -14,7 +14,7 @@ from mindspore import nn
 from mindefense.attacks.base import Attack, check_fitted, how_stopped, one_thread, prior_threshold
 from mindefense.errors import InputError
 from mindefense.runtime import quiet_mindarmour
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 METHODS: Mapping[str, Mapping[str, Any]] = {

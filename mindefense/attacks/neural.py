@@ -12,7 +12,8 @@ from mindefense.attacks.base import Attack, check_fitted, prior_threshold
 from mindefense.confidence import sigmoid
 from mindefense.models.mlp import ATTACK_WIDTHS, MLP
 from mindefense.models.nsh import NSH, nsh_inputs
-from mindefense.target import Target, forward
+from mindefense.targets.base import Target
+from mindefense.targets.cell import forward
 from mindefense.training import PUBLISHED_ATTACK, Epoch, TrainConfig, train_classifier
 from mindefense.types import Samples
 

@@ -13,7 +13,7 @@ from mindefense.attacks.metric import log_probs_and_rests
 from mindefense.confidence import sigmoid
 from mindefense.errors import InputError
 from mindefense.metrics import best_threshold
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 _FOLDS = 3

@@ -13,7 +13,8 @@ _HOMES = {
     "base": ("Defense",),
     "baselines": ("ClassMean", "LabelOnly", "LaplaceOutput", "MemGuardBudget", "Rounding", "Temperature", "TopK"),
     "classifier": ("DefenderClassifier", "fit_defender"),
-    "defended": ("DefendedModel", "defended_target", "load_defense"),
+    "defended": ("DefendedModel", "load_defense"),
+    "target": ("defended_target",),
     "defenmi": ("DefenMI", "DefenMIConfig", "class_mean_probs", "fit_defenmi"),
     "memguard": ("MemGuard", "MemGuardConfig"),
 }
@@ -52,9 +53,10 @@ if TYPE_CHECKING:
         TopK,
     )
     from mindefense.defenses.classifier import DefenderClassifier, fit_defender
-    from mindefense.defenses.defended import DefendedModel, defended_target, load_defense
+    from mindefense.defenses.defended import DefendedModel, load_defense
     from mindefense.defenses.defenmi import DefenMI, DefenMIConfig, class_mean_probs, fit_defenmi
     from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+    from mindefense.defenses.target import defended_target
 
 
 def __getattr__(name: str) -> object:

@@ -19,7 +19,7 @@ from mindefense.defenses.graph import GraphSearch
 from mindefense.defenses.reshaping import Reshaped, Reshaper, halfway, put_on_top
 from mindefense.defenses.search import SearchConfig
 from mindefense.errors import InputError
-from mindefense.target import BATCH_SIZE
+from mindefense.targets.base import BATCH_SIZE
 
 ALIGNMENTS = ("corrected", "published")
 

@@ -13,7 +13,7 @@ from mindefense.checks import check_flags, check_probs, check_same_length
 from mindefense.confidence import sigmoid
 from mindefense.errors import InputError
 from mindefense.models.mlp import DEFENDER_WIDTHS, MLP
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier
 
 

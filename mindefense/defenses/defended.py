@@ -6,14 +6,12 @@ import itertools
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn
 
 from mindefense.checkpoint import load_checkpoint
-from mindefense.confidence import log_probs, softmax
 from mindefense.defenses.base import Defense
 from mindefense.defenses.baselines import (
     ClassMean,
@@ -26,17 +24,16 @@ from mindefense.defenses.baselines import (
 )
 from mindefense.defenses.defenmi import DefenMI
 from mindefense.defenses.memguard import MemGuard
-from mindefense.defenses.reshaping import put_on_top
+from mindefense.defenses.target import DefendedAnswers
 from mindefense.errors import CheckpointError, InputError
-from mindefense.keyed import KeyedDraws, KeyedNoise
-from mindefense.target import BATCH_SIZE, AsTheyAre, Network, Preparation, Spread, Target, forward
+from mindefense.targets.base import BATCH_SIZE, Preparation, Spread
+from mindefense.targets.cell import Network
 
 DEFENSES: dict[str, type[Defense]] = {
     kind.name: kind
     for kind in (ClassMean, DefenMI, LabelOnly, LaplaceOutput, MemGuard, MemGuardBudget, Rounding, Temperature, TopK)
 }
 """All defenses by the names that files give them."""
-NOISES = ("keyed", "fresh")
 
 
 def load_defense(path: str | os.PathLike, *, own: Sequence[type[Defense]] = ()) -> Defense:
@@ -113,29 +110,23 @@ class DefendedModel(nn.Cell):
         spread: Spread | None = None,
     ):
         super().__init__()
-        if noise not in NOISES:
-            raise InputError("noise", expected=" or ".join(NOISES), got=repr(noise))
+        network = Network(
+            net, prepare=prepare, batch_size=batch_size, on_rows=on_rows, as_graph=as_graph, spread=spread
+        )
+        key = key if key is not None else secrets.token_bytes(32)
+        self._answers = DefendedAnswers(network, defense, key=key, noise=noise)
         self.net = net
         self.defense = defense
         self.is_noised = defense.noise_scale > 0
-        self._key = key if key is not None else secrets.token_bytes(32)
-        self._is_fresh = noise == "fresh"
         self._calls = itertools.count()
-        self._feed: dict[str, Any] = {
-            "prepare": prepare,
-            "batch_size": batch_size,
-            "on_rows": on_rows,
-            "as_graph": as_graph,
-            "spread": spread,
-        }
 
     def __call__(self, x):
         """Draws for `x`, which no graph can do with a secret key, and runs the graph on both."""
         again = next(self._calls)
         if self.is_noised:
-            second = self._noise(again)(x.asnumpy())
+            second = self._answers.noise(again)(x.asnumpy())
         elif self.defense.draws:
-            second = self._draws(again)(x.asnumpy())
+            second = self._answers.draws(again)(x.asnumpy())
         else:
             second = np.zeros((len(x), 1), np.float32)
         return super().__call__(x, ms.Tensor(second))
@@ -169,65 +160,4 @@ class DefendedModel(nn.Cell):
         Raises:
             InputError: If there are no rows, the network does not take them, or `again` is negative.
         """
-        if again < 0:
-            raise InputError("again", expected="0 or more", got=str(again))
-        if clean_logits is None:
-            clean_logits = forward(self.net, samples, **self._feed)
-        start_logits, draws = clean_logits, None
-        if self.is_noised:
-            start_logits = forward(self.net, samples, noise=self._noise(again), **self._feed)
-        if self.defense.draws:
-            batches = (self._feed["prepare"] or AsTheyAre()).batches(samples, self._feed["batch_size"])
-            drawing = self._draws(again)
-            draws = np.concatenate([drawing(inputs) for inputs in batches])
-        clean_probs = softmax(clean_logits)
-        put_on_top(clean_probs, clean_logits.argmax(axis=1))  # what rounding has made equal
-        if (spread := self._feed["spread"]) is not None:
-            return log_probs(
-                spread.reshape(self.defense, clean_probs, start_logits, draws=draws, on_progress=on_progress)
-            )
-        return log_probs(self.defense.reshape(clean_probs, start_logits, draws=draws, on_progress=on_progress))
-
-    def _noise(self, again: int) -> KeyedNoise:
-        return KeyedNoise.of(self._key, self.defense.noise_scale, again=again if self._is_fresh else 0)
-
-    def _draws(self, again: int) -> KeyedDraws:
-        return KeyedDraws.of(self._key, self.defense.draws, again=again if self._is_fresh else 0)
-
-
-def defended_target(
-    network: Network,
-    defense: Defense,
-    *,
-    key: bytes,
-    noise: str = "keyed",
-    on_progress: Callable[[int], None] | None = None,
-) -> Target:
-    """The target that a network behind a defense is; what the network has answered already it is not asked again.
-
-    Args:
-        network: The trained model; its memory gives the clean logits.
-        defense: What reshapes its answers.
-        key: Secret of all that is drawn.
-        noise: ``"keyed"``, or ``"fresh"`` for a target whose answers vary; see `DefendedModel`.
-        on_progress: Called with the number of rows that were just reshaped.
-
-    Returns:
-        The target. Where the defense promises to keep the predicted class, asking for labels costs no reshaping.
-
-    Raises:
-        InputError: If `noise` is neither.
-    """
-    model = DefendedModel(network.cell, defense, key=key, noise=noise, **network.feed)
-
-    def respond(samples: np.ndarray, again: int = 0) -> np.ndarray:
-        return model.respond(samples, clean_logits=network.logits(samples), again=again, on_progress=on_progress)
-
-    def labels(samples: np.ndarray) -> np.ndarray:
-        return network.logits(samples).argmax(axis=1)
-
-    return Target(
-        respond,
-        labels=labels if defense.keeps_labels else None,
-        anew=respond if noise == "fresh" and defense.is_random else None,
-    )
+        return self._answers.respond(samples, clean_logits=clean_logits, again=again, on_progress=on_progress)

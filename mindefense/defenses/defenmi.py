@@ -16,7 +16,8 @@ from mindefense.data.splits import Split
 from mindefense.defenses.base import DefenseConfig, SearchDefense
 from mindefense.defenses.classifier import DefenderClassifier, classifier_layers, fit_defender
 from mindefense.errors import InputError
-from mindefense.target import Network, Preparation
+from mindefense.targets.base import Preparation
+from mindefense.targets.cell import Network
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig
 from mindefense.types import LabelledData
 

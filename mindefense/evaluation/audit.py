@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mindspore import nn
 
 from mindefense.attacks.base import Attack
 from mindefense.attacks.catalog import ATTACKS, Entry, Terms, chosen, entries_of
 from mindefense.confidence import softmax
 from mindefense.data import Split, check_split
 from mindefense.defenses.base import Defense, SearchDefense
-from mindefense.defenses.defended import NOISES
+from mindefense.defenses.target import NOISES
 from mindefense.errors import InputError
 from mindefense.evaluation.arena import Arena
 from mindefense.evaluation.conclusion import assemble, published_budgets, target_facts, utility
@@ -27,10 +26,10 @@ from mindefense.evaluation.evidence import evidence_of
 from mindefense.evaluation.facts import AskedAgain, Facts, FitRows, Training
 from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.protocol import ADVERSARIES, KNOWLEDGE, Doors, Rows
-from mindefense.evaluation.provenance import sha256_of
 from mindefense.files import sha256_of_file
 from mindefense.runtime import versions
-from mindefense.target import Network
+from mindefense.targets.base import Model
+from mindefense.targets.kinds import model_of
 from mindefense.types import (
     Answers,
     BudgetPoint,
@@ -117,7 +116,7 @@ class Ground:
 
 
 def evaluate(
-    target: Network | nn.Cell,
+    target: Any,
     data: LabelledData,
     split: Split,
     *,
@@ -126,7 +125,7 @@ def evaluate(
     knowledge: Sequence[str] = KNOWLEDGE,
     adversary: Sequence[str] = ADVERSARIES,
     defense: Defense | None = None,
-    shadow: Network | nn.Cell | None = None,
+    shadow: Any = None,
     noise: str = "keyed",
     seed: int = 0,
     fit_share: float = 0.5,
@@ -139,7 +138,9 @@ def evaluate(
     are fitted on answers from behind the same defense; the shadow's defense has the attacker's own key and noise.
 
     Args:
-        target: The trained model; a Cell from samples to logits, or a `Network` where more is to be said of it.
+        target: The trained model: a MindSpore Cell or a PyTorch module from samples to logits, a fitted scikit-learn
+            classifier, a function from samples to probabilities, or a `Network`, `TorchTarget` or `FunctionTarget`
+            where more is to be said of it.
         data: The data set.
         split: Which of its rows are members of what.
         attacks: Names of attackers; None for all. Attackers by name, as `own_attacks` takes them, run alone.
@@ -164,8 +165,8 @@ def evaluate(
         got = f"the class {defense.__name__}" if isinstance(defense, type) else repr(defense)
         fix = "make one, as in Rounding(1), fit one with fit_defenmi, or load_defense(FILE)"
         raise InputError("defense", expected="a Defense", got=got, fix=fix)
-    target = target if isinstance(target, Network) else Network(target)
-    shadow = shadow if shadow is None or isinstance(shadow, Network) else Network(shadow)
+    target = model_of(target)
+    shadow = None if shadow is None else model_of(shadow, name="shadow")
     own = entries_of(own_attacks or {})
     if taken := [name for name in own if name in ATTACKS]:
         raise InputError("own_attacks", expected="a name that no attacker here has", got=repr(taken[0]))
@@ -215,7 +216,7 @@ def evaluate(
     )
 
 
-def _check_classes(target: Network, data: LabelledData, everyone: Rows) -> None:
+def _check_classes(target: Model, data: LabelledData, everyone: Rows) -> None:
     """Refuses labels that the network has no output for, and outputs that are no classes."""
     outputs, largest = target.logits(everyone.features()).shape[1], int(everyone.labels().max())
     if largest >= outputs:
@@ -290,10 +291,10 @@ def report(
     trials: Sequence[Trial],
     arena: Arena,
     ground: Ground,
-    target: Network,
+    target: Model,
     *,
     behind: Behind | None,
-    shadow: Network | None,
+    shadow: Model | None,
     data: LabelledData,
     seed: int,
     settings: dict[str, object],
@@ -356,23 +357,22 @@ def report(
 
 
 def network_evidence(
-    answers: Answers, target: Network, data: LabelledData, *, checkpoint: str | os.PathLike[str] | None = None
+    answers: Answers, target: Model, data: LabelledData, *, checkpoint: str | os.PathLike[str] | None = None
 ) -> Evidence:
     """What the evaluation of a network is about; arguments as of `report`."""
-    cell = target.cell
     return evidence_of(
         answers,
-        network=type(cell).__name__,
-        parameters=sum(parameter.size for parameter in cell.get_parameters()),
+        network=target.kind,
+        parameters=target.parameters(),
         digests={
             "checkpoint": None if checkpoint is None else sha256_of_file(Path(checkpoint)),
-            "parameters": sha256_of(cell),
+            "parameters": target.digest(),
             "data": data.fingerprint,
         },
     )
 
 
-def defense_facts(behind: Behind, answers: Answers, target: Network, defender: Rows | None) -> DefenseFacts:
+def defense_facts(behind: Behind, answers: Answers, target: Model, defender: Rows | None) -> DefenseFacts:
     """The defense and what it costs."""
     undefended, defended = utility(answers)
     told = None
@@ -392,14 +392,14 @@ def defense_facts(behind: Behind, answers: Answers, target: Network, defender: R
     )
 
 
-def accuracy_of_shadow(shadow: Network | None, ground: Ground) -> tuple[float, float] | None:
+def accuracy_of_shadow(shadow: Model | None, ground: Ground) -> tuple[float, float] | None:
     """The shadow's accuracy on its own training rows and on others; None without a shadow."""
     if shadow is None or ground.shadow is None:
         return None
     return accuracy(shadow, ground.shadow.members), accuracy(shadow, ground.shadow.non_members)
 
 
-def accuracy(network: Network, samples: Samples) -> float:
+def accuracy(network: Model, samples: Samples) -> float:
     """Share of the samples that a network classifies correctly."""
     return float((network.logits(samples.features).argmax(axis=1) == samples.labels).mean())
 
@@ -408,7 +408,7 @@ def look_for_doubts(
     trials: Sequence[Trial],
     answers: Answers,
     ground: Ground,
-    target: Network,
+    target: Model,
     *,
     behind: Behind | None,
     shadow_accuracy: tuple[float, float] | None,

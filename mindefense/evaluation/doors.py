@@ -6,31 +6,24 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 
-from mindefense.confidence import log_softmax
 from mindefense.defenses.base import Defense
-from mindefense.defenses.defended import defended_target
+from mindefense.defenses.target import defended_target
 from mindefense.evaluation.protocol import Doors, Rows
-from mindefense.target import Network, Target
+from mindefense.targets.base import Model, Target, clean_target
 
 _ASKED_AGAIN = 64
 """Rows of either kind that a defended model is asked about once more, to see whether its answers stay."""
 
 
-def clean_doors(target: Network, shadow: Network | None) -> Doors:
+def clean_doors(target: Model, shadow: Model | None) -> Doors:
     """The undefended models."""
 
-    def door(network: Network) -> Target:
-        return Target(
-            lambda samples: log_softmax(network.logits(samples)),
-            labels=lambda samples: network.logits(samples).argmax(axis=1),
-        )
-
-    return Doors(door(target), None if shadow is None else door(shadow))
+    return Doors(clean_target(target), None if shadow is None else clean_target(shadow))
 
 
 def defended_doors(
-    target: Network,
-    shadow: Network | None,
+    target: Model,
+    shadow: Model | None,
     defense: Defense,
     *,
     seed: int,
@@ -42,7 +35,7 @@ def defended_doors(
     The keys come from the seed, so that an evaluation can be repeated; a served model draws its key at random.
     """
 
-    def door(network: Network, role: str) -> Target:
+    def door(network: Model, role: str) -> Target:
         key = hashlib.sha256(f"{role} {seed}".encode()).digest()
         return defended_target(network, defense, key=key, noise=noise, on_progress=on_progress)
 
@@ -63,7 +56,7 @@ class Behind:
     doors: Doors
     noise: str
 
-    def answers_differing(self, target: Network, everyone: Rows, *, seed: int) -> tuple[int, int]:
+    def answers_differing(self, target: Model, everyone: Rows, *, seed: int) -> tuple[int, int]:
         """Of how many rows the answer differed when the model was asked again, and of how many it was."""
         rows = everyone.first(_ASKED_AGAIN).features()
         if self.doors.target.varies:

@@ -23,7 +23,7 @@ from mindefense.metrics import (
 )
 from mindefense.metrics.identified import SMALL_FPRS, standing
 from mindefense.metrics.levels import FALSE_ALARMS
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import AttackResult, Change, Check, IdentifiedMembers, RatesByAll, Samples, Trial, Verdict
 
 KNOWLEDGE = ("auditor", "shadow")

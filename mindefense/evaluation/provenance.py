@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from mindspore import nn
-
-from mindefense.checkpoint import Checkpoint, load_checkpoint, parameters_of
+from mindefense.checkpoint import Checkpoint, load_checkpoint
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.config import StudyConfig
 
@@ -24,14 +20,6 @@ def check_finished(held: Checkpoint, fix: str) -> None:
     until = train.get("until_accuracy")
     if done < epochs and (until is None or not done or accuracies[-1] < until):
         raise CheckpointError(f"{held.path}: the training stopped after epoch {done} of {epochs}", fix=fix)
-
-
-def sha256_of(net: nn.Cell) -> str:
-    """A fingerprint of all parameters of `net`, hex."""
-    digest = hashlib.sha256()
-    for array in parameters_of(net).values():
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def settings_of(checkpoint: str | os.PathLike) -> dict[str, Any]:

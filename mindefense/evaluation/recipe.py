@@ -25,7 +25,7 @@ from mindefense.evaluation.config import SYNTHETIC, StudyConfig
 from mindefense.images import ImageTransform
 from mindefense.models.mlp import MLP, TARGET_WIDTHS
 from mindefense.models.vgg import vgg16
-from mindefense.target import Preparation
+from mindefense.targets.base import Preparation
 from mindefense.training import PUBLISHED_TARGET, PUBLISHED_VGG16, TrainConfig
 from mindefense.types import LabelledData
 

@@ -19,7 +19,7 @@ from mindefense.evaluation.facts import Facts, FitRows
 from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.protocol import ADVERSARIES, Doors, Rows
 from mindefense.runtime import versions
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Answers, DefenseFacts, Evaluation, Samples
 
 

@@ -25,7 +25,7 @@ from mindefense.evaluation.config import StudyConfig
 from mindefense.evaluation.recipe import Recipe, recipe_for
 from mindefense.keyed import KeyedNoise
 from mindefense.ranks import Crew, Job, part_of
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 from mindefense.training import Epoch, TrainConfig, train_classifier
 
 _OPEN = "open_study"

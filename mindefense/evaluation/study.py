@@ -42,7 +42,7 @@ from mindefense.evaluation.facts import Training
 from mindefense.evaluation.lineup import NONE, DefenseSpec
 from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.protocol import Rows
-from mindefense.evaluation.provenance import check_finished, read_config, sha256_of
+from mindefense.evaluation.provenance import check_finished, read_config
 from mindefense.evaluation.recipe import SMOKE_EPOCHS, Recipe, load_data, recipe_for, split_data
 from mindefense.evaluation.shared import SharedWork
 from mindefense.files import check_writable, replacing, write_json
@@ -50,7 +50,8 @@ from mindefense.images import augmented
 from mindefense.private import train_privately
 from mindefense.ranks import Crew
 from mindefense.runtime import device_in_use, versions
-from mindefense.target import AsTheyAre, Network
+from mindefense.targets.base import AsTheyAre
+from mindefense.targets.cell import Network, parameters_sha256
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier, trains_in_steps
 from mindefense.types import Answers, Check, Evaluation, Evidence, LabelledData, Samples, Trial
 
@@ -435,9 +436,9 @@ class Study:
             "rows": hashlib.sha256(indices.tobytes()).hexdigest(),
         }
         if kind in ("defender", "defense"):
-            mark["target"] = sha256_of(self._network("target").cell)
+            mark["target"] = self._network("target").digest()
         if kind == "defense" and self._spec.searches:
-            mark["classifier"] = sha256_of(self.defender())
+            mark["classifier"] = parameters_sha256(self.defender())
         if kind == "shadow":
             mark["seed"] = self.config.seed
         return mark

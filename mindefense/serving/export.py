@@ -18,7 +18,8 @@ from mindefense.errors import InputError, OutputError
 from mindefense.files import now, replacing, sha256_of_file, write_json
 from mindefense.runtime import versions
 from mindefense.serving.manifest import KIND, Manifest, files_of
-from mindefense.target import BATCH_SIZE, Network
+from mindefense.targets.base import BATCH_SIZE
+from mindefense.targets.cell import Network
 
 MOST_BYTES = 2**30
 """Parameters beyond this MindSpore writes into files of their own."""

@@ -18,7 +18,7 @@ from mindspore import nn, ops
 from mindefense.checkpoint import Checkpoint
 from mindefense.errors import CheckpointError, InputError
 from mindefense.ranks import Crew, part_of
-from mindefense.target import AsTheyAre, Preparation
+from mindefense.targets.base import AsTheyAre, Preparation
 from mindefense.training.config import TrainConfig
 
 _FEWEST_ROWS = 8

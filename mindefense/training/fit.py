@@ -17,7 +17,8 @@ from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, sav
 from mindefense.errors import CheckpointError, InputError
 from mindefense.ranks import Crew
 from mindefense.runtime import compiled
-from mindefense.target import Preparation, forward
+from mindefense.targets.base import Preparation
+from mindefense.targets.cell import forward
 from mindefense.training.config import Epoch, TrainConfig
 from mindefense.training.engines import Engine, EpochGraph, Steps, trains_in_steps
 

@@ -27,7 +27,7 @@ from mindefense.errors import InputError
 from mindefense.metrics import membership_metrics
 from mindefense.models import MLP, NSH
 from mindefense.models.nsh import nsh_inputs
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.training import TrainConfig
 from mindefense.types import Samples
 

@@ -12,7 +12,7 @@ from mindefense.attacks.metric import GapAttack, MaxConfidenceAttack
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
 from mindefense.metrics import auc
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 N, SHIFT, NOISE = 400, 0.05, 0.2

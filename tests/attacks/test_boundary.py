@@ -6,7 +6,7 @@ import pytest
 from mindefense.attacks.boundary import BoundaryDistanceAttack
 from mindefense.errors import InputError
 from mindefense.metrics import auc
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 D, N = 9, 12

@@ -8,7 +8,7 @@ from mindefense.attacks import label_only
 from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack
 from mindefense.errors import InputError
 from mindefense.metrics import auc
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 N, D = 100, 60

@@ -18,7 +18,7 @@ from mindefense.attacks.metric import log_probs_and_rests
 from mindefense.confidence import log_probs, log_softmax
 from mindefense.errors import InputError
 from mindefense.metrics import best_threshold
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 

@@ -10,7 +10,7 @@ from mindefense.attacks import METHODS, MindArmourAttack
 from mindefense.attacks import mindarmour as module
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 CLASSES, N = 4, 90

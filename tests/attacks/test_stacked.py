@@ -9,7 +9,7 @@ from mindefense.attacks.stacked import _FEWEST
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
 from mindefense.metrics import auc
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 CLASSES = 8

@@ -12,7 +12,7 @@ from mindefense.attacks import (
 from mindefense.confidence import log_softmax
 from mindefense.evaluation.protocol import Rows, judge
 from mindefense.metrics import membership_metrics
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.training import TrainConfig
 from mindefense.types import Samples
 

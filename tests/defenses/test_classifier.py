@@ -8,7 +8,7 @@ from mindefense.data import Split
 from mindefense.defenses import DefenderClassifier, DefenMIConfig, class_mean_probs, fit_defender, fit_defenmi
 from mindefense.errors import CheckpointError, InputError
 from mindefense.models import MLP
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 from mindefense.training import TrainConfig
 from mindefense.types import LabelledData
 

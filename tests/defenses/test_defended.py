@@ -27,7 +27,7 @@ from mindefense.errors import CheckpointError, InputError, OutputError
 from mindefense.images import ImageTransform
 from mindefense.keyed import keyed_laplace, keyed_uniform
 from mindefense.models import MLP
-from mindefense.target import Network, forward
+from mindefense.targets.cell import Network, forward
 
 KEY = b"a secret of the owner of the model"
 FEATURES = np.float32(np.random.default_rng(0).normal(size=(24, 6)))

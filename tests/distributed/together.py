@@ -19,7 +19,7 @@ from mindefense.images import ImageTransform
 from mindefense.models import MLP, vgg16
 from mindefense.ranks import join_crew
 from mindefense.runtime import use_device
-from mindefense.target import Network
+from mindefense.targets.cell import Network
 from mindefense.training import TrainConfig, train_classifier
 
 

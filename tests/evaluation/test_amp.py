@@ -13,7 +13,7 @@ from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoin
 from mindefense.confidence import softmax
 from mindefense.errors import InputError
 from mindefense.evaluation import EvaluationConfig, Study, StudyConfig
-from mindefense.evaluation.provenance import sha256_of
+from mindefense.targets.cell import parameters_sha256
 
 IMAGES = StudyConfig(model="vgg16", smoke=True, image_size=32, width_multiplier=0.0625, members=60, num_samples=20)
 
@@ -80,7 +80,7 @@ def test_answers_are_other_ones_and_near(opened):
 
 def test_the_network_is_the_same(opened):
     full, low = (opened(amp)._network("target").cell for amp in ("O0", "O2"))
-    assert sha256_of(full) == sha256_of(low)
+    assert parameters_sha256(full) == parameters_sha256(low)
     assert list(parameters_of(full)) == list(parameters_of(low))
 
 

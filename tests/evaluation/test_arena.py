@@ -12,7 +12,7 @@ from mindefense.errors import InputError
 from mindefense.evaluation import Doors, Rows
 from mindefense.evaluation.arena import Arena
 from mindefense.metrics import membership_metrics
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 TERMS = Terms(seed=5)

@@ -15,7 +15,7 @@ from mindefense.confidence import log_softmax
 from mindefense.data import load_location
 from mindefense.evaluation import Doors, Rows
 from mindefense.evaluation.arena import Arena
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.training import TrainConfig
 from mindefense.types import Samples
 

@@ -20,7 +20,7 @@ from mindefense.evaluation import EvaluationConfig, evaluate, evaluate_outputs
 from mindefense.evaluation.doors import clean_doors, defended_doors
 from mindefense.metrics import auc
 from mindefense.reports.results import schema, to_json
-from mindefense.target import Network
+from mindefense.targets.cell import Network
 from mindefense.types import LabelledData
 
 CLASSES, N = 6, 120

@@ -10,7 +10,7 @@ from mindefense.errors import InputError
 from mindefense.evaluation import Rows, conclude
 from mindefense.evaluation.protocol import check_disjoint, judge
 from mindefense.metrics import auc_interval, balanced_accuracy_interval, membership_metrics
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import AttackResult, Samples, Trial
 
 

@@ -20,7 +20,8 @@ from mindefense.evaluation import recipe as recipe_module
 from mindefense.evaluation import study as study_module
 from mindefense.evaluation.arena import Arena
 from mindefense.models import MLP
-from mindefense.target import Network, Target
+from mindefense.targets.base import clean_target
+from mindefense.targets.cell import Network
 from mindefense.training import PUBLISHED_DEFENDER, PUBLISHED_TARGET
 
 CHECKPOINTS = ("target", "shadow", "defender", "defense")
@@ -410,7 +411,7 @@ def test_the_arena_gets_the_studys_rows_and_models(smoke, tmp_path, monkeypatch)
     assert indices(ground.defender) == indices(opened.rows("defender"))
     assert ground.canaries is None
     for door, role in ((told["clean"].target, "target"), (told["clean"].shadow, "shadow")):
-        np.testing.assert_allclose(door.query(some), Target.from_cell(nets[role]).query(some), atol=1e-5)
+        np.testing.assert_allclose(door.query(some), clean_target(Network(nets[role])).query(some), atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------ what is missing

@@ -15,7 +15,7 @@ from mindefense.errors import InputError
 from mindefense.evaluation import evaluate_outputs
 from mindefense.reports.report import write_report
 from mindefense.reports.results import to_json
-from mindefense.target import Target
+from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 N, CLASSES = 480, 4

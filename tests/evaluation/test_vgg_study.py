@@ -21,7 +21,7 @@ from mindefense.evaluation.doors import clean_doors
 from mindefense.images import ImageTransform, augmented
 from mindefense.models import vgg16
 from mindefense.reports.console import ConsoleProgress
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "example_vgg_cifar.py"
 MEMBERS, JUDGED, BATCH = 60, 40, 20

@@ -22,7 +22,7 @@ from mindefense.models import vgg16
 from mindefense.runtime import compiled
 from mindefense.serving import GuardedModel, Manifest, export, export_guarded
 from mindefense.serving.manifest import files_of
-from mindefense.target import forward
+from mindefense.targets.cell import forward
 
 KINDS = {
     "class-mean": ["x"],

@@ -18,7 +18,7 @@ from mindefense.errors import CheckpointError, InputError
 from mindefense.keyed import write_key
 from mindefense.models import MLP
 from mindefense.serving import GuardedModel, Manifest, export_guarded
-from mindefense.target import Target
+from mindefense.targets.base import Target
 
 NAMES = ["defenmi", "memguard", "laplace-output-2", "bare"]
 

@@ -1,0 +1,52 @@
+"""Models as attackers can ask them: samples in, log-probabilities out.
+
+`base` is query access and its memory, in NumPy alone. Each framework has a file of its own: `cell` (MindSpore),
+`torch` (PyTorch), `function` (any function, and scikit-learn). Names are loaded when they are first used, so that none
+of them needs another's framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+_HOMES = {
+    "base": ("BATCH_SIZE", "AsTheyAre", "Model", "Preparation", "Spread", "Target", "clean_target"),
+    "cell": ("BeforeSoftmax", "Network", "forward"),
+    "function": ("FunctionTarget",),
+    "kinds": ("model_of",),
+    "torch": ("TorchTarget",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = [
+    "BATCH_SIZE",
+    "AsTheyAre",
+    "BeforeSoftmax",
+    "FunctionTarget",
+    "Model",
+    "Network",
+    "Preparation",
+    "Spread",
+    "Target",
+    "TorchTarget",
+    "clean_target",
+    "forward",
+    "model_of",
+]
+
+if TYPE_CHECKING:
+    from mindefense.targets.base import BATCH_SIZE, AsTheyAre, Model, Preparation, Spread, Target, clean_target
+    from mindefense.targets.cell import BeforeSoftmax, Network, forward
+    from mindefense.targets.function import FunctionTarget
+    from mindefense.targets.kinds import model_of
+    from mindefense.targets.torch import TorchTarget
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

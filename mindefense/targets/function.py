@@ -1,0 +1,96 @@
+"""Any function as a target, among them the ``predict_proba`` of scikit-learn and calls of a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mindefense.checks import check_probs
+from mindefense.confidence import log_probs
+from mindefense.errors import InputError, MindefenseError
+from mindefense.keyed import KeyedNoise
+from mindefense.targets.base import BATCH_SIZE, Model, Preparation, checked_logits, one_each, refused
+
+GIVES = ("probs", "log_probs", "logits")
+_REMEDIES = {
+    "probs": 'these are probabilities: say gives="probs"',
+    "per cent": 'these are per cent: divide by 100 in the function, and say gives="probs"',
+    "sigmoids": "return what comes before the sigmoid; if these are logits, subtract 1 from all, which changes no "
+    "probability",
+}
+
+
+class FunctionTarget(Model):
+    """A function that answers samples, as a target; whatever the framework or the service behind it.
+
+    Args:
+        respond: ``(n, ...)`` samples → ``(n, C)`` answers, an array or what NumPy makes one of. It is given the samples
+            as the data set has them; behind a defense that adds noise to the input (DefenMI), float32 inputs too.
+        gives: What it answers: ``"probs"``, ``"log_probs"`` or ``"logits"``. Logits are best: probabilities of float32
+            round to 1 where logits still differ, and those differences are part of what leaks.
+        batch_size: Samples that it is given at a time.
+        prepare: Makes its inputs of samples; None if it takes the samples.
+        name: What to call it in results; None for the function's own name.
+
+    Raises:
+        InputError: If `respond` is not callable or `gives` is none of these; when it is asked, if it fails or its
+            answers are not what `gives` says.
+
+    Example:
+        >>> target = FunctionTarget(lambda x: np.full((len(x), 4), 0.25), gives="probs")
+        >>> target.logits(np.zeros((2, 3))).shape
+        (2, 4)
+    """
+
+    remedy_for_randomness = "make the function answer the same when it is asked the same: without dropout or noise"
+
+    def __init__(
+        self,
+        respond: Callable[[np.ndarray], Any],
+        *,
+        gives: str = "probs",
+        batch_size: int = BATCH_SIZE,
+        prepare: Preparation | None = None,
+        name: str | None = None,
+    ):
+        if not callable(respond):
+            raise InputError("target", expected="a function of samples", got=type(respond).__name__)
+        if gives not in GIVES:
+            raise InputError("gives", expected=" or ".join(GIVES), got=repr(gives))
+        super().__init__(prepare=prepare, batch_size=batch_size)
+        self._function, self._gives = respond, gives
+        self.kind = name or getattr(respond, "__name__", type(respond).__name__)
+
+    def ask(
+        self, samples: np.ndarray, *, noise: KeyedNoise | None = None, on_rows: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """``(N, C)`` float32 logits, or log-probabilities, of ``(N, ...)`` samples; see `Model.ask`."""
+        if not len(samples):
+            raise InputError("features", expected="at least one row", got="none")
+        answers = []
+        as_given = self.prepare is None and noise is None
+        parts = (samples[first : first + self.batch_size] for first in range(0, len(samples), self.batch_size))
+        try:
+            for inputs in parts if as_given else self.batches(samples):
+                given = inputs if noise is None else inputs + noise(inputs)
+                answers.append(one_each(np.asarray(self._function(given)), len(inputs)))
+                if on_rows is not None:
+                    on_rows(len(inputs))
+        except (MindefenseError, ValueError, TypeError, RuntimeError, OSError) as error:
+            refused(samples, error)
+        return self._logits_of(np.concatenate(answers))
+
+    def _logits_of(self, answers: np.ndarray) -> np.ndarray:
+        if self._gives == "logits":
+            return checked_logits(answers, _REMEDIES)
+        name = "answers of the target"
+        if self._gives == "log_probs":
+            with np.errstate(over="ignore"):
+                check_probs(np.exp(np.asarray(answers, np.float64)), name=f"exp of the {name}")
+            return checked_logits(answers, _REMEDIES)
+        try:
+            return log_probs(check_probs(answers, name=name))
+        except InputError as error:
+            raise InputError(f'{error}; where they are logits, give FunctionTarget(f, gives="logits")') from None
