@@ -63,7 +63,8 @@ def everything(folder: Path) -> dict[str, Any]:
     found |= files(small, "made-up Location") | exported(small)
     command(f"evaluate --out {small} --noise fresh --attacks max-confidence,averaging-8")
     found |= files(small, "fresh noise", only=("results.json",))
-    command(f"compare --out {small} --defenses defenmi,memguard=0.3,rounding=1,laplace=0.1 --training early-stopping=0.9")
+    defenses = "defenmi,memguard=0.3,rounding=1,laplace=0.1"
+    command(f"compare --out {small} --defenses {defenses} --training early-stopping=0.9")
     found |= files(small, "comparison", only=("comparison.json", "comparison.csv"))
     command(f"{SMALL_VGG} --out {folder / 'images'}")
     found |= files(folder / "images", "VGG16")
