@@ -303,7 +303,12 @@ def answer_identified(states: Sequence[tuple[str, Row]], attacks: Sequence[Seque
         rate = rate_of(found[0][1]["fpr"])
         short = f"{_at_least(found[0][1], surely[0])}, at a false positive rate of {rate}."
     else:
-        first, second = (_at_least(one, is_sure) for (_, one, _), is_sure in zip(found, surely, strict=True))
+        at = ["", ""]
+        if all(surely) and found[0][1]["fpr"] != found[1][1]["fpr"]:  # two shares that are not to be compared
+            at = [f" (at a false positive rate of {rate_of(one['fpr'])})" for _, one, _ in found]
+        first, second = (
+            _at_least(one, is_sure) + rate for (_, one, _), is_sure, rate in zip(found, surely, at, strict=True)
+        )
         short = f"{first} undefended; {second[0].lower()}{second[1:]} behind the defense."
     return Answer(question, short, "bad" if surely[-1] else "plain", text)
 
@@ -398,10 +403,11 @@ def _identified_in(before: Row, after: Row) -> str:
     if one is None or other is None:
         return "With so few non-members, it cannot be told how many members can be identified almost surely."
     rate = rate_of(other["fpr"])
+    apart_by_rate = "" if one["fpr"] == other["fpr"] else " At different rates, the two numbers cannot be compared."
     return (
         f"Of {one['n_members']:,} members, {one['identified']:,} are identified at a false positive "
         f"rate of {rate_of(one['fpr'])} undefended, and {other['identified']:,} of {other['n_members']:,} at {rate} "
-        "behind the defense."
+        f"behind the defense.{apart_by_rate}"
     )
 
 

@@ -603,6 +603,25 @@ def test_with_few_non_members_nothing_is_said_of_small_rates(kinds):
     assert answer.short == "That cannot be told: there are too few non-members."
 
 
+def test_shares_at_different_rates_are_told_apart(kinds):
+    held = copy.deepcopy(kinds["recorded"])
+    for state, fpr in (("undefended", 0.001), ("defended", 0.01)):
+        verdict = held["verdict"][state]
+        verdict["identified"] |= {"fpr": fpr, "identified": 40, "share": 0.04, "share_low": 0.03}
+        verdict["identifies_beyond_chance"] = True
+    answers = page_of(held).answers
+    assert answers[1].short == (
+        "At least 3.0% (at a false positive rate of 0.1%) undefended; at least 3.0% (at a false positive rate of 1%) "
+        "behind the defense."
+    )
+    said = " ".join(text for answer in answers for text in answer.text)
+    assert "At different rates, the two numbers cannot be compared." in said
+    held["verdict"]["defended"]["identified"]["fpr"] = 0.001
+    answers = page_of(held).answers
+    assert answers[1].short == "At least 3.0% undefended; at least 3.0% behind the defense."
+    assert "cannot be compared" not in " ".join(text for answer in answers for text in answer.text)
+
+
 def test_verdicts_of_older_files_are_those_of_their_figures(kinds):
     held = copy.deepcopy(kinds["recorded"])
     old = copy.deepcopy(held)
