@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from mindefense.errors import InputError
 from mindefense.metrics import small_fpr
-from mindefense.types import AttackResult, Evaluation, MembershipMetrics
+from mindefense.types import AttackResult, Evaluation, MembershipMetrics, Verdict
 
 _METRICS: dict[str, Callable[[MembershipMetrics], tuple[float, float, float]]] = {
     "auc": lambda metrics: (
@@ -33,14 +33,18 @@ BY = ("estimate", "low", "high")
 """What is compared with the limit: the figure itself, or an end of its interval."""
 
 
-def _named(result: AttackResult) -> tuple[float, float, float]:
-    """Members identified at the smallest false positive rate that the non-members carry; people, not a share."""
+def state_to_release(evaluation: Evaluation) -> Verdict:
+    """The verdict that a limit is about: on the defended target if there is a defense."""
+    return evaluation.undefended if evaluation.defended is None else evaluation.defended
+
+
+def _most_named(result: AttackResult) -> float:
+    """The upper end of the number of members identified at the smallest false positive rate; people, not a share."""
     ranked = result.by_all or result.metrics
     n, fpr = ranked.n_members, small_fpr(ranked.n_non_members)
     if fpr is None:  # nothing can be told of small rates
-        return 0.0, 0.0, float(n)
-    rate = next(rate for rate in ranked.tpr_at_fpr if rate.fpr == fpr)
-    return math.floor(rate.low * n), round(rate.tpr * n), math.ceil(rate.high * n)
+        return n
+    return math.ceil(next(rate for rate in ranked.tpr_at_fpr if rate.fpr == fpr).high * n)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Gate:
     Attributes:
         metric: ``"auc"`` (two-sided), ``"accuracy"`` (balanced), ``"advantage"``, ``"epsilon"`` (the lower bound),
             ``"tpr@F"`` with F one of the evaluated false positive rates, such as ``"tpr@0.01"``, or ``"named"``
-            (members identified at 0.1 %, or 1 % where there are fewer than 1,000 non-members; a number of people).
+            (members identified at 0.1 %, or 1 % where there are fewer than 1,000 non-members; a number of people. As in
+            the verdict, none if chance explains as many).
         limit: The largest value that passes.
         by: One of `BY`: what is compared with the limit.
     """
@@ -81,11 +86,19 @@ class Gate:
             raise InputError(f"gate {metric}", expected="a fraction, such as 0.6", got=repr(limit))
         return cls(metric, value)
 
+    @property
+    def sees_few(self) -> bool:
+        """Whether it limits what is found of few members, and not an average over all."""
+        return self.metric in ("named", "tpr@0.01", "tpr@0.001")
+
     def value(self, result: AttackResult) -> float:
-        """The gated figure of one attacker, or the end of its interval that `by` asks for."""
+        """The gated figure of one attacker, or the end of its interval that `by` asks for.
+
+        Of ``named`` the upper end; the other two are of the best attacker, see `worst`.
+        """
         if self.metric == "named":
-            figures = _named(result)
-        elif self.metric in _METRICS:
+            return _most_named(result)
+        if self.metric in _METRICS:
             figures = _METRICS[self.metric](result.metrics)
         else:
             bound = float(self.metric.partition("@")[2])
@@ -100,6 +113,12 @@ class Gate:
         """
         here = [result for result in evaluation.attacks if result.defended == (evaluation.defense is not None)]
         found = max(here, key=self.value)
+        if self.metric == "named" and self.by != "high":
+            verdict = state_to_release(evaluation)
+            one, by = verdict.identified, verdict.identifies
+            if one is None or by is None or not verdict.identifies_beyond_chance:
+                return found, 0.0
+            return by, float(one.identified if self.by == "estimate" else math.floor(one.share_low * one.n_members))
         return found, self.value(found)
 
     def exceeded(self, evaluation: Evaluation) -> str | None:

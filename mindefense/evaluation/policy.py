@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mindefense.errors import InputError, did_you_mean
-from mindefense.evaluation.gate import BY, Gate
+from mindefense.evaluation.gate import BY, Gate, state_to_release
 from mindefense.metrics.levels import FEWEST_TO_CLEAR
 from mindefense.types import AttackResult, Check, Evaluation, LimitFound, Ruling
 
@@ -86,8 +86,22 @@ class Policy:
         for gate in self.gates:
             if (reason := gate.not_carried(here)) is not None:
                 reasons.append(reason)
-        outcome = "FAIL" if any(limit.exceeded for limit in limits) else "INCONCLUSIVE" if reasons else "PASS"
+        is_exceeded = any(limit.exceeded for limit in limits)
+        if not is_exceeded:
+            reasons += self._identified_unseen(evaluation)
+        outcome = "FAIL" if is_exceeded else "INCONCLUSIVE" if reasons else "PASS"
         return Ruling(self.name, outcome, tuple(limits), tuple(reasons))
+
+    def _identified_unseen(self, evaluation: Evaluation) -> list[str]:
+        """A leak of few members, which limits on averages do not see."""
+        verdict = state_to_release(evaluation)
+        found = verdict.identified
+        if found is None or not verdict.identifies_beyond_chance or any(gate.sees_few for gate in self.gates):
+            return []
+        return [
+            f"attackers identify {found.identified:,} of {found.n_members:,} members at a false positive rate of "
+            f"{100 * found.fpr:g}%, more than chance explains, and no limit is about them: set named or tpr@0.01"
+        ]
 
     def _rows_missing(self, here: list[AttackResult]) -> list[str]:
         reasons = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -99,6 +101,25 @@ def identified_of(
         fpr_high=clopper_pearson(mistakes, n_non_members, confidence=0.9)[1],
         p_value=_chance(identified, allowed, n_members, n_non_members),
     )
+
+
+def fewest_beyond_chance(n_members: int, n_non_members: int, *, fpr: float, tail: float) -> int | None:
+    """The fewest identified members that chance does not explain; None if even all of them would not be enough.
+
+    Args:
+        n_members: Members that judge.
+        n_non_members: Non-members that judge.
+        fpr: Bound on the false positive rate in the sample.
+        tail: The p-value up to which chance does not explain them.
+
+    Example:
+        >>> fewest_beyond_chance(1000, 1000, fpr=0.001, tail=0.05 / 4 / 16)
+        14
+    """
+    allowed = int(fpr * n_non_members + 1e-9)
+    numbers = range(1, n_members + 1)
+    first = bisect.bisect_left(numbers, True, key=lambda k: _chance(k, allowed, n_members, n_non_members) <= tail)
+    return numbers[first] if first < n_members else None
 
 
 def _chance(identified: int, allowed: int, n_members: int, n_non_members: int) -> float:

@@ -6,7 +6,8 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from mindefense.metrics.levels import FEWEST_TO_CLEAR, OFTEN_RIGHT
+from mindefense.metrics.identified import fewest_beyond_chance
+from mindefense.metrics.levels import FALSE_ALARMS, FEWEST_TO_CLEAR, OFTEN_RIGHT
 from mindefense.reports.words import (
     Row,
     apart,
@@ -150,10 +151,16 @@ def _reason(state: str, verdict: Row) -> str:
         )
     said = []
     if verdict["identifies_beyond_chance"]:
-        said.append("attackers identify more members than chance explains, at a small false positive rate")
+        found = verdict["identified"]
+        said.append(
+            f"{verdict['identifies']['name']} identifies {found['identified']:,} of {found['n_members']:,} members at "
+            f"a false positive rate of {rate_of(found['fpr'])}, which is more than chance explains"
+        )
     if verdict["shown_by"] is not None:
         figure = verdict["shown_figure"]
-        interval = f"{rounded(verdict['shown_low'])}–{rounded(verdict['shown_high'])}"
+        ends = verdict["shown_low"], verdict["shown_high"]
+        digits = ".4f" if "0.500" in map(rounded, ends) else ".3f"
+        interval = "–".join(rounded(end, digits) for end in ends)
         name = verdict["shown_by"]["name"]
         said.append(f"the {figure} of {name} is beyond chance (0.5): its 95% interval is {interval}")
     if not said:
@@ -219,13 +226,14 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
         steps.append("Run it on real data.")
     steps += [check["advice"] for check in checks if not check["passed"] and check["name"] not in _MARKS]
     if now in ("leak", "some"):
-        if now == "leak" and not steps:
-            steps.append(
-                "Do not release the model as it is." if after is None else "Do not rely on this defense alone."
+        if now == "leak" and not (results["smoke"] or results["synthetic"]):
+            steps.insert(
+                0, "Do not release the model as it is." if after is None else "Do not rely on this defense alone."
             )
         if after is None:
             steps.append(
-                "Put a defense in front of the model, record its answers beside these, and evaluate both."
+                "Put a defense in front of the model, record its answers as defended_probs in the same file, and "
+                "evaluate both; or train the model so that it fits its members less closely."
                 if recorded
                 else "Compare defenses: `mindefense compare --out DIR`, or try one: `mindefense run --defense defenmi`."
             )
@@ -272,12 +280,14 @@ def answer_identified(states: Sequence[tuple[str, Row]], attacks: Sequence[Seque
     for (name, one, verdict), here in zip(found, attacks, strict=False):
         share = f"{percent(one['share'])} of the members" if one["identified"] else "none"
         bound = (
-            f"With 95% confidence it is at least {percent(one['share_low'])} of all members, "
-            f"{rounded(1000 * one['share_low'], '.0f')} of every 1,000. Of 100 people whom it points to, about "
-            f"{_members_of_hundred(one)} are members if one in 100 people asked about is one, and about "
-            f"{_members_of_hundred(one, 0.5)} if every second one is."
+            f"That is more than chance explains. With 95% confidence, it identifies at least "
+            f"{percent(one['share_low'])} of all members, {rounded(1000 * one['share_low'], '.0f')} of every 1,000; "
+            f"some of the {one['identified']:,} may be luck. If every second person asked about is a member, about "
+            f"{_members_of_hundred(one, 0.5)} of 100 people whom it points to are members (at least "
+            f"{_members_of_hundred(one, 0.5, lowest=True)} by the ends of the intervals); if one in 100 is, about "
+            f"{_members_of_hundred(one)} (at least {_members_of_hundred(one, lowest=True)})."
             if verdict["identifies_beyond_chance"] and one["share_low"] > 0
-            else "Chance explains as many."
+            else _by_chance(one, verdict["attackers"])
         )
         who_does = f"{verdict['identifies']['name']} identifies" if one["identified"] else "no attacker identifies any:"
         text.append(
@@ -289,13 +299,14 @@ def answer_identified(states: Sequence[tuple[str, Row]], attacks: Sequence[Seque
         by = next((attack for attack in here if identity(attack) == identity(verdict["identifies"])), None)
         if by is not None and one["n_members"] > by["n_members"]:
             text[-1] += (
-                f" Its scores are fitted to no rows, so all rows judge them; its line in the table is judged by the "
+                " All rows judge it, since its scores are fitted to no rows; its line in the table is of the "
                 f"{by['n_members']:,} members that its threshold was not fitted on."
             )
-    if any(one["fpr"] * one["n_non_members"] < 5 for _, one, _ in found):
+    rough = [one for one in found if one[2]["identifies_beyond_chance"] and one[1]["fpr"] * one[1]["n_non_members"] < 5]
+    if rough:
         text.append(
-            "So few mistakes make the rate itself uncertain: "
-            + "; ".join(f"{name}, it may be up to {percent(one['fpr_high'])}" for name, one, _ in found)
+            "So few mistakes make the false positive rate itself uncertain: "
+            + "; ".join(f"{name}, it may be up to {percent(one['fpr_high'])}" for name, one, _ in rough)
             + "."
         )
     surely = [verdict["identifies_beyond_chance"] and one["share_low"] > 0 for _, one, verdict in found]
@@ -323,9 +334,20 @@ def _hidden_in_average(verdict: Row) -> str:
     return "An average near 50% hides the members who are identified almost surely. "
 
 
-def _members_of_hundred(identified: Row, prior: float = 0.01) -> str:
+def _by_chance(identified: Row, attackers: int) -> str:
+    """What chance explains, and what it would not have explained."""
+    n = identified["n_members"]
+    fewest = fewest_beyond_chance(
+        n, identified["n_non_members"], fpr=identified["fpr"], tail=FALSE_ALARMS / 4 / attackers
+    )
+    seen = "" if fewest is None else f" From {fewest:,} on ({percent(fewest / n)}), it would not."
+    return f"Chance explains as many, since the luckiest of {attackers} attackers is named here.{seen}"
+
+
+def _members_of_hundred(identified: Row, prior: float = 0.01, *, lowest: bool = False) -> str:
     """Members among 100 samples above the threshold, where this share of all samples are members (Bayes)."""
-    found, mistaken = identified["share"] * prior, identified["fpr"] * (1 - prior)
+    share, fpr = ("share_low", "fpr_high") if lowest else ("share", "fpr")
+    found, mistaken = identified[share] * prior, identified[fpr] * (1 - prior)
     return rounded(100 * found / (found + mistaken), ".0f")
 
 
@@ -333,14 +355,18 @@ def _strength(attacks: Sequence[Row], state: str, verdict: Row, defended: bool) 
     """One paragraph on the strongest attacker of one state."""
     best = find(attacks, verdict["strongest"], defended=defended)
     recall, fpr = best["recall"], best["recall"] - best["advantage"]
+    is_below = find(attacks, verdict["sharpest"], defended=defended)["auc"] < 0.5
+    same = identity(verdict["sharpest"]) == identity(verdict["strongest"])
+    sharpest = "the same attacker" if same else who(verdict["sharpest"])
+    reversed_ = " Its ranking is inverted, and has that AUC when it is reversed." if is_below else ""
     return (
         f"{state[0].upper() + state[1:]}, on average the strongest of {verdict['attackers']} attackers is {who(best)}. "
         f"It is right in {percent(best['balanced_accuracy'])} of its guesses (95% interval "
         f"{span(verdict, 'strongest')}, which allows for having picked the best); guessing is right in 50%. "
         f"{_hidden_in_average(verdict)}It finds "
         f"{of_hundred(recall, 'members')} and takes {of_hundred(fpr, 'non-members')} for members by mistake. The "
-        f"highest AUC is {rounded(verdict['sharpest_two_sided_auc'])}, by {verdict['sharpest']['name']}: the "
-        "probability that it ranks a member and a non-member correctly (by chance: 0.5)."
+        f"highest AUC is {rounded(verdict['sharpest_two_sided_auc'])}, by {sharpest}: the "
+        f"probability that it ranks a member and a non-member correctly (by chance: 0.5).{reversed_}"
         + (
             ""
             if verdict["gap_accuracy"] is None

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mindefense.errors import InputError
-from mindefense.evaluation import Gate
+from mindefense.evaluation import Gate, conclude
 from mindefense.metrics import membership_metrics, tpr_at_fpr
-from mindefense.types import AttackResult, RatesByAll
+from mindefense.types import AttackResult, RatesByAll, Trial
 
 # Name, scores of members and of non-members; a sample is called a member above 0.5.
 KEEN = ("keen", [0.9, 0.8, 0.7, 0.4], [0.6, 0.3, 0.2, 0.1])  # AUC 15/16, balanced accuracy 3/4
@@ -23,9 +23,18 @@ def result(name, members, non_members, *, adversary="static", knowledge="auditor
     return AttackResult(name, knowledge, adversary, defended, metrics)
 
 
-def evaluation(*attacks, defense=None):
+def evaluation(*attacks, defense=None, undefended=None, defended=None):
     """All that a gate looks at."""
-    return types.SimpleNamespace(attacks=attacks, defense=defense)
+    return types.SimpleNamespace(attacks=attacks, defense=defense, undefended=undefended, defended=defended)
+
+
+def identifying(found, scores, is_member):
+    """The verdict that an attacker, beside the gap attack, identifies these members."""
+    trials = [
+        Trial(dataclasses.replace(found, name=name), given, 0.5, np.arange(len(scores)), is_member)
+        for name, given in (("gap", np.zeros(len(scores))), (found.name, scores))
+    ]
+    return conclude(trials, defended=found.defended)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +132,7 @@ def test_with_a_defense_the_defended_target_counts_alone():
     assert line == "auc 1.0000 is above 0.6 on the defended target: upside-down (auditor, adaptive)"
 
 
-@pytest.mark.parametrize("metric", ["auc", "accuracy", "advantage", "tpr@0.1", "tpr@0.01", "tpr@0.001", "named"])
+@pytest.mark.parametrize("metric", ["auc", "accuracy", "advantage", "tpr@0.1", "tpr@0.01", "tpr@0.001"])
 def test_ends_of_the_interval_lie_around_the_estimate(metric):
     rng = np.random.default_rng(0)
     members, others = rng.normal(0.8, 0.5, 1200), rng.normal(0.3, 0.5, 1200)
@@ -133,22 +142,40 @@ def test_ends_of_the_interval_lie_around_the_estimate(metric):
     assert low < estimate < high
 
 
-def test_people_are_counted_at_the_rate_that_the_others_carry():
-    members = [3.0] * 7 + [0.0] * 993
-    found = result("sure", members, [2.0, *[1.0] * 999])
-    assert Gate("named", 6).value(found) == 7
-    line = Gate("named", 6).exceeded(evaluation(found))
-    assert line == "named 7 is above 6 on the undefended target: sure (auditor, static)"
-    assert Gate("named", 7).exceeded(evaluation(found)) is None
+@pytest.mark.parametrize("defended", [False, True])
+def test_people_are_counted_as_in_the_verdict(defended):
+    members, others = [3.0] * 30 + [0.0] * 970, [4.0, *[1.0] * 999]
+    found = result("sure", members, others, defended=defended)
+    verdict = identifying(found, np.array([*members, *others]), np.arange(2000) < 1000)
+    held = evaluation(found, defense="x" if defended else None, **{"defended" if defended else "undefended": verdict})
+    assert Gate("named", 29).worst(held) == (verdict.identifies, 30)
+    low, high = (Gate("named", 29, by).worst(held)[1] for by in ("low", "high"))
+    assert 10 < low < 30 < high
+    line = Gate("named", 29).exceeded(held)
+    state = "defended" if defended else "undefended"
+    assert line == f"named 30 is above 29 on the {state} target: sure (auditor, static)"
+    assert Gate("named", 30).exceeded(held) is None
 
 
-def test_people_are_counted_among_all_rows_where_scores_are_fitted_to_none():
+def test_people_whom_chance_explains_are_not_counted():
+    members, others = [3.0] * 8 + [0.0] * 992, [2.0, *[1.0] * 999]
+    found = result("lucky", [0.0] * 1000, [1.0] * 1000)
+    shuffled = np.random.default_rng(0).normal(size=2000)
+    held = evaluation(found, undefended=identifying(found, shuffled, np.arange(2000) < 1000))
+    assert Gate("named", 0).exceeded(held) is None
+    assert Gate("named", 0, "low").exceeded(held) is None
+    assert Gate("named", 0, "high").exceeded(held) is not None
+    found = result("few", members, others)
+    few = evaluation(found, undefended=identifying(found, np.array([3.0, 0, 1, 1]), np.arange(4) < 2))
+    assert Gate("named", 0).worst(few)[1] == 0.0  # with two non-members nothing can be told
+
+
+def test_the_most_people_are_counted_among_all_rows_where_scores_are_fitted_to_none():
     half = result("sure", [3.0] * 3 + [0.0] * 497, [1.0] * 500)
     everyone = np.array([3.0] * 7 + [0.0] * 993 + [2.0] + [1.0] * 999)
     rates = tuple(tpr_at_fpr(everyone, np.arange(2000) < 1000, fpr=fpr) for fpr in (0.001, 0.01))
     found = dataclasses.replace(half, by_all=RatesByAll(1000, 1000, rates))
-    assert Gate("named", 6).value(half) == 3
-    assert Gate("named", 6).value(found) == 7
+    assert 7 < Gate("named", 6, "high").value(found) != Gate("named", 6, "high").value(half)
     assert Gate("tpr@0.01", 0.5).value(found) == 3 / 500  # of the table's rows, as the other figures
 
 

@@ -184,3 +184,19 @@ def test_unknown_required_attacker_is_a_mistake(tmp_path, capsys):
     assert run("evaluate", "--outputs", path, "--out", tmp_path / "r", "--policy", tmp_path / "release.toml") == 2
     assert "did you mean 'stacked'?" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_a_leak_of_few_members_is_not_cleared_by_limits_on_averages(tmp_path, capsys):
+    with np.load(made(tmp_path)) as held:
+        arrays = dict(held)
+    members = np.flatnonzero(arrays["is_member"])[:30]
+    arrays["logits"][members, arrays["labels"][members]] += 20
+    np.savez(tmp_path / "few.npz", **arrays)
+    given = ("evaluate", "--outputs", tmp_path / "few.npz", "--out", tmp_path / "r")
+    given = (*given, "--attacks", "confidence,shokri-label")
+    assert run(*given, "--fail_above", "auc=0.6") == EXIT_INCONCLUSIVE
+    told = capsys.readouterr()
+    assert "more than chance explains, and no limit is about them: set named or tpr@0.01" in told.err
+    assert "What to do next? Do not release the model as it is." in " ".join(told.out.split())
+    assert run(*given, "--fail_above", "auc=0.6", "--fail_above", "named=5") == EXIT_GATE
+    assert run(*given, "--fail_above", "auc=0.6", "--fail_above", "named=200") == 0  # the user's own decision

@@ -50,7 +50,7 @@ def test_one_member_in_a_hundred_memorised_is_a_leak(tmp_path):
     text = answer_evaluation(results, states_of(results))[1].text[0]
     assert "of the 1,000 members it was judged by" in text
     assert (
-        "Its scores are fitted to no rows, so all rows judge them; its line in the table is judged by the 500" in text
+        "All rows judge it, since its scores are fitted to no rows; its line in the table is of the 500 members" in text
     )
 
 
