@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mindefense.evaluation import shared
-from mindefense.evaluation.audit import EvaluationConfig
+from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.study import Study
 from mindefense.runtime import use_device
 from mindefense.targets.cell import forward

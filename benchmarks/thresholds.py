@@ -14,8 +14,8 @@ import dataclasses
 import numpy as np
 
 from mindefense.attacks import Attack, NeuralAttack, NSHAttack
-from mindefense.attacks.catalog import ATTACKS, Terms
 from mindefense.attacks.neural import NSH_TRAINING
+from mindefense.attacks.registry import ATTACKS, AttackContext
 from mindefense.confidence import log_softmax
 from mindefense.metrics import membership_metrics
 from mindefense.targets.base import Target
@@ -45,7 +45,7 @@ def made(name: str, epochs: int) -> Attack:
         return NeuralAttack(dataclasses.replace(PUBLISHED_ATTACK, epochs=epochs, seed=3))
     if name == "nsh":
         return NSHAttack(dataclasses.replace(NSH_TRAINING, epochs=epochs, seed=3))
-    return ATTACKS[name].make(Terms())
+    return ATTACKS[name].make(AttackContext())
 
 
 def main() -> None:

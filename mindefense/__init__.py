@@ -17,13 +17,14 @@ os.environ.setdefault("GLOG_v", "3")
 _HOMES = {
     "mindefense.attacks": (
         "Attack",
+        "AttackContext",
+        "AttackSpec",
         "AveragingAttack",
         "BitFlipAttack",
         "BoundaryDistanceAttack",
         "ClassifierAttack",
         "ConfidenceAttack",
         "EntropyAttack",
-        "Entry",
         "GapAttack",
         "LossAttack",
         "MaxConfidenceAttack",

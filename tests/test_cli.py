@@ -217,7 +217,6 @@ def test_answer_comes_at_once(argv, code, tmp_path):
 
 def test_choices_are_those_of_the_package():
     from mindefense import training
-    from mindefense.attacks import catalog
     from mindefense.defenses.base import ALIGNMENTS
     from mindefense.evaluation import config
     from mindefense.runtime import DEVICE_TARGETS
@@ -226,7 +225,6 @@ def test_choices_are_those_of_the_package():
     assert set(arguments.SCHEDULES) == set(training.SCHEDULES)
     assert (len(arguments.MODELS), len(arguments.SCHEDULES)) == (len(config.MODELS), len(training.SCHEDULES))
     assert set(arguments.DATASETS) == set(config.DATASETS) == {*LOADERS, "synthetic"}
-    assert tuple(catalog.ATTACKS) == arguments.ATTACKS
     assert len(arguments.DATASETS) == len(config.DATASETS)
     parser = argparse.ArgumentParser()
     arguments.add_study_arguments(parser)

@@ -10,10 +10,10 @@ from mindspore import nn, ops
 
 from mindefense import (
     Attack,
+    AttackSpec,
     BeforeSoftmax,
     DefendedModel,
     Defense,
-    Entry,
     Network,
     ScoreAttack,
     evaluate,
@@ -215,7 +215,7 @@ MORE = {
     "an instance for a class": (lambda: run(own_attacks={"m": Margin()}), ["attack m: expected a subclass", "Margin"]),
     "a class that is no attack": (lambda: run(attacks={"m": int}), ["attack m: expected a subclass", "got int"]),
     "NaN among scores": (
-        lambda: run(own_attacks={"m": Entry(lambda terms: Undefined())}), ["row 0", "expected a number, got NaN"]
+        lambda: run(own_attacks={"m": AttackSpec(lambda context: Undefined())}), ["row 0", "expected a number, got NaN"]
     ),
     "a class for a network": (lambda: run(Says), ["network: expected an nn.Cell, got the class Says", "Says()"]),
     "a path for a network": (lambda: run("net.ckpt"), ["expected an nn.Cell, got str", "load its checkpoint"]),
@@ -357,7 +357,7 @@ def test_an_own_attack_leaves_the_others_as_they_are():
     assert {key: with_own[key] for key in without} == without
 
 
-@pytest.mark.parametrize("attacks", [{"margin": Margin}, {"margin": Entry(lambda terms: Margin())}])
+@pytest.mark.parametrize("attacks", [{"margin": Margin}, {"margin": AttackSpec(lambda context: Margin())}])
 def test_an_own_attack_alone(attacks):
     assert {result.name for result in run(attacks=attacks).attacks} == {"gap", "margin"}
 

@@ -2,7 +2,6 @@
 
 from mindefense.arguments.choices import (
     AMP_LEVELS,
-    ATTACKS,
     DATASETS,
     EXIT_CODES,
     EXIT_GATE,
@@ -42,7 +41,6 @@ from mindefense.arguments.parser import Parser, complain
 
 __all__ = [
     "AMP_LEVELS",
-    "ATTACKS",
     "DATASETS",
     "EXIT_CODES",
     "EXIT_GATE",

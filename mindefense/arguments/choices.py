@@ -21,33 +21,6 @@ DEFENSES = (
     "none, defenmi, memguard, defenmi@STEPS, memguard@STEPS, memguard=L1_BUDGET, rounding=DIGITS, top-k=K, "
     "temperature=T, laplace=SCALE, class-mean, label-only"
 )
-ATTACKS = (
-    "gap",
-    "confidence",
-    "confidence-per-class",
-    "max-confidence",
-    "entropy",
-    "entropy-per-class",
-    "modified-entropy",
-    "modified-entropy-per-class",
-    "loss",
-    "mindarmour-lr",
-    "mindarmour-knn",
-    "mindarmour-mlp",
-    "mindarmour-rf",
-    "salem-top3",
-    "shokri-label",
-    "stacked",
-    "nn",
-    "nsh",
-    "label-noise",
-    "label-flips",
-    "label-shifts",
-    "averaging-8",
-    "averaging-64",
-    "averaging-8-perturbed",
-    "boundary-distance",
-)
 EXIT_UNFIT, EXIT_MISTAKE, EXIT_STRICT, EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 EXIT_CODES = {
     0: "done",

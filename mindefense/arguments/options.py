@@ -7,7 +7,6 @@ import argparse
 from mindefense.arguments import values
 from mindefense.arguments.choices import (
     AMP_LEVELS,
-    ATTACKS,
     DATASETS,
     DEFENSES,
     DOWNLOADS,
@@ -18,6 +17,7 @@ from mindefense.arguments.choices import (
     SCHEDULES,
     SHELLS,
 )
+from mindefense.attacks.registry import ATTACKS
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool = True, of_study: bool = True) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from mindefense.arguments.choices import ATTACKS
+from mindefense.attacks.registry import ATTACKS
 from mindefense.errors import DataError, InputError, did_you_mean
 
 

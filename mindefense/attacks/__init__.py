@@ -1,33 +1,38 @@
-"""Attackers under one contract."""
+"""Attackers under one contract. Names are loaded when they are first used: the catalogue costs nothing."""
 
-from mindefense.attacks.averaging import AveragingAttack
-from mindefense.attacks.base import Attack, ScoreAttack, prior_threshold
-from mindefense.attacks.boundary import BoundaryDistanceAttack
-from mindefense.attacks.catalog import Entry
-from mindefense.attacks.classifier import ClassifierAttack
-from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack
-from mindefense.attacks.metric import (
-    ConfidenceAttack,
-    EntropyAttack,
-    GapAttack,
-    LossAttack,
-    MaxConfidenceAttack,
-    ModifiedEntropyAttack,
-)
-from mindefense.attacks.mindarmour import METHODS, MindArmourAttack
-from mindefense.attacks.neural import NeuralAttack, NSHAttack
-from mindefense.attacks.stacked import StackedAttack
+from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
+_HOMES = {
+    "averaging": ("AveragingAttack",),
+    "base": ("Attack", "ScoreAttack", "prior_threshold"),
+    "boundary": ("BoundaryDistanceAttack",),
+    "classifier": ("ClassifierAttack",),
+    "label_only": ("BitFlipAttack", "NoiseRobustnessAttack", "ShiftAttack"),
+    "metric": (
+        *("ConfidenceAttack", "EntropyAttack", "GapAttack", "LossAttack", "MaxConfidenceAttack"),
+        "ModifiedEntropyAttack",
+    ),
+    "mindarmour": ("METHODS", "MindArmourAttack"),
+    "neural": ("NSHAttack", "NeuralAttack"),
+    "registry": ("ATTACKS", "AttackContext", "AttackSpec"),
+    "stacked": ("StackedAttack",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
+    "ATTACKS",
     "METHODS",
     "Attack",
+    "AttackContext",
+    "AttackSpec",
     "AveragingAttack",
     "BitFlipAttack",
     "BoundaryDistanceAttack",
     "ClassifierAttack",
     "ConfidenceAttack",
     "EntropyAttack",
-    "Entry",
     "GapAttack",
     "LossAttack",
     "MaxConfidenceAttack",
@@ -41,3 +46,32 @@ __all__ = [
     "StackedAttack",
     "prior_threshold",
 ]
+
+if TYPE_CHECKING:
+    from mindefense.attacks.averaging import AveragingAttack
+    from mindefense.attacks.base import Attack, ScoreAttack, prior_threshold
+    from mindefense.attacks.boundary import BoundaryDistanceAttack
+    from mindefense.attacks.classifier import ClassifierAttack
+    from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack
+    from mindefense.attacks.metric import (
+        ConfidenceAttack,
+        EntropyAttack,
+        GapAttack,
+        LossAttack,
+        MaxConfidenceAttack,
+        ModifiedEntropyAttack,
+    )
+    from mindefense.attacks.mindarmour import METHODS, MindArmourAttack
+    from mindefense.attacks.neural import NeuralAttack, NSHAttack
+    from mindefense.attacks.registry import ATTACKS, AttackContext, AttackSpec
+    from mindefense.attacks.stacked import StackedAttack
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -35,6 +35,10 @@ class AveragingAttack(Attack):
         base: The attack that looks at the averages.
     """
 
+    learns_from = ("auditor",)
+    needs_randomness = True
+    max_samples = 500
+
     def __init__(self, make_base: Callable[[], Attack], *, repeats: int = 8, perturbation: float = 0.0, seed: int = 0):
         if repeats < 1:
             raise InputError("repeats", expected="at least 1", got=repr(repeats))
@@ -47,6 +51,7 @@ class AveragingAttack(Attack):
         self.seed = seed
         self.name = f"averaging-{repeats}" + ("-perturbed" if perturbation else "")
         self.needs_fit = self.base.needs_fit
+        self.needs_labels = self.base.needs_labels
         self.asks = "variants" if repeats > 1 else self.base.asks
 
     def fit(self, target: Target, members: Samples, non_members: Samples) -> AveragingAttack:

@@ -22,15 +22,20 @@ class Attack(abc.ABC):
     """Learns from samples whose membership the attacker knows, then scores others.
 
     On which target and which samples `fit` is called makes the threat model: an auditor fits on known members of the
-    target itself, a shadow attacker on a model of his own, an adaptive one on either behind the same defense.
+    target itself, a shadow attacker on a model of its own, an adaptive one on either behind the same defense. How an
+    attack takes part in an evaluation is what it says of itself in the attributes below, on its class or on the object.
 
     Attributes:
         name: What to call it in results.
-        needs_fit: Whether `fit` learns anything.
+        needs_fit: Whether `fit` learns anything. One that does not is judged by all rows, once, and is never fitted.
+        learns_from: ``"auditor"``, ``"shadow"`` or both: what it may be fitted on.
         fits_scores: Whether scores depend on the samples it was fitted on, so that it cannot be judged by them. False
             where `fit` finds nothing but `threshold_`: its ranking may then be judged by every sample.
         asks: ``"samples"`` if it asks the target about the samples alone, ``"variants"`` if about changed ones too,
             which recorded outputs cannot answer.
+        needs_labels: Whether it looks at the true classes, which recorded outputs may lack.
+        needs_randomness: Whether it only has a point where answers depend on noise.
+        max_samples: It is fitted on and judged by at most so many of either kind; None for all.
         threshold_: After `fit`: a sample is called a member if its score is above.
         stopped_: After `fit`, where that iterates until it converges: how it ended before it did, for a sentence about
             the attack, such as ``"stopped at its limit of 300 iterations"``; None if it converged.
@@ -40,10 +45,18 @@ class Attack(abc.ABC):
     name: ClassVar[str] | str
     needs_fit: ClassVar[bool] | bool = True
     fits_scores: ClassVar[bool] | bool = True
+    learns_from: ClassVar[tuple[str, ...]] | tuple[str, ...] = ("auditor", "shadow")
     asks: ClassVar[str] | str = "samples"
+    needs_labels: ClassVar[bool] | bool = True
+    needs_randomness: ClassVar[bool] | bool = False
+    max_samples: ClassVar[int | None] | int | None = None
     threshold_: float
     stopped_: str | None
     own_threshold: ClassVar[float | None] = None
+
+    def unsupported(self, samples: Samples) -> str | None:
+        """Why it cannot attack such samples, in words for the user; None if it can."""
+        return None
 
     @abc.abstractmethod
     def fit(self, target: Target, members: Samples, non_members: Samples) -> Attack:

@@ -35,7 +35,9 @@ class BoundaryDistanceAttack(ScoreAttack):
     """
 
     name = "boundary-distance"
+    learns_from = ("auditor",)
     asks = "variants"
+    max_samples = 100
 
     def __init__(self, *, max_queries: int = 500, seed: int = 0):
         if max_queries < 1:

@@ -55,6 +55,7 @@ class ClassifierAttack(Attack):
                 "seed", expected="a whole number from 0 to 2**32 - 1, as scikit-learn wants it", got=repr(seed)
             )
         self.name = _NAMES[features]
+        self.needs_labels = features == "label"
         self.features = features
         self.seed = seed
 

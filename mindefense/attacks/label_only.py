@@ -16,6 +16,17 @@ _CHUNK_BYTES = 2**26
 """Bytes of changed samples that exist at a time."""
 
 
+def is_image(samples: Samples) -> bool:
+    """Whether the samples are bytes of images ``(N, channels, height, width)``."""
+    return samples.features.dtype == np.uint8 and samples.features.ndim == 4
+
+
+def is_binary(samples: Samples) -> bool:
+    """Whether the samples are vectors of noughts and ones."""
+    features = samples.features
+    return features.ndim == 2 and features.dtype.kind == "f" and bool(((features == 0) | (features == 1)).all())
+
+
 class LabelRobustnessAttack(ScoreAttack):
     """Scores by the share of changed samples that still get the true class.
 
@@ -118,6 +129,12 @@ class NoiseRobustnessAttack(_RepeatedAttack):
 
     name = "label-noise"
 
+    def unsupported(self, samples: Samples) -> str | None:
+        """Images, and features of noughts and ones, have attacks of their own."""
+        if is_image(samples):
+            return "the samples are images; label-shifts is the one for them"
+        return "the features are all 0 or 1; label-flips is the one for them" if is_binary(samples) else None
+
     def __init__(self, scale: float = 0.2, *, repeats: int = 32, seed: int = 0):
         super().__init__(repeats=repeats, seed=seed)
         if not 0 < scale < np.inf:
@@ -144,6 +161,10 @@ class BitFlipAttack(_RepeatedAttack):
     """
 
     name = "label-flips"
+
+    def unsupported(self, samples: Samples) -> str | None:
+        """It flips bits."""
+        return None if is_binary(samples) else "the features are not all 0 or 1, so there are no bits to flip"
 
     def __init__(self, rate: float = 0.02, *, repeats: int = 32, seed: int = 0):
         super().__init__(repeats=repeats, seed=seed)
@@ -183,6 +204,12 @@ class ShiftAttack(LabelRobustnessAttack):
     """
 
     name = "label-shifts"
+    # Five more passes an image, which at 224 pixels are hours for some thousands of them.
+    max_samples = 500
+
+    def unsupported(self, samples: Samples) -> str | None:
+        """It shifts images."""
+        return None if is_image(samples) else "the samples are not images, so there is nothing to shift"
 
     def __init__(self, pixels: int = 1):
         super().__init__()

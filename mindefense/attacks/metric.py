@@ -54,6 +54,7 @@ class MetricAttack(ScoreAttack):
     def __init__(self, *, per_class: bool = False):
         self.per_class = self.fits_scores = per_class
         if per_class:
+            self.needs_labels = True
             self.name = f"{self.name}-per-class"
 
     @staticmethod
@@ -100,6 +101,7 @@ class MaxConfidenceAttack(MetricAttack):
     """Scores by the largest log-probability (Salem et al., NDSS 2019, section 5)."""
 
     name = "max-confidence"
+    needs_labels = False
 
     @staticmethod
     def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -111,6 +113,7 @@ class EntropyAttack(MetricAttack):
     """Scores by the negative entropy of the confidence vector (Song & Mittal 2021, section 3.1)."""
 
     name = "entropy"
+    needs_labels = False
 
     @staticmethod
     def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -55,6 +55,7 @@ class MindArmourAttack(Attack):
         own_threshold: MindArmour's own cut, by which its ``MembershipInference.eval`` decides.
     """
 
+    learns_from = ("auditor",)
     own_threshold = 0.5
 
     def __init__(

@@ -78,6 +78,8 @@ class NeuralAttack(NetworkAttack):
     """
 
     name = "nn"
+    learns_from = ("shadow",)
+    needs_labels = False
 
     def __init__(self, config: TrainConfig = PUBLISHED_ATTACK, *, on_epoch: Callable[[Epoch], None] | None = None):
         super().__init__(config, on_epoch=on_epoch)
@@ -105,6 +107,7 @@ class NSHAttack(NetworkAttack):
     """
 
     name = "nsh"
+    learns_from = ("shadow",)
 
     def __init__(self, config: TrainConfig = NSH_TRAINING, *, on_epoch: Callable[[Epoch], None] | None = None):
         super().__init__(config, on_epoch=on_epoch)

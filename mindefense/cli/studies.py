@@ -155,7 +155,8 @@ def compare(args: argparse.Namespace) -> Outcome:
 
 def attackers(args: argparse.Namespace):
     """Who attacks, as the arguments say."""
-    from mindefense.evaluation.audit import ADVERSARIES, KNOWLEDGE, EvaluationConfig
+    from mindefense.evaluation.config import EvaluationConfig
+    from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE
 
     return EvaluationConfig(
         attacks=args.attacks,

@@ -56,6 +56,8 @@ class Defense(nn.Cell):
         noise_scale: Scale b of the Laplace noise on the model's input, the logits of which the defense needs; 0 for
             none.
         draws: Secret uniform numbers that the defense needs for each query; 0 for none.
+        searches: Whether it searches for each answer, which is worth the way to other processes and ranks.
+        has_budget_table: Whether the published table of attack accuracy by L1 budget is about it.
 
     Inputs:
         - **clean_logits** (Tensor) - ``(N, C)`` float32 logits of the undefended model.
@@ -70,6 +72,12 @@ class Defense(nn.Cell):
     keeps_labels: bool = True
     classes: int | None = None
     draws: int = 0
+    searches: bool = False
+    has_budget_table: bool = False
+
+    def classifier(self) -> DefenderClassifier | None:
+        """The defender's membership classifier that it is built on; None if there is none."""
+        return None
 
     @property
     def noise_scale(self) -> float:
@@ -273,6 +281,9 @@ class SearchDefense(Defense):
     Outputs:
         Tensor, ``(N, C)`` float32 log-probabilities.
     """
+
+    searches = True
+    has_budget_table = True
 
     def __init__(self, classifier: DefenderClassifier, config: DefenseConfig, class_mean_probs: np.ndarray | None):
         super().__init__()

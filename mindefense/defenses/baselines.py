@@ -14,6 +14,7 @@ from mindspore import ops
 from mindefense.checks import check_probs
 from mindefense.confidence import softmax
 from mindefense.defenses.base import Defense
+from mindefense.defenses.classifier import DefenderClassifier
 from mindefense.defenses.memguard import MemGuard
 from mindefense.defenses.search import check_first_round
 from mindefense.errors import InputError
@@ -315,6 +316,11 @@ class MemGuardBudget(Defense):
 
     name = "memguard-budget"
     draws = 1
+    searches = True
+
+    def classifier(self) -> DefenderClassifier:
+        """The defender's classifier of the first phase."""
+        return self.memguard.classifier()
 
     def __init__(self, memguard: MemGuard, budget: float):
         super().__init__()

@@ -11,39 +11,53 @@ from typing import TYPE_CHECKING
 
 _HOMES = {
     "differences": ("differences",),
-    "config": ("StudyConfig",),
-    "audit": ("EvaluationConfig", "evaluate"),
+    "api": ("evaluate",),
+    "config": ("EvaluationConfig", "StudyConfig"),
     "gate": ("Gate",),
     "lineup": ("DefenseSpec",),
     "policy": ("Policy",),
-    "protocol": ("Doors", "Rows", "conclude"),
     "recorded": ("evaluate_outputs",),
+    "runner": ("AttackRunner", "Attackers", "run_attacks"),
+    "scenario": ("DefendedBy", "EvaluationSets", "Rows", "Scenario"),
     "study": ("Study",),
+    "summary": ("Subject", "answers_of", "summarize"),
+    "verdict": ("verdict_of",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
+    "AttackRunner",
+    "Attackers",
+    "DefendedBy",
     "DefenseSpec",
-    "Doors",
     "EvaluationConfig",
+    "EvaluationSets",
     "Gate",
     "Policy",
     "Rows",
+    "Scenario",
     "Study",
     "StudyConfig",
-    "conclude",
+    "Subject",
+    "answers_of",
     "evaluate",
     "evaluate_outputs",
+    "run_attacks",
+    "summarize",
+    "verdict_of",
 ]
 
 if TYPE_CHECKING:
-    from mindefense.evaluation.audit import EvaluationConfig, evaluate
-    from mindefense.evaluation.config import StudyConfig
+    from mindefense.evaluation.api import evaluate
+    from mindefense.evaluation.config import EvaluationConfig, StudyConfig
     from mindefense.evaluation.gate import Gate
     from mindefense.evaluation.lineup import DefenseSpec
     from mindefense.evaluation.policy import Policy
-    from mindefense.evaluation.protocol import Doors, Rows, conclude
     from mindefense.evaluation.recorded import evaluate_outputs
+    from mindefense.evaluation.runner import Attackers, AttackRunner, run_attacks
+    from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
     from mindefense.evaluation.study import Study
+    from mindefense.evaluation.summary import Subject, answers_of, summarize
+    from mindefense.evaluation.verdict import verdict_of
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mindefense.data import Split
 from mindefense.errors import InputError
-from mindefense.evaluation.protocol import Rows
+from mindefense.evaluation.scenario import Rows
 from mindefense.types import LabelledData
 
 

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mindefense.errors import InputError
-from mindefense.evaluation.audit import EvaluationConfig
-from mindefense.evaluation.conclusion import utility
+from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
-from mindefense.evaluation.protocol import changed, conclude, held_against
 from mindefense.evaluation.provenance import read_config
 from mindefense.evaluation.study import CLIP_NORM, Study
+from mindefense.evaluation.summary import is_noised, utility
+from mindefense.evaluation.verdict import changed, held_against, verdict_of
 from mindefense.private import epsilon, why_not_private
 from mindefense.runtime import versions
 from mindefense.types import Answers, Comparison, Contender, NotRun, Trial
@@ -55,28 +55,29 @@ def compare(
     if any(spec.searches for spec in specs):
         study.defender()  # a missing stage must show before anything is attacked
     with study.timed("compare"):
-        arena, *_ = study.arena(config)
-        trials = arena.undefended()
-        undefended = study.answers(None)
+        runner = study.runner(config)
+        trials = runner.run()
+        undefended = study.answers(runner.undefended)
         contenders = [contender(NONE, {}, trials, undefended)]
-        checks = {NONE: study.doubts(trials, undefended, None, arena)}
+        checks = {NONE: study.checks(runner, runner.undefended, trials, undefended)}
         noised = False
         for spec in specs:
-            behind = study.stand_behind(study.build(spec), str(spec), config.noise)
-            noised |= behind.doors.noised
+            defense = study.build(spec)
+            behind = study.behind(defense, str(spec), config.noise)
+            noised |= is_noised(behind)
             answers = study.answers(behind)
-            found = arena.behind(behind.doors, title=f"attack {spec}")
-            contenders.append(contender(str(spec), behind.defense.describe()["config"], found, answers, before=trials))
-            checks[str(spec)] = study.doubts([*trials, *found], answers, behind, arena)
+            found = runner.run(behind, title=f"attack {spec}")
+            contenders.append(contender(str(spec), defense.describe()["config"], found, answers, before=trials))
+            checks[str(spec)] = study.checks(runner, behind, [*trials, *found], answers)
             study.forget_defenses()  # nobody asks this contender again
         for way in ways:
             if way.is_private and (reason := why_not_private()) is not None:
                 not_run.append(NotRun(str(way), "training", reason))
                 continue
             other = trained_otherwise(study, way)
-            others, *_ = other.arena(config)
-            found, answers = others.undefended(), other.answers(None)
-            checks[str(way)] = other.doubts(found, answers, None, others)
+            others = other.runner(config)
+            found, answers = others.run(), other.answers(others.undefended)
+            checks[str(way)] = other.checks(others, others.undefended, found, answers)
             # What users get now against what they got from the target as it was.
             answers = dataclasses.replace(
                 answers, clean_probs=undefended.clean_probs, defended_probs=answers.clean_probs
@@ -97,10 +98,10 @@ def compare(
         settings=settings,
         versions=versions(),
         contenders=mark_dominated(contenders),
-        not_run=(*arena.left_out(noised=noised), *not_run),
+        not_run=(*runner.left_out(noised=noised), *not_run),
         checks=checks,
         timings=dict(study.timings),
-        evidence=study.evidence(undefended),
+        evidence=study.evidence(runner, undefended),
     )
 
 
@@ -160,7 +161,7 @@ def contender(
         config=dict(config),
         in_training=in_training,
         utility=utility(answers)[1],
-        verdict=conclude(trials, defended=defended),
+        verdict=verdict_of(trials, defended=defended),
         attacks=tuple(trial.result for trial in trials),
         change=None if before is None else changed(before, trials),
     )

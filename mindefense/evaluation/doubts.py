@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mindefense.attacks.catalog import KINDS
+from mindefense.attacks.registry import kinds
 from mindefense.evaluation.doubts_measures import (
     BETTER_THAN_CHANCE,
     balance_p_value,
@@ -24,7 +24,7 @@ from mindefense.evaluation.doubts_measures import (
     upper_limit,
 )
 from mindefense.evaluation.facts import Facts, Training, training_name
-from mindefense.evaluation.protocol import conclude
+from mindefense.evaluation.verdict import verdict_of
 from mindefense.metrics import auc, auc_interval, clopper_pearson
 from mindefense.types import Answers, AttackResult, Check, Trial
 
@@ -626,7 +626,7 @@ def _weight_of_stopped(facts: Facts, stopped: set[str]) -> dict[str, str]:
     weight: dict[str, str] = {}
     for defended in sorted({trial.result.defended for trial in facts.trials}):
         here = [trial.result for trial in facts.trials if trial.result.defended == defended]
-        found = conclude(facts.trials, defended=defended, labelled=False)
+        found = verdict_of(facts.trials, defended=defended, labelled=False)
         named = [
             (found.strongest, "has the highest balanced accuracy"),
             (found.sharpest, "has the highest two-sided AUC"),
@@ -640,7 +640,7 @@ def _weight_of_stopped(facts: Facts, stopped: set[str]) -> dict[str, str]:
             if (name := _training_of(result)) in stopped:
                 weight.setdefault(name, f"{why} {state}")
         for result in here:
-            for kind, names in KINDS.items():
+            for kind, names in kinds().items():
                 if result.name in names and (name := _training_of(result)) in stopped:
                     same = [one for one in here if one.name in names and one.adversary == result.adversary]
                     if all(_training_of(one) in stopped for one in same):

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mindefense.attacks.catalog import Terms, chosen
+from mindefense.attacks.base import Attack
+from mindefense.attacks.registry import AttackContext, AttackSpec
 from mindefense.data.outputs import RecordedOutputs
 from mindefense.errors import InputError
-from mindefense.evaluation.arena import Arena
-from mindefense.evaluation.conclusion import assemble, target_facts, utility
-from mindefense.evaluation.doubts import doubts
-from mindefense.evaluation.evidence import evidence_of
-from mindefense.evaluation.facts import Facts, FitRows
 from mindefense.evaluation.progress import Progress
-from mindefense.evaluation.protocol import ADVERSARIES, Doors, Rows
-from mindefense.runtime import versions
+from mindefense.evaluation.runner import ADVERSARIES, AttackRunner, attackers_of
+from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
+from mindefense.evaluation.summary import Subject, answers_of, summarize
 from mindefense.targets.base import Target
-from mindefense.types import Answers, DefenseFacts, Evaluation, Samples
+from mindefense.types import Evaluation, Samples
 
 
 def evaluate_outputs(
     outputs: RecordedOutputs,
     *,
-    attacks: Sequence[str] | None = None,
+    attacks: Sequence[str] | Mapping[str, AttackSpec | type[Attack]] | None = None,
+    own_attacks: Mapping[str, AttackSpec | type[Attack]] | None = None,
     adversary: Sequence[str] = ADVERSARIES,
     seed: int = 0,
     fit_share: float = 0.5,
+    max_queries: int = 1000,
     progress: Progress | None = None,
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
 ) -> Evaluation:
@@ -40,10 +40,12 @@ def evaluate_outputs(
 
     Args:
         outputs: From `mindefense.data.load_outputs`.
-        attacks: Names of the attackers; None for all.
+        attacks: Names of the attackers; None for all. Attackers by name, as `own_attacks` takes them, run alone.
+        own_attacks: Attackers of your own, as in `evaluate`.
         adversary: Whether attackers know of the defense, where defended outputs are there.
         seed: Divides the rows where the outputs do not, and seeds the attackers.
         fit_share: Share of the rows to fit on, where the outputs do not say.
+        max_queries: Most questions about one sample, for attackers that search; recorded outputs answer none.
         progress: Told what happens.
         timed: Measures a named stage.
 
@@ -67,67 +69,31 @@ def evaluate_outputs(
                     got=str(len(getattr(rows, kind))),
                     fix="record more rows",
                 )
-    clean = Doors(Target(lambda rows: outputs.log_probs[rows]), answers_variants=False)
-    arena = Arena(
-        chosen(attacks),
-        Terms(seed=seed, network_seed=seed + 3),
-        clean=clean,
-        fit_rows=fit_rows,
-        eval_rows=eval_rows,
-        everyone=everyone,
-        labelled=outputs.labels is not None,
-        adversary=adversary,
-        progress=progress,
-        timed=timed,
-    )
-    arena.check_somebody()
-    trials = arena.undefended()
+    sets = EvaluationSets(everyone, fit_rows, eval_rows, labelled=outputs.labels is not None, treated_alike=None)
+    undefended = Scenario(Target(lambda rows: outputs.log_probs[rows]), sets, answers_variants=False)
+    context = AttackContext(seed=seed, max_queries=max_queries)
+    attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
+    runner = AttackRunner(attackers, undefended, progress=progress, timed=timed)
+    runner.check_somebody()
+    trials, scenario = runner.run(), undefended
     defended_log_probs = outputs.defended_log_probs
-    answers = Answers(
-        labels=None if outputs.labels is None else everyone.labels(),
-        is_member=everyone.is_member(),
-        indices=outputs.indices[everyone.features()],
-        clean_probs=np.exp(outputs.log_probs[everyone.features()]),
-        defended_probs=None if defended_log_probs is None else np.exp(defended_log_probs[everyone.features()]),
-    )
-    defense = None
     if defended_log_probs is not None:
-        doors = Doors(Target(lambda rows: defended_log_probs[rows]), answers_variants=False)
-        trials += arena.behind(doors)
-        undefended, defended = utility(answers)
-        defense = DefenseFacts("recorded", {}, "unknown", None, None, undefended, defended, doors.target.queries)
-    return assemble(
-        trials,
-        answers,
-        dataset=outputs.name,
-        synthetic=False,
-        smoke=False,
-        seed=seed,
-        settings={
-            "outputs": outputs.name,
-            "given": outputs.given,
-            "note": outputs.note,
-            "split": "random" if outputs.split is None else "as recorded",
-            "attacks": None if attacks is None else list(attacks),
-            "adversary": list(adversary),
-        },
-        versions=versions(),
-        target=target_facts(answers, test_accuracy=None, queries=clean.target.queries),
-        shadow_accuracy=None,
-        defense=defense,
-        not_run=arena.left_out(noised=False),
-        evidence=evidence_of(answers, digests={"outputs": outputs.sha256}),
-        budgets=(),
-        checks=doubts(
-            Facts(
-                trials=trials,
-                answers=answers,
-                fitted_on={"auditor": _fitted_on(outputs, fit_rows)},
-                trainings=arena.trainings,
-                not_asked=arena.not_asked(noised=False),
-            )
-        ),
-    )
+        target = Target(lambda rows: defended_log_probs[rows])
+        scenario = dataclasses.replace(undefended, target=target, defense=DefendedBy(None, "unknown"))
+        trials += runner.run(scenario)
+    answers = answers_of(undefended, scenario, indices=outputs.indices[everyone.features()])
+    settings = {
+        "outputs": outputs.name,
+        "given": outputs.given,
+        "note": outputs.note,
+        "split": "random" if outputs.split is None else "as recorded",
+        "attacks": None if attacks is None else list(attacks),
+        "adversary": list(adversary),
+    }
+    if own_attacks:
+        settings["own_attacks"] = tuple(own_attacks)
+    subject = Subject(dataset=outputs.name, seed=seed, settings=settings, digests={"outputs": outputs.sha256})
+    return summarize(runner, scenario, trials, answers, subject)
 
 
 def _rows(outputs: RecordedOutputs, wanted: np.ndarray) -> Rows:
@@ -140,8 +106,3 @@ def _rows(outputs: RecordedOutputs, wanted: np.ndarray) -> Rows:
         return Samples(rows, labels[rows], rows)
 
     return Rows(samples(wanted & outputs.is_member), samples(wanted & ~outputs.is_member))
-
-
-def _fitted_on(outputs: RecordedOutputs, rows: Rows) -> FitRows:
-    numbers = rows.features()
-    return FitRows(indices=outputs.indices[numbers], probs=np.exp(outputs.log_probs[numbers]))

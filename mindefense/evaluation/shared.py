@@ -17,8 +17,7 @@ from mindspore import nn
 from mindspore.amp import auto_mixed_precision
 
 from mindefense.checkpoint import parameters_of
-from mindefense.defenses.base import Defense, SearchDefense
-from mindefense.defenses.baselines import MemGuardBudget
+from mindefense.defenses.base import Defense
 from mindefense.defenses.defended import DEFENSES
 from mindefense.defenses.reshaping import cores
 from mindefense.evaluation.config import StudyConfig
@@ -237,8 +236,7 @@ class SharedNetwork:
     ) -> np.ndarray:
         """See `Spread.reshape`; what is quickly done, or not known to the other ranks, is done here."""
         is_known = DEFENSES.get(type(defense).name) is type(defense)
-        searches = isinstance(defense, SearchDefense | MemGuardBudget)
-        if not (is_known and searches) or len(clean_probs) <= FEW:
+        if not (is_known and defense.searches) or len(clean_probs) <= FEW:
             return defense.reshape(clean_probs, start_logits, draws=draws, on_progress=on_progress)
         given = {"clean_probs": clean_probs, "start_logits": start_logits}
         if draws is not None:

@@ -16,6 +16,7 @@ import numpy as np
 from mindspore import nn
 from mindspore.amp import auto_mixed_precision
 
+from mindefense.attacks.registry import AttackContext
 from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.confidence import softmax
 from mindefense.data import Split
@@ -24,28 +25,18 @@ from mindefense.defenses.classifier import DefenderClassifier, fit_defender
 from mindefense.defenses.defended import load_defense
 from mindefense.defenses.defenmi import class_mean_probs
 from mindefense.errors import CheckpointError, InputError
-from mindefense.evaluation.arena import Arena
-from mindefense.evaluation.audit import (
-    EvaluationConfig,
-    Ground,
-    accuracy_of_shadow,
-    answers_of,
-    look_for_doubts,
-    make_arena,
-    network_evidence,
-    report,
-)
 from mindefense.evaluation.canaries import plant
-from mindefense.evaluation.config import AMP_LEVELS, StudyConfig
-from mindefense.evaluation.doors import Behind, clean_doors, defended_doors
+from mindefense.evaluation.config import AMP_LEVELS, EvaluationConfig, StudyConfig
 from mindefense.evaluation.facts import Training
 from mindefense.evaluation.lineup import NONE, DefenseSpec
 from mindefense.evaluation.progress import Progress, Quiet
-from mindefense.evaluation.protocol import Rows
 from mindefense.evaluation.provenance import check_finished, read_config
 from mindefense.evaluation.recipe import SMOKE_EPOCHS, Recipe, load_data, recipe_for, split_data
+from mindefense.evaluation.runner import AttackRunner, attackers_of
+from mindefense.evaluation.scenario import EvaluationSets, Rows, Scenario
 from mindefense.evaluation.shared import SharedWork
-from mindefense.files import check_writable, replacing, write_json
+from mindefense.evaluation.summary import Subject, answers_of, checks_of, evidence_for, summarize
+from mindefense.files import check_writable, replacing, sha256_of_file, write_json
 from mindefense.images import augmented
 from mindefense.private import train_privately
 from mindefense.ranks import Crew
@@ -103,7 +94,7 @@ class Study:
         self.progress = progress or Quiet()
         self.timings: dict[str, float] = {}
         self._networks: dict[str, Network] = {}
-        self._behind: dict[tuple[str, str, bool], Behind] = {}
+        self._behind: dict[tuple[str, str, bool], Scenario] = {}
         self._on_rows: Callable[[int], None] | None = None
         self._on_reshaped: Callable[[int], None] | None = None
         self.config = config if config is not None else read_config(self.out)
@@ -231,7 +222,7 @@ class Study:
         defense = self.build(spec)
         defense.save(self.out / "defense.ckpt", description={**self._mark("defense"), "spec": str(spec)})
         self._behind.clear()
-        answers = self.answers(self.stand_behind(defense, str(spec), "keyed"))
+        answers = self.answers(self.behind(defense, str(spec), "keyed"))
         assert answers.defended_probs is not None
         assert answers.labels is not None
         with replacing(self.out / "defended.npz", private=True) as beside:
@@ -253,29 +244,15 @@ class Study:
         """
         config = config or EvaluationConfig()
         with self.timed("evaluate"):
-            arena, target, shadow = self.arena(config)
-            behind = None
-            if (defense := self._defense()) is not None:
-                behind = self.stand_behind(defense, str(self._spec), config.noise)
-            self.answers(behind)  # with a bar of its own, before the attackers ask
-            trials = arena.undefended()
-            if behind is not None:
-                trials += arena.behind(behind.doors, title=f"attack {behind.defense.name}")
-            evaluation = report(
-                trials,
-                arena,
-                self._ground,
-                target,
-                behind=behind,
-                shadow=shadow,
-                data=self.data,
-                seed=self.config.seed,
-                settings=self.settings(config),
-                smoke=self.config.smoke,
-                treated_alike=not self.config.parity,
-                trainings={**self._trainings_done(), **arena.trainings},
-                checkpoint=self.out / "target.ckpt",
-            )
+            runner = self.runner(config)
+            scenario, defense = runner.undefended, self._defense()
+            if defense is not None:
+                scenario = self.behind(defense, str(self._spec), config.noise)
+            answers = self.answers(scenario)  # with a bar of its own, before the attackers ask
+            trials = runner.run()
+            if defense is not None:
+                trials += runner.run(scenario, title=f"attack {defense.name}")
+            evaluation = summarize(runner, scenario, trials, answers, self.subject(config))
         return dataclasses.replace(evaluation, timings=dict(self.timings))
 
     def run(
@@ -504,90 +481,101 @@ class Study:
         """Drops what is remembered of defended answers."""
         self._behind.clear()
 
-    def stand_behind(self, defense: Defense, name: str, noise: str) -> Behind:
+    def _shadow(self) -> Network | None:
+        """The attacker's model, if the study has one; it may be trained last."""
+        has_shadow = self.recipe.has_shadow and (self.out / "shadow.ckpt").is_file()
+        return self._network("shadow") if has_shadow else None
+
+    def behind(self, defense: Defense, name: str, noise: str) -> Scenario:
         """Target and shadow behind a defense; what was asked before comes from memory."""
-        has_shadow = self.recipe.has_shadow and (self.out / "shadow.ckpt").is_file()  # it may be trained last
-        if (name, noise, has_shadow) not in self._behind:
-            doors = defended_doors(
-                self._network("target"),
-                self._network("shadow") if has_shadow else None,
+        shadow = self._shadow()
+        if (name, noise, shadow is not None) not in self._behind:
+            undefended = Scenario.undefended(self._network("target"), self._sets, shadow=shadow)
+            self._behind[name, noise, shadow is not None] = undefended.behind(
                 defense,
                 seed=self.config.seed,
                 noise=noise,
                 on_progress=lambda count: self._on_reshaped and self._on_reshaped(count),
             )
-            self._behind[name, noise, has_shadow] = Behind(defense, doors, noise)
-        return self._behind[name, noise, has_shadow]
+        return self._behind[name, noise, shadow is not None]
 
     @functools.cached_property
-    def _ground(self) -> Ground:
+    def _sets(self) -> EvaluationSets:
         """The rows of the evaluation."""
         everyone = self.rows("eval")
-        fit, judged = everyone.divide(self.config.seed, share=self.recipe.fit_share)
-        return Ground(
+        known, judged = everyone.divide(self.config.seed, share=self.recipe.fit_share)
+        return EvaluationSets(
             everyone,
-            fit,
+            known,
             judged,
             test=self.rows("target").non_members,
             shadow=self.rows("attacker") if self.recipe.has_shadow else None,
             defender=self.rows("defender") if len(self.split.defender_members) else None,
             canaries=self._loaded[2],
+            treated_alike=not self.config.parity,
         )
 
-    def arena(self, config: EvaluationConfig) -> tuple[Arena, Network, Network | None]:
-        """The arena with the target in it, and with the shadow if somebody learns from it."""
-        target = self._network("target")
-        shadow = self._network("shadow") if self.recipe.has_shadow and "shadow" in config.knowledge else None
-        arena = make_arena(
-            config,
-            self._ground,
-            clean_doors(target, shadow),
-            seed=self.config.seed,
-            smoke=self.config.smoke,
-            progress=self.progress,
-            timed=self.timed,
-        )
-        return arena, target, shadow
+    def runner(self, config: EvaluationConfig) -> AttackRunner:
+        """The attackers on the target, and on the shadow if somebody learns from it.
 
-    def answers(self, behind: Behind | None) -> Answers:
+        Raises:
+            InputError: If none of the attackers that were asked for can take part, or rows of a kind are missing.
+        """
+        learns = self.recipe.has_shadow and "shadow" in config.knowledge
+        undefended = Scenario.undefended(
+            self._network("target"), self._sets, shadow=self._network("shadow") if learns else None
+        )
+        seed, smoke = self.config.seed, self.config.smoke
+        context = AttackContext(seed=seed, smoke=smoke, max_queries=config.max_queries)
+        attackers = attackers_of(
+            config.attacks, context=context, knowledge=config.knowledge, adversary=config.adversary
+        )
+        runner = AttackRunner(attackers, undefended, progress=self.progress, timed=self.timed)
+        runner.check_somebody()
+        return runner
+
+    def answers(self, scenario: Scenario) -> Answers:
         """What the target says of the evaluation's rows, without and with a defense."""
         samples = self.rows("eval").features()
         self._ask("target", samples)
-        clean = clean_doors(self._network("target"), None)
-        if behind is None or not (new := behind.doors.target.new(samples)):
-            return answers_of(clean, behind, self.rows("eval"))
+        undefended = Scenario.undefended(self._network("target"), self._sets)
+        if scenario.defense is None or not (new := scenario.target.new(samples)):
+            return answers_of(undefended, scenario)
         # Rows with noise on the input come twice: noised out of the network, then out of the search.
-        passes = 2 if behind.defense.noise_scale else 1
+        defense = scenario.defense.defense
+        passes = 2 if defense is not None and defense.noise_scale else 1
         with self.timed("defend"), self.progress.stage("defend", passes * new) as advance:
             self._on_rows = self._on_reshaped = lambda count: advance(count, "")
-            answers = answers_of(clean, behind, self.rows("eval"))
+            answers = answers_of(undefended, scenario)
             self._on_rows = self._on_reshaped = None
             advance(0, f"{new} samples")
         return answers
 
-    def doubts(
-        self, trials: Sequence[Trial], answers: Answers, behind: Behind | None, arena: Arena
-    ) -> tuple[Check, ...]:
-        """Every doubt about these trials that the study can look into."""
-        shadow = self._network("shadow") if "shadow" in arena.knowledge and self.recipe.has_shadow else None
-        return look_for_doubts(
-            trials,
-            answers,
-            self._ground,
-            self._network("target"),
-            behind=behind,
-            shadow_accuracy=accuracy_of_shadow(shadow, self._ground),
-            data=self.data,
-            seed=self.config.seed,
+    def subject(self, config: EvaluationConfig, *, with_digests: bool = True) -> Subject:
+        """What the study evaluates, as its results name it."""
+        digests: dict[str, str | None] = {}
+        if with_digests:
+            digests = {"checkpoint": sha256_of_file(self.out / "target.ckpt"), "data": self.data.fingerprint}
+        return Subject(
+            dataset=self.data.name,
+            synthetic=self.data.synthetic,
             smoke=self.config.smoke,
-            treated_alike=not self.config.parity,
-            trainings={**self._trainings_done(), **arena.trainings},
-            not_asked=arena.not_asked(noised=behind is not None and behind.doors.noised),
+            seed=self.config.seed,
+            settings=self.settings(config),
+            trainings=self._trainings_done(),
+            digests=digests,
         )
 
-    def evidence(self, answers: Answers) -> Evidence:
+    def checks(
+        self, runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Answers
+    ) -> tuple[Check, ...]:
+        """Every doubt about these trials that the study can look into."""
+        subject = self.subject(EvaluationConfig(), with_digests=False)
+        return checks_of(runner, scenario, trials, answers, subject)
+
+    def evidence(self, runner: AttackRunner, answers: Answers) -> Evidence:
         """What these answers are about, and when."""
-        return network_evidence(answers, self._network("target"), self.data, checkpoint=self.out / "target.ckpt")
+        return evidence_for(runner.undefended, answers, self.subject(EvaluationConfig()))
 
     def train_privately(self, noise_multiplier: float) -> None:
         """Trains target and shadow by differentially private descent, from the start.

@@ -7,34 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mindefense.attacks.registry import ATTACKS
 from mindefense.reports.words import Row, learned_from
-
-LOOKS_AT = {
-    "gap": "Whether the prediction is correct. No defense that keeps the predicted classes can lower it.",
-    "confidence": "The confidence in the true class, against one threshold.",
-    "max-confidence": "The largest confidence, against one threshold; the true class is not needed.",
-    "entropy": "How evenly the confidences are spread, against one threshold; the true class is not needed.",
-    "modified-entropy": "How evenly the confidences are spread, counting for the true class and against the others.",
-    "loss": "How far the model is from the true class (the loss), against the mean loss of known members.",
-    "mindarmour-lr": "All confidences and the loss, by MindArmour's logistic regression.",
-    "mindarmour-knn": "All confidences and the loss, by MindArmour's nearest neighbors.",
-    "mindarmour-mlp": "All confidences and the loss, by MindArmour's small network.",
-    "mindarmour-rf": "All confidences and the loss, by MindArmour's random forest.",
-    "salem-top3": "The three largest confidences, by a classifier; the true class is not needed.",
-    "stacked": "All confidences, beginning with the true class, sorted, and by class, by four classifiers.",
-    "shokri-label": "The sorted confidences and where the true class stands among them, by a classifier.",
-    "nn": "The sorted confidences, by the network of the MemGuard and DefenMI papers; the true class is not needed.",
-    "nsh": "The confidences and the true class, by a network of two branches.",
-    "label-noise": "Predicted classes alone: whether they stay the same under noise on the sample.",
-    "label-flips": "Predicted classes alone: whether they stay the same when bits of the sample are flipped.",
-    "label-shifts": "Predicted classes alone: whether they stay the same when the image is shifted or mirrored.",
-    "averaging-8": "The mean of 8 answers to the same question.",
-    "averaging-64": "The mean of 64 answers to the same question.",
-    "averaging-8-perturbed": "The mean of 8 answers to slightly changed questions.",
-    "boundary-distance": "Predicted classes alone: how far the sample is from the border of its class.",
-}
-"""What each attacker looks at."""
-
 
 _THREATS = {
     "none": ("learned from nothing", "needs no examples and uses the model's answers only (knowledge: none)"),
@@ -88,13 +62,8 @@ def threat_models(threat_models: Row, attacks: Iterable[Row]) -> list[tuple[str,
 def known_attackers(names: Any) -> list[tuple[str, str]]:
     """The attackers that took part, and what each looks at."""
     there = set(names)
-    known = [(name, text) for name, text in LOOKS_AT.items() if name in there]
-    known += [
-        (name, f"{LOOKS_AT[name.removesuffix('-per-class')]} A threshold for each true class.")
-        for name in sorted(there)
-        if name.endswith("-per-class") and name.removesuffix("-per-class") in LOOKS_AT
-    ]
-    return [*known, *((name, "An attacker of your own.") for name in sorted(there - {name for name, _ in known}))]
+    known = [(name, spec.looks_at) for name, spec in ATTACKS.items() if name in there]
+    return [*known, *((name, "An attacker of your own.") for name in sorted(there - set(ATTACKS)))]
 
 
 def not_run_by_reason(not_run: Sequence[Row]) -> list[tuple[str, str]]:

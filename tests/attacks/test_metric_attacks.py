@@ -13,8 +13,8 @@ from mindefense.attacks import (
     ModifiedEntropyAttack,
 )
 from mindefense.attacks.base import ScoreAttack
-from mindefense.attacks.catalog import ATTACKS, Terms
 from mindefense.attacks.metric import log_probs_and_rests
+from mindefense.attacks.registry import ATTACKS, AttackContext
 from mindefense.confidence import log_probs, log_softmax
 from mindefense.errors import InputError
 from mindefense.metrics import best_threshold
@@ -39,7 +39,7 @@ def test_scores_of_these_are_fitted_to_no_rows(name):
     rng = np.random.default_rng(3)
     target, samples = query(rng.normal(size=(90, 4)), rng.integers(4, size=90))
     first, second, judged = (samples.take(np.arange(30 * part, 30 * part + 30)) for part in range(3))
-    attack = ATTACKS[name].make(Terms(seed=0))
+    attack = ATTACKS[name].make(AttackContext(seed=0))
     assert not attack.fits_scores
     scores = attack.fit(target, first, second).score(target, judged)
     np.testing.assert_array_equal(attack.fit(target, second, judged).score(target, judged), scores)
@@ -47,7 +47,7 @@ def test_scores_of_these_are_fitted_to_no_rows(name):
 
 @pytest.mark.parametrize("name", ["confidence-per-class", "entropy-per-class", "shokri-label", "stacked"])
 def test_scores_of_others_are(name):
-    assert ATTACKS[name].make(Terms(seed=0)).fits_scores
+    assert ATTACKS[name].make(AttackContext(seed=0)).fits_scores
 
 
 def test_gap_attack_learns_nothing():

@@ -10,7 +10,8 @@ from mindefense.attacks import (
     StackedAttack,
 )
 from mindefense.confidence import log_softmax
-from mindefense.evaluation.protocol import Rows, judge
+from mindefense.evaluation.runner import judge
+from mindefense.evaluation.scenario import Rows
 from mindefense.metrics import membership_metrics
 from mindefense.targets.base import Target
 from mindefense.training import TrainConfig

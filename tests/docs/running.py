@@ -23,7 +23,8 @@ import pytest
 from commands import parser_of, shrunk, words_of
 from pages import DIRECTIVE, ROOT, Block, Command, Page
 
-from mindefense.arguments import ATTACKS, EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_STRICT
+from mindefense.arguments import EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_STRICT
+from mindefense.attacks.registry import ATTACKS
 from mindefense.cli import main
 from mindefense.evaluation import Policy
 

@@ -5,7 +5,7 @@ import re
 from pages import page
 
 from mindefense.arguments import EXIT_CODES
-from mindefense.attacks.catalog import ATTACKS
+from mindefense.attacks.registry import ATTACKS
 from mindefense.evaluation.gate import Gate
 from mindefense.evaluation.lineup import DefenseSpec, TrainingSpec
 

@@ -9,7 +9,7 @@ import pytest
 from brought import CLASSES, FEATURES, MEMBERS, WEIGHTS
 from pages import page
 
-from mindefense.attacks.catalog import ATTACKS
+from mindefense.attacks.registry import ATTACKS, AttackContext
 from mindefense.confidence import log_softmax
 from mindefense.data import outputs
 from mindefense.data.outputs import load_outputs
@@ -120,7 +120,8 @@ def test_every_conversion_was_run():
 
 def test_who_runs_without_true_classes():
     said = PAGE.text.partition("### Without true classes")[2].partition("###")[0]
-    names = {name for name, entry in ATTACKS.items() if not entry.needs_labels and "auditor" in entry.knowledge}
+    made = {name: spec.make(AttackContext()) for name, spec in ATTACKS.items()}
+    names = {name for name, attack in made.items() if not attack.needs_labels and "auditor" in attack.learns_from}
     assert names == set(re.findall(r"`([a-z0-9-]+)`", said)) - {"labels", "null", "labels-match"}
 
 

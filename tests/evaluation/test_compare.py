@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mindefense.evaluation.compare import contender, mark_dominated
-from mindefense.evaluation.conclusion import published_budgets, sharpest_slices, target_facts, utility
-from mindefense.evaluation.protocol import conclude
+from mindefense.evaluation.summary import published_budgets, sharpest_slices, target_facts, utility
+from mindefense.evaluation.verdict import verdict_of
 from mindefense.metrics import budget_table, membership_metrics, utility_metrics
 from mindefense.types import Answers, AttackResult, Contender, Trial, UtilityMetrics, Verdict
 
@@ -101,7 +101,7 @@ def test_contender_has_the_verdict_and_the_cost_of_its_state(defended, in_traini
     one = contender("x=1", {"x": 1}, trials, answers(defended=defended), in_training=in_training)
     assert (one.name, one.config, one.in_training, one.dominated_by) == ("x=1", {"x": 1}, in_training, ())
     assert one.attacks == tuple(trial.result for trial in trials)
-    assert one.verdict == conclude(trials, defended=defended)
+    assert one.verdict == verdict_of(trials, defended=defended)
     assert one.utility == utility_metrics(probs(1 if defended else 0), LABELS, clean_probs=probs(0))
     assert (one.utility.mean_l1 > 0) == defended
 

@@ -10,11 +10,10 @@ from mindefense import evaluate_outputs, load_outputs
 from mindefense.attacks import ClassifierAttack, NeuralAttack, StackedAttack
 from mindefense.attacks.averaging import AveragingAttack
 from mindefense.attacks.base import convergence_noted, how_stopped
-from mindefense.attacks.catalog import Entry, Terms
+from mindefense.attacks.registry import AttackSpec
 from mindefense.confidence import log_softmax
 from mindefense.data import load_location
-from mindefense.evaluation import Doors, Rows
-from mindefense.evaluation.arena import Arena
+from mindefense.evaluation import Attackers, AttackRunner, EvaluationSets, Rows, Scenario
 from mindefense.targets.base import Target
 from mindefense.training import TrainConfig
 from mindefense.types import Samples
@@ -137,16 +136,14 @@ def test_a_network_that_guesses_the_more_frequent_kind_has_learned_nothing():
     idle = TrainConfig(epochs=1, learning_rate=1e-9, decay_every=None, batch_size=64, loss="sigmoid", seed=3)
     known = Rows(drawn(0, 2, n=180), shifted(drawn(1, 2, n=20), 180))
     judged_by = Rows(shifted(drawn(2, 2), 200), shifted(drawn(3, 2), 400))
-    arena = Arena(
-        {"nn": Entry(lambda terms: NeuralAttack(idle), knowledge=("auditor",))},
-        Terms(),
-        clean=Doors(Target(log_softmax)),
-        fit_rows=known,
-        eval_rows=judged_by,
-        everyone=judged_by,
-    )
-    arena.undefended()
-    assert arena.trainings["nn (auditor, static)"].accuracy == pytest.approx(0.5, abs=0.15)
+
+    class Idle(NeuralAttack):
+        learns_from = ("auditor",)
+
+    attackers = Attackers({"nn": AttackSpec(lambda context: Idle(idle))})
+    runner = AttackRunner(attackers, Scenario(Target(log_softmax), EvaluationSets(judged_by, known, judged_by)))
+    runner.run()
+    assert runner.trainings["nn (auditor, static)"].accuracy == pytest.approx(0.5, abs=0.15)
 
 
 def shifted(samples, first):

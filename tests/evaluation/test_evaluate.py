@@ -10,14 +10,13 @@ from mindspore import nn, ops
 
 from mindefense.attacks import MaxConfidenceAttack
 from mindefense.attacks.base import ScoreAttack
-from mindefense.attacks.catalog import Entry
+from mindefense.attacks.registry import AttackSpec
 from mindefense.confidence import log_softmax
 from mindefense.data.outputs import load_outputs
 from mindefense.data.splits import Split
 from mindefense.defenses import ClassMean, LabelOnly, LaplaceOutput
 from mindefense.errors import InputError
-from mindefense.evaluation import EvaluationConfig, evaluate, evaluate_outputs
-from mindefense.evaluation.doors import clean_doors, defended_doors
+from mindefense.evaluation import EvaluationConfig, EvaluationSets, Scenario, evaluate, evaluate_outputs
 from mindefense.metrics import auc
 from mindefense.reports.results import schema, to_json
 from mindefense.targets.cell import Network
@@ -199,11 +198,12 @@ def test_too_few_rows_to_divide_are_one_line(kind):
 
 def test_who_asks_for_labels_gets_those_of_the_answers():
     rows = make_data().features[:20]
-    doors = clean_doors(network(), network())
-    for target in (doors.target, doors.shadow):
+    data = make_data()
+    undefended = Scenario.undefended(network(), EvaluationSets.of(data, make_split(), seed=0), shadow=network())
+    for target in (undefended.target, undefended.shadows[0]):
         np.testing.assert_array_equal(target.labels(rows), rows.argmax(axis=1))
-    behind = defended_doors(network(), network(), ClassMean(means()), seed=0)
-    for target in (behind.target, behind.shadow):
+    behind = undefended.behind(ClassMean(means()), seed=0)
+    for target in (behind.target, behind.shadows[0]):
         np.testing.assert_array_equal(target.labels(rows), target.query(rows).argmax(axis=1))
 
 
@@ -245,11 +245,12 @@ def test_without_a_shadow_its_attackers_are_listed_as_not_run():
 def test_an_attacker_of_ones_own_takes_part():
     class Sum(ScoreAttack):
         name = "sum"
+        learns_from = ("auditor",)
 
         def score(self, target, samples):
             return target.query(samples.features).sum(axis=1).astype(np.float64)
 
-    found = run(attacks={"mine": Entry(lambda terms: Sum(), knowledge=("auditor",))}, defense=ClassMean(means()))
+    found = run(attacks={"mine": AttackSpec(lambda context: Sum())}, defense=ClassMean(means()))
     assert [(r.name, r.adversary, r.defended) for r in found.attacks] == [
         ("gap", "static", False), ("mine", "static", False),
         ("gap", "static", True), ("mine", "static", True), ("mine", "adaptive", True),

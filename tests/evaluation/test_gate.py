@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mindefense.errors import InputError
-from mindefense.evaluation import Gate, conclude
+from mindefense.evaluation import Gate, verdict_of
 from mindefense.metrics import membership_metrics, tpr_at_fpr
 from mindefense.types import AttackResult, RatesByAll, Trial
 
@@ -34,7 +34,7 @@ def identifying(found, scores, is_member):
         Trial(dataclasses.replace(found, name=name), given, 0.5, np.arange(len(scores)), is_member)
         for name, given in (("gap", np.zeros(len(scores))), (found.name, scores))
     ]
-    return conclude(trials, defended=found.defended)
+    return verdict_of(trials, defended=found.defended)
 
 
 @pytest.mark.parametrize(

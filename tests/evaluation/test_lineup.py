@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mindefense.attacks.catalog import ATTACKS
+from mindefense.attacks.registry import ATTACKS
 from mindefense.defenses.baselines import (
     ClassMean,
     LabelOnly,

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from mindefense import cli
-from mindefense.attacks.catalog import chosen
+from mindefense.attacks.registry import AttackContext, select
 from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoint
 from mindefense.data import make_location_like
 from mindefense.errors import CheckpointError, InputError, OutputError
-from mindefense.evaluation import EvaluationConfig, Study, StudyConfig
+from mindefense.evaluation import AttackRunner, EvaluationConfig, Study, StudyConfig
 from mindefense.evaluation import recipe as recipe_module
 from mindefense.evaluation import study as study_module
-from mindefense.evaluation.arena import Arena
 from mindefense.models import MLP
 from mindefense.targets.base import clean_target
 from mindefense.targets.cell import Network
@@ -164,10 +163,11 @@ def test_every_attacker_is_there_in_every_state(staged):
         (name, knowledge) for name in ("label-noise", "label-shifts") for knowledge in ("auditor", "shadow")
     }
     expected = []
-    for name, entry in chosen(None).items():
-        for knowledge in entry.knowledge or ("none",):
+    for name, spec in select(None).items():
+        attack = spec.make(AttackContext())
+        for knowledge in attack.learns_from if attack.needs_fit else ("none",):
             if (name, knowledge) not in left_out:
-                states = [] if entry.needs_noise else [("static", False)]
+                states = [] if attack.needs_randomness else [("static", False)]
                 states += [("static", True)] + ([("adaptive", True)] if knowledge != "none" else [])
                 expected += [(name, knowledge, *state) for state in states]
     found = [
@@ -384,15 +384,16 @@ def test_defenders_classifier_is_trained_on_the_targets_answers(staged, tmp_path
 
 
 @pytest.mark.parametrize("smoke", [False, True])
-def test_the_arena_gets_the_studys_rows_and_models(smoke, tmp_path, monkeypatch):
+def test_attackers_get_the_studys_rows_and_models(smoke, tmp_path, monkeypatch):
     told = {}
 
-    def record(config, ground, clean, **more):
-        told.update(more, config=config, ground=ground, clean=clean)
-        raise InterruptedError
+    class Recorded(AttackRunner):
+        def run(self, scenario=None, **more):
+            told.update(attackers=self.attackers, undefended=self.undefended)
+            raise InterruptedError
 
     nets = {role: MLP((446, 1024, 512, 256, 128, 30), seed=seed) for seed, role in enumerate(("target", "shadow"))}
-    monkeypatch.setattr(study_module, "make_arena", record)
+    monkeypatch.setattr(study_module, "AttackRunner", Recorded)
     monkeypatch.setattr(Study, "_network", lambda self, role: Network(nets[role]))
     opened = Study(StudyConfig(defense="none", seed=5, smoke=smoke), tmp_path)
     config = EvaluationConfig(attacks=("gap",))
@@ -402,15 +403,16 @@ def test_the_arena_gets_the_studys_rows_and_models(smoke, tmp_path, monkeypatch)
     def indices(rows):
         return rows.members.indices.tolist(), rows.non_members.indices.tolist()
 
-    ground, some = told["ground"], opened.data.features[:3]
-    assert (told["config"], told["seed"], told["smoke"]) == (config, 5, smoke)
-    assert indices(ground.everyone) == indices(opened.rows("eval"))
-    for part, expected in zip((ground.fit, ground.judged), opened.rows("eval").divide(5), strict=True):
+    sets, some = told["undefended"].sets, opened.data.features[:3]
+    assert list(told["attackers"].specs) == ["gap"]
+    assert told["attackers"].context == AttackContext(seed=5, smoke=smoke)
+    assert indices(sets.everyone) == indices(opened.rows("eval"))
+    for part, expected in zip((sets.known, sets.judged), opened.rows("eval").divide(5), strict=True):
         assert indices(part) == indices(expected)
-    assert indices(ground.shadow) == indices(opened.rows("attacker"))
-    assert indices(ground.defender) == indices(opened.rows("defender"))
-    assert ground.canaries is None
-    for door, role in ((told["clean"].target, "target"), (told["clean"].shadow, "shadow")):
+    assert indices(sets.shadow) == indices(opened.rows("attacker"))
+    assert indices(sets.defender) == indices(opened.rows("defender"))
+    assert sets.canaries is None
+    for door, role in ((told["undefended"].target, "target"), (told["undefended"].shadows[0], "shadow")):
         np.testing.assert_allclose(door.query(some), clean_target(Network(nets[role])).query(some), atol=1e-5)
 
 
@@ -503,7 +505,7 @@ def test_the_shadow_may_be_trained_last(study, monkeypatch):
     def reached(*_, **__):
         raise InterruptedError("the attacks")
 
-    monkeypatch.setattr(Arena, "undefended", reached)
+    monkeypatch.setattr(AttackRunner, "run", reached)
     (study / "shadow.ckpt").rename(study / "later.ckpt")
     opened = Study(None, study)
     opened.defend()

@@ -1,14 +1,13 @@
 """Recorded outputs without true classes: attackers that need none take part, the others are said to be left out."""
 
 import csv
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from mindefense import cli
-from mindefense.attacks.catalog import ATTACKS, Terms
+from mindefense.attacks.registry import ATTACKS, AttackContext
 from mindefense.confidence import log_softmax
 from mindefense.data import load_outputs
 from mindefense.errors import InputError
@@ -144,12 +143,14 @@ def test_nobody_is_left(tmp_path, capsys):
         evaluate_outputs(load_outputs(tmp_path / "outputs.npz"), attacks=["gap"])
 
 
+MADE = {name: spec.make(AttackContext()) for name, spec in ATTACKS.items()}
+
+
 @pytest.mark.parametrize(
-    "name", [name for name, entry in ATTACKS.items() if entry.asks == "samples" and entry.knowledge != ("shadow",)]
+    "name", [name for name, attack in MADE.items() if attack.asks == "samples" and attack.learns_from != ("shadow",)]
 )
 def test_who_needs_labels_looks_at_them(name):
     """Other labels change the scores of those that are said to need them, and of no others."""
-    entry = ATTACKS[name]
     log_probs = log_softmax(LOGITS)
     target = Target(lambda rows: log_probs[rows])
 
@@ -157,10 +158,10 @@ def test_who_needs_labels_looks_at_them(name):
         kinds = [np.flatnonzero((kind == IS_MEMBER) & (SPLIT == "fit")) for kind in (True, False)]
         members, non_members = (Samples(rows, labels[rows], rows) for rows in kinds)
         judged = np.flatnonzero(SPLIT == "eval")
-        attack = entry.make(dataclasses.replace(Terms(), smoke=True))
+        attack = ATTACKS[name].make(AttackContext(smoke=True))
         attack.fit(target, members, non_members)
         return attack.score(target, Samples(judged, labels[judged], judged))
 
     others = np.int32((LABELS + np.arange(N) // 7) % CLASSES)
     same = np.array_equal(scores(np.int32(LABELS)), scores(others))
-    assert same == (not entry.needs_labels)
+    assert same == (not MADE[name].needs_labels)

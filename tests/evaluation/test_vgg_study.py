@@ -17,10 +17,10 @@ from mindefense import cli
 from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation import EvaluationConfig, Study, StudyConfig
-from mindefense.evaluation.doors import clean_doors
 from mindefense.images import ImageTransform, augmented
 from mindefense.models import vgg16
 from mindefense.reports.console import ConsoleProgress
+from mindefense.targets.base import clean_target
 from mindefense.targets.cell import forward
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "example_vgg_cifar.py"
@@ -519,10 +519,10 @@ def test_adopting_another_target_forgets_the_one_before(few_images, foreign, tmp
     study = Study(StudyConfig(**settings, width_multiplier=0.0625, defense="none", batch_size=5), tmp_path / "out")
     study.adopt_target(foreign)
     rows = study.rows("eval").members.features[:5]
-    before = clean_doors(study._network("target"), None).target.query(rows)
+    before = clean_target(study._network("target")).query(rows)
     save_checkpoint(tmp_path / "two.ckpt", parameters_of(vgg16(image_size=32, width_multiplier=0.0625, seed=6)), {})
     study.adopt_target(tmp_path / "two.ckpt")
-    assert (clean_doors(study._network("target"), None).target.query(rows) != before).any()
+    assert (clean_target(study._network("target")).query(rows) != before).any()
 
 
 def test_results_name_the_data_and_say_how_the_target_was_trained(staged_vgg, images):

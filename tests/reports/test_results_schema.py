@@ -10,8 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from mindefense.evaluation.audit import EvaluationConfig
-from mindefense.evaluation.config import StudyConfig
+from mindefense.evaluation.config import EvaluationConfig, StudyConfig
 from mindefense.reports.results import ADVERSARY, KNOWLEDGE, NOISE, SCHEMA, SCHEMA_VERSION, schema
 from mindefense.reports.upgrade import upgraded
 from mindefense.training.config import TrainConfig

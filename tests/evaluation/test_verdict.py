@@ -7,8 +7,9 @@ import pytest
 
 from mindefense.attacks import Attack, GapAttack
 from mindefense.errors import InputError
-from mindefense.evaluation import Rows, conclude
-from mindefense.evaluation.protocol import check_disjoint, judge
+from mindefense.evaluation import Rows, verdict_of
+from mindefense.evaluation.runner import judge
+from mindefense.evaluation.scenario import check_disjoint
 from mindefense.metrics import auc_interval, balanced_accuracy_interval, membership_metrics
 from mindefense.targets.base import Target
 from mindefense.types import AttackResult, Samples, Trial
@@ -111,7 +112,7 @@ def test_gap_attack_through_the_protocol_equals_a_hand_count():
     metrics = trial.result.metrics
     assert (metrics.recall, metrics.accuracy, metrics.precision) == (3 / 4, 7 / 9, 3 / 4)
     assert metrics.balanced_accuracy == pytest.approx((3 / 4 + 4 / 5) / 2)
-    assert conclude([trial], defended=False).gap_accuracy == metrics.balanced_accuracy
+    assert verdict_of([trial], defended=False).gap_accuracy == metrics.balanced_accuracy
 
 
 # ------------------------------------------------------------------------------------------------------- check_disjoint
@@ -205,7 +206,7 @@ def test_columns_of_rows_are_members_first():
     np.testing.assert_array_equal(rows.is_member(), [True, True, False, False, False])
 
 
-# ------------------------------------------------------------------------------------------------------------- conclude
+# --------------------------------------------------------------------------------------------------------- the verdict
 
 
 def trial(name, balanced, adversary="static", defended=True, *, triple=(0.5, 0.5, 0.5), auc=0.5, seed=0):
@@ -240,7 +241,7 @@ GAP = trial("gap", 0.55)
 )
 def test_strongest_is_the_maximum_over_static_and_adaptive(others, best):
     for trials in ([GAP, *others], [*others, GAP]):
-        verdict = conclude(trials, defended=True)
+        verdict = verdict_of(trials, defended=True)
         strongest = verdict.strongest
         assert (strongest.name, strongest.adversary, strongest.metrics.balanced_accuracy) == best
         assert strongest.defended
@@ -255,7 +256,7 @@ def test_strongest_is_the_maximum_over_static_and_adaptive(others, best):
 def test_sharpest_is_the_maximum_of_the_two_sided_area(areas, best):
     a, b = (trial(name, 0.5, auc=area) for name, area in zip("ab", areas, strict=True))
     gap = trial("gap", 0.9, auc=0.47)
-    verdict = conclude([gap, a, b, trial("c", 0.5, auc=0.99, defended=False)], defended=True)
+    verdict = verdict_of([gap, a, b, trial("c", 0.5, auc=0.99, defended=False)], defended=True)
     assert verdict.sharpest.name == best
     assert verdict.strongest.name == "gap"
 
@@ -264,7 +265,7 @@ def test_sharpest_is_the_maximum_of_the_two_sided_area(areas, best):
 def test_intervals_hold_for_all_attackers_together(others):
     crowd = [trial(f"a{k}", 0.5, auc=0.5) for k in range(others)]
     strong, sharp = trial("gap", 0.9, seed=1), trial("sharp", 0.5, auc=0.1, seed=2)
-    verdict = conclude([strong, *crowd, sharp, trial("gap", 0.99, defended=False)], defended=True)
+    verdict = verdict_of([strong, *crowd, sharp, trial("gap", 0.99, defended=False)], defended=True)
     confidence = 1 - 0.025 / (others + 2)
     wanted = balanced_accuracy_interval(strong.scores, strong.is_member, threshold=0.5, confidence=confidence)
     assert (verdict.strongest_low, verdict.strongest_high) == wanted
@@ -284,9 +285,9 @@ def test_members_are_identified_among_all_rows_where_scores_are_fitted_to_none()
         AttackResult("a", "auditor", "static", False, metrics), scores[half], 0.0, np.flatnonzero(half), is_member[half]
     )
     gap = dataclasses.replace(one, result=dataclasses.replace(one.result, name="gap"))
-    by_half = conclude([gap, one], defended=False).identified
+    by_half = verdict_of([gap, one], defended=False).identified
     assert (by_half.n_members, by_half.n_non_members) == (500, 500)
-    by_all = conclude([gap, dataclasses.replace(one, ranked=(scores, is_member))], defended=False)
+    by_all = verdict_of([gap, dataclasses.replace(one, ranked=(scores, is_member))], defended=False)
     assert by_all.identifies.name == "a"
     assert by_all.identified.n_members == 1000
     assert by_all.identified.identified >= 20
@@ -302,9 +303,11 @@ def test_attackers_with_the_same_scores_are_one_where_members_are_identified():
     def named(name, scores):
         return Trial(AttackResult(name, "none", "static", False, metrics), scores, 0.0, np.arange(400), is_member)
 
-    alone = conclude([named("gap", scores)], defended=False).identified
-    same = conclude([named(name, scores) for name in ("gap", "a", "b")], defended=False).identified
-    other = conclude([named("gap", scores), named("a", scores - 1), named("b", 2 * scores)], defended=False).identified
+    alone = verdict_of([named("gap", scores)], defended=False).identified
+    same = verdict_of([named(name, scores) for name in ("gap", "a", "b")], defended=False).identified
+    other = verdict_of(
+        [named("gap", scores), named("a", scores - 1), named("b", 2 * scores)], defended=False
+    ).identified
     assert same == alone
     assert other.identified == alone.identified
     assert other.share_low <= alone.share_low
@@ -314,24 +317,24 @@ def test_each_state_has_a_verdict_of_its_own():
     before = [trial("gap", 0.8, defended=False), trial("a", 0.9, defended=False, triple=(0.9, 0.9, 0.9))]
     after = [trial("gap", 0.7), trial("a", 0.6)]
     for trials in (before + after, after + before):
-        assert conclude(trials, defended=False).strongest is before[1].result
-        assert conclude(trials, defended=False).gap_accuracy == 0.8
-        assert conclude(trials, defended=False).tutorial_rule
-        assert conclude(trials, defended=True).strongest is after[0].result
-        assert not conclude(trials, defended=True).tutorial_rule
+        assert verdict_of(trials, defended=False).strongest is before[1].result
+        assert verdict_of(trials, defended=False).gap_accuracy == 0.8
+        assert verdict_of(trials, defended=False).tutorial_rule
+        assert verdict_of(trials, defended=True).strongest is after[0].result
+        assert not verdict_of(trials, defended=True).tutorial_rule
 
 
 @pytest.mark.parametrize("triple", [(0.7, 0.7, 0.7), (0.61, 0.9, 0.61)])
 def test_one_leaking_attacker_is_enough_even_if_it_is_not_the_strongest(triple):
     trials = [GAP, trial("a", 0.65, triple=triple), trial("b", 0.9)]
-    assert conclude(trials, defended=True).tutorial_rule
-    assert conclude(trials, defended=True).strongest.name == "b"
+    assert verdict_of(trials, defended=True).tutorial_rule
+    assert verdict_of(trials, defended=True).strongest.name == "b"
 
 
 @pytest.mark.parametrize("trials", [[], [trial("a", 0.9)], [trial("gap", 0.9, defended=False)]])
 def test_no_verdict_without_the_gap_attack(trials):
     with pytest.raises(InputError, match="gap attack"):
-        conclude(trials, defended=True)
+        verdict_of(trials, defended=True)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.3])

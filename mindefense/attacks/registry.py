@@ -1,0 +1,259 @@
+"""Which attacks there are; the listing is the catalogue, and no attack is written down anywhere else.
+
+What an attack may be fitted on and which samples it takes is said by its class; see `Attack`. Attacks are imported
+when they are made, so that names and sentences cost nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mindefense.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from mindefense.attacks.base import Attack
+    from mindefense.training import TrainConfig
+
+SMOKE_EPOCHS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackContext:
+    """What attacks are made with.
+
+    Attributes:
+        seed: Decides everything that is random.
+        smoke: Whether small ones will do.
+        max_queries: Most questions about one sample, for attacks that search.
+    """
+
+    seed: int = 0
+    smoke: bool = False
+    max_queries: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackSpec:
+    """One attack of the catalogue, or one of a user's.
+
+    Attributes:
+        make: Makes it, unfitted.
+        looks_at: What it looks at, one sentence.
+        kind: Which attackers find what others do not: a result without any of a kind may be too low. None for those
+            that another kind includes.
+        on_request: Whether it only takes part when it is named, since it asks thousands of questions about a sample.
+    """
+
+    make: Callable[[AttackContext], Attack]
+    looks_at: str = "An attacker of your own."
+    kind: str | None = None
+    on_request: bool = False
+
+
+def select(names: Sequence[str] | None) -> dict[str, AttackSpec]:
+    """The attacks of these names; None for all but those on request. The gap attack is always among them.
+
+    Raises:
+        InputError: If there is no attack of a name.
+    """
+    if names is None:
+        return {name: spec for name, spec in ATTACKS.items() if not spec.on_request}
+    if unknown := [name for name in names if name not in ATTACKS]:
+        near = did_you_mean(unknown[0], ATTACKS)
+        raise InputError("attacks", expected=", ".join(ATTACKS), got=repr(unknown[0]), fix=near)
+    return {name: spec for name, spec in ATTACKS.items() if name in names or name == "gap"}
+
+
+def resolve(own: Mapping[str, AttackSpec | type[Attack]]) -> dict[str, AttackSpec]:
+    """Attacks from outside, by name; a class that is made without arguments stands for an `AttackSpec` that makes it.
+
+    Raises:
+        InputError: If one is neither, or its name is none.
+    """
+    from mindefense.attacks.base import Attack
+
+    if not isinstance(own, Mapping):
+        raise InputError("own_attacks", expected='attackers by name, such as {"mine": Mine}', got=type(own).__name__)
+    specs = {}
+    for name, value in own.items():
+        if not isinstance(name, str) or not name.strip() or not name.isprintable() or "|" in name:
+            raise InputError("name of an attack", expected="a word in one line, without |", got=repr(name))
+        if isinstance(value, type) and issubclass(value, Attack):
+            _check_made_alone(name, value)
+            value = AttackSpec(lambda context, kind=value: kind())
+        if not isinstance(value, AttackSpec):
+            expected = "a subclass of mindefense.Attack, or AttackSpec(lambda context: an instance)"
+            got = getattr(value, "__name__", type(value).__name__)
+            raise InputError(f"attack {name}", expected=expected, got=got)
+        specs[name] = value
+    return specs
+
+
+def _check_made_alone(name: str, kind: type[Attack]) -> None:
+    """Whether ``kind()`` makes one, found out without making it."""
+    if missing := sorted(getattr(kind, "__abstractmethods__", ())):
+        fix = "build on ScoreAttack, which has fit, or write both"
+        raise InputError(f"attack {name}", expected="fit and score", got=f"no {' and no '.join(missing)}", fix=fix)
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        fix = f"give AttackSpec(lambda context: {kind.__name__}(…)), which fills them in"
+        expected = "a class that is made without arguments"
+        raise InputError(f"attack {name}", expected=expected, got=f"{kind.__name__}, {error}", fix=fix) from error
+
+
+def _load(home: str, name: str) -> Any:
+    return getattr(importlib.import_module(f"mindefense.attacks.{home}"), name)
+
+
+def _plain(home: str, kind: str, **settings: Any) -> Callable[[AttackContext], Attack]:
+    """Makes an attack that needs nothing of the context."""
+    return lambda context: _load(home, kind)(**settings)
+
+
+def _seeded(home: str, kind: str, *given: Any) -> Callable[[AttackContext], Attack]:
+    return lambda context: _load(home, kind)(*given, seed=context.seed)
+
+
+def _network(kind: str, training: str) -> Callable[[AttackContext], Attack]:
+    def make(context: AttackContext) -> Attack:
+        config: TrainConfig = _load("neural", training)
+        epochs = SMOKE_EPOCHS if context.smoke else config.epochs
+        # A study's other networks have the seeds before it.
+        return _load("neural", kind)(dataclasses.replace(config, seed=context.seed + 3, epochs=epochs))
+
+    return make
+
+
+def _mindarmour(method: str) -> Callable[[AttackContext], Attack]:
+    def make(context: AttackContext) -> Attack:
+        kind = _load("mindarmour", "MindArmourAttack")
+        if not context.smoke:
+            return kind(method, seed=context.seed)
+        small = {name: values[:1] for name, values in _load("mindarmour", "METHODS")[method].items()}
+        return kind(method, seed=context.seed, grid=small, n_jobs=1)
+
+    return make
+
+
+def _averaging(repeats: int, perturbation: float = 0.0) -> Callable[[AttackContext], Attack]:
+    def make(context: AttackContext) -> Attack:
+        return _load("averaging", "AveragingAttack")(
+            lambda: _load("classifier", "ClassifierAttack")("label", seed=context.seed),
+            repeats=2 + repeats // 64 if context.smoke else repeats,
+            perturbation=perturbation,
+            seed=context.seed,
+        )
+
+    return make
+
+
+_TRUE_CLASS, _CLASSIFIERS = "thresholds on the true class", "classifiers that see the true class"
+_LABEL_ONLY, _REPEATED = "label-only", "repeated queries"
+_EACH_CLASS = "A threshold for each true class."
+_CONFIDENCE = "The confidence in the true class, against one threshold."
+_ENTROPY = "How evenly the confidences are spread, against one threshold; the true class is not needed."
+_MODIFIED = "How evenly the confidences are spread, counting for the true class and against the others."
+
+ATTACKS: Mapping[str, AttackSpec] = {
+    "gap": AttackSpec(
+        _plain("metric", "GapAttack"),
+        "Whether the prediction is correct. No defense that keeps the predicted classes can lower it.",
+    ),
+    "confidence": AttackSpec(_plain("metric", "ConfidenceAttack"), _CONFIDENCE, _TRUE_CLASS),
+    "confidence-per-class": AttackSpec(
+        _plain("metric", "ConfidenceAttack", per_class=True), f"{_CONFIDENCE} {_EACH_CLASS}", _TRUE_CLASS
+    ),
+    "max-confidence": AttackSpec(
+        _plain("metric", "MaxConfidenceAttack"),
+        "The largest confidence, against one threshold; the true class is not needed.",
+    ),
+    "entropy": AttackSpec(_plain("metric", "EntropyAttack"), _ENTROPY),
+    "entropy-per-class": AttackSpec(_plain("metric", "EntropyAttack", per_class=True), f"{_ENTROPY} {_EACH_CLASS}"),
+    "modified-entropy": AttackSpec(_plain("metric", "ModifiedEntropyAttack"), _MODIFIED, _TRUE_CLASS),
+    "modified-entropy-per-class": AttackSpec(
+        _plain("metric", "ModifiedEntropyAttack", per_class=True), f"{_MODIFIED} {_EACH_CLASS}", _TRUE_CLASS
+    ),
+    "loss": AttackSpec(
+        _plain("metric", "LossAttack"),
+        "How far the model is from the true class (the loss), against the mean loss of known members.",
+        _TRUE_CLASS,
+    ),
+    "mindarmour-lr": AttackSpec(
+        _mindarmour("lr"), "All confidences and the loss, by MindArmour's logistic regression.", _CLASSIFIERS
+    ),
+    "mindarmour-knn": AttackSpec(
+        _mindarmour("knn"), "All confidences and the loss, by MindArmour's nearest neighbors.", _CLASSIFIERS
+    ),
+    "mindarmour-mlp": AttackSpec(
+        _mindarmour("mlp"), "All confidences and the loss, by MindArmour's small network.", _CLASSIFIERS
+    ),
+    "mindarmour-rf": AttackSpec(
+        _mindarmour("rf"), "All confidences and the loss, by MindArmour's random forest.", _CLASSIFIERS
+    ),
+    "salem-top3": AttackSpec(
+        _seeded("classifier", "ClassifierAttack", "top3"),
+        "The three largest confidences, by a classifier; the true class is not needed.",
+    ),
+    "shokri-label": AttackSpec(
+        _seeded("classifier", "ClassifierAttack", "label"),
+        "The sorted confidences and where the true class stands among them, by a classifier.",
+        _CLASSIFIERS,
+    ),
+    "stacked": AttackSpec(
+        _seeded("stacked", "StackedAttack"),
+        "All confidences, beginning with the true class, sorted, and by class, by four classifiers.",
+        _CLASSIFIERS,
+    ),
+    "nn": AttackSpec(
+        _network("NeuralAttack", "PUBLISHED_ATTACK"),
+        "The sorted confidences, by the network of the MemGuard and DefenMI papers; the true class is not needed.",
+    ),
+    "nsh": AttackSpec(
+        _network("NSHAttack", "NSH_TRAINING"),
+        "The confidences and the true class, by a network of two branches.",
+        _CLASSIFIERS,
+    ),
+    "label-noise": AttackSpec(
+        _seeded("label_only", "NoiseRobustnessAttack"),
+        "Predicted classes alone: whether they stay the same under noise on the sample.",
+        _LABEL_ONLY,
+    ),
+    "label-flips": AttackSpec(
+        _seeded("label_only", "BitFlipAttack"),
+        "Predicted classes alone: whether they stay the same when bits of the sample are flipped.",
+        _LABEL_ONLY,
+    ),
+    "label-shifts": AttackSpec(
+        _plain("label_only", "ShiftAttack"),
+        "Predicted classes alone: whether they stay the same when the image is shifted or mirrored.",
+        _LABEL_ONLY,
+    ),
+    "averaging-8": AttackSpec(_averaging(8), "The mean of 8 answers to the same question.", _REPEATED),
+    "averaging-64": AttackSpec(_averaging(64), "The mean of 64 answers to the same question.", _REPEATED),
+    # Of noise of 1e-3, 1e-2 and 0.1, the last gains most on Location; it also measures how well an answer stands
+    # changes.
+    "averaging-8-perturbed": AttackSpec(
+        _averaging(8, 0.1), "The mean of 8 answers to slightly changed questions.", _REPEATED
+    ),
+    "boundary-distance": AttackSpec(
+        lambda context: _load("boundary", "BoundaryDistanceAttack")(max_queries=context.max_queries, seed=context.seed),
+        "Predicted classes alone: how far the sample is from the border of its class.",
+        _LABEL_ONLY,
+        on_request=True,
+    ),
+}
+"""Every attack by name, the cheapest first."""
+
+
+def kinds() -> dict[str, tuple[str, ...]]:
+    """Attacks by kind, in the order of the catalogue."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, spec in ATTACKS.items():
+        if spec.kind is not None:
+            found[spec.kind] = (*found.get(spec.kind, ()), name)
+    return found

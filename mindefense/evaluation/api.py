@@ -1,0 +1,129 @@
+"""The evaluation of a trained model: who attacks, knowing what, before and after a defense."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mindefense.attacks.base import Attack
+from mindefense.attacks.registry import AttackContext, AttackSpec
+from mindefense.data import Split
+from mindefense.defenses.base import Defense
+from mindefense.errors import InputError
+from mindefense.evaluation.config import EvaluationConfig
+from mindefense.evaluation.progress import Progress
+from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE, AttackRunner, attackers_of, names_of
+from mindefense.evaluation.scenario import EvaluationSets, Rows, Scenario
+from mindefense.evaluation.summary import Subject, answers_of, summarize
+from mindefense.targets.base import Model
+from mindefense.targets.kinds import model_of
+from mindefense.types import Evaluation, LabelledData
+
+
+def evaluate(
+    target: Any,
+    data: LabelledData,
+    split: Split,
+    *,
+    attacks: Sequence[str] | Mapping[str, AttackSpec | type[Attack]] | None = None,
+    own_attacks: Mapping[str, AttackSpec | type[Attack]] | None = None,
+    knowledge: Sequence[str] = KNOWLEDGE,
+    adversary: Sequence[str] = ADVERSARIES,
+    defense: Defense | None = None,
+    shadow: Any = None,
+    noise: str = "keyed",
+    seed: int = 0,
+    fit_share: float = 0.5,
+    max_queries: int = 1000,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Attacks a trained model, without a defense and behind one.
+
+    Auditors are fitted on known members and non-members of the target itself, shadow attackers on a model that the
+    attacker trained. Static attackers do not know of the defense: they are fitted on undefended answers. Adaptive ones
+    are fitted on answers from behind the same defense; the shadow's defense has the attacker's own key and noise.
+
+    Args:
+        target: The trained model: a MindSpore Cell or a PyTorch module from samples to logits, a fitted scikit-learn
+            classifier, a function from samples to probabilities, or a `Network`, `TorchTarget` or `FunctionTarget`
+            where more is to be said of it.
+        data: The data set.
+        split: Which of its rows are members of what.
+        attacks: Names of attackers; None for all. Attackers by name, as `own_attacks` takes them, run alone.
+        own_attacks: Attackers of your own, by the names to give them, beside those of `attacks`: classes that are made
+            without arguments, or an `AttackSpec` each.
+        knowledge: ``"auditor"``, ``"shadow"`` or both.
+        adversary: ``"static"``, ``"adaptive"`` or both.
+        defense: What reshapes the answers; None to evaluate the undefended model alone.
+        shadow: A model trained by the attacker on the split's attacker rows; None for no shadow attackers.
+        noise: ``"keyed"`` or ``"fresh"``.
+        seed: Decides everything that is random.
+        fit_share: Share of the evaluation's rows that auditors are fitted on.
+        max_queries: Most questions about one sample, for attackers that search.
+        progress: Told what happens.
+
+    Returns:
+        Every figure with the threat model it holds for; the headline is the maximum over the attackers.
+
+    Raises:
+        InputError: If an argument is unknown, or the rows or the model do not fit.
+    """
+    if not (defense is None or isinstance(defense, Defense)):
+        got = f"the class {defense.__name__}" if isinstance(defense, type) else repr(defense)
+        fix = "make one, as in Rounding(1), fit one with fit_defenmi, or load_defense(FILE)"
+        raise InputError("defense", expected="a Defense", got=got, fix=fix)
+    model = model_of(target)
+    shadow = None if shadow is None else model_of(shadow, name="shadow")
+    config = EvaluationConfig(
+        attacks=names_of(attacks),
+        knowledge=tuple(knowledge),
+        adversary=tuple(adversary),
+        noise=noise,
+        max_queries=max_queries,
+    )
+    context = AttackContext(seed=seed, max_queries=max_queries)
+    attackers = attackers_of(attacks, own_attacks, context=context, knowledge=knowledge, adversary=adversary)
+    sets = EvaluationSets.of(data, split, seed=seed, fit_share=fit_share)
+    _check_classes(model, data, sets.everyone)
+    for one in (model, *(() if shadow is None else (shadow,))):
+        one.check_repeats(sets.everyone.features())
+    undefended = Scenario.undefended(model, sets, shadow=shadow)
+    runner = AttackRunner(attackers, undefended, progress=progress)
+    runner.check_somebody()
+    trials, scenario = runner.run(), undefended
+    if defense is not None:
+        scenario = undefended.behind(defense, seed=seed, noise=noise)
+        trials += runner.run(scenario)
+    own = [*(attacks if isinstance(attacks, Mapping) else ()), *(own_attacks or ())]
+    settings = {
+        **dataclasses.asdict(config),
+        **({"own_attacks": tuple(own)} if own else {}),
+        "split": split.name,
+        "order": split.permutation,
+        "seed": seed,
+        "fit_share": fit_share,
+    }
+    subject = Subject(
+        dataset=data.name, synthetic=data.synthetic, seed=seed, settings=settings, digests={"data": data.fingerprint}
+    )
+    return summarize(runner, scenario, trials, answers_of(undefended, scenario), subject)
+
+
+def _check_classes(target: Model, data: LabelledData, everyone: Rows) -> None:
+    """Refuses labels that the network has no output for, and outputs that are no classes."""
+    outputs, largest = target.logits(everyone.features()).shape[1], int(everyone.labels().max())
+    if largest >= outputs:
+        raise InputError(
+            f"{data.name} labels",
+            expected=f"classes 0…{outputs - 1}, since the network has {outputs} outputs",
+            got=f"up to {largest}",
+            fix="of one output z a row wrap the Cell in one that answers with ops.concat((0 * z, z), 1)"
+            if outputs == 1
+            else "count classes from 0, and give the network that was trained on these labels",
+        )
+    if data.num_classes != outputs:
+        got, fix = str(data.num_classes), f"say num_classes={outputs}, or give the network that belongs to the data"
+        raise InputError(
+            f"{data.name} num_classes", expected=f"{outputs}, as many as the network has outputs", got=got, fix=fix
+        )

@@ -1,0 +1,340 @@
+"""Runs attackers: each is fitted once on the undefended scenario, and once more behind every defense."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mindefense.attacks.base import Attack, scores_of
+from mindefense.attacks.registry import ATTACKS, AttackContext, AttackSpec, kinds, resolve, select
+from mindefense.errors import InputError
+from mindefense.evaluation.facts import Training, training_name
+from mindefense.evaluation.progress import Progress, Quiet
+from mindefense.evaluation.scenario import Rows, Scenario
+from mindefense.metrics import membership_metrics, tpr_at_fpr
+from mindefense.metrics.identified import SMALL_FPRS
+from mindefense.targets.base import Target
+from mindefense.types import AttackResult, NotRun, RatesByAll, Trial
+
+KNOWLEDGE = ("auditor", "shadow")
+"""What attackers that fit are fitted on: known members of the target itself, or a model that the attacker trained."""
+ADVERSARIES = ("static", "adaptive")
+"""Whether an attacker knows of the defense."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Attackers:
+    """Which attackers there are, and what they know.
+
+    Attributes:
+        specs: The attackers by name.
+        context: What they are made with.
+        knowledge: Which of `KNOWLEDGE` they may have.
+        adversary: Which of `ADVERSARIES` there are.
+    """
+
+    specs: Mapping[str, AttackSpec] = dataclasses.field(default_factory=lambda: select(None))
+    context: AttackContext = dataclasses.field(default_factory=AttackContext)
+    knowledge: tuple[str, ...] = KNOWLEDGE
+    adversary: tuple[str, ...] = ADVERSARIES
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("knowledge", KNOWLEDGE), ("adversary", ADVERSARIES)):
+            if unknown := [value for value in getattr(self, name) if value not in allowed]:
+                raise InputError(name, expected=" or ".join(allowed), got=repr(unknown[0]))
+
+
+def attackers_of(
+    attacks: Sequence[str] | Mapping[str, AttackSpec | type[Attack]] | None,
+    own_attacks: Mapping[str, AttackSpec | type[Attack]] | None = None,
+    *,
+    context: AttackContext,
+    knowledge: Sequence[str] = KNOWLEDGE,
+    adversary: Sequence[str] = ADVERSARIES,
+) -> Attackers:
+    """The attackers that a caller asks for; see `evaluate`.
+
+    Raises:
+        InputError: If a name is unknown, taken, or what is given is no attack.
+    """
+    own = resolve(own_attacks or {})
+    if taken := [name for name in own if name in ATTACKS]:
+        raise InputError("own_attacks", expected="a name that no attacker here has", got=repr(taken[0]))
+    if isinstance(attacks, Mapping):
+        own = {**resolve(attacks), **own}
+        attacks = ("gap",)
+    return Attackers({**select(names_of(attacks)), **own}, context, tuple(knowledge), tuple(adversary))
+
+
+def names_of(attacks: Sequence[str] | Mapping[str, Any] | None) -> tuple[str, ...] | None:
+    """The attackers of the catalogue among those that a caller asks for; None for all."""
+    if attacks is None:
+        return None
+    return ("gap",) if isinstance(attacks, Mapping) else (attacks,) if isinstance(attacks, str) else tuple(attacks)
+
+
+class AttackRunner:
+    """Attackers on one target, for any number of defenses; those that do not know of a defense are fitted once.
+
+    Args:
+        attackers: Who attacks; those that do not take these samples are told by `left_out`.
+        undefended: The scenario without a defense.
+        progress: Told what happens.
+        timed: Measures a named stage.
+
+    Attributes:
+        attackers: As given.
+        undefended: As given.
+        trainings: How the trainings of attack networks, and the fits of attackers that iterate, went.
+        on_canaries: What every attacker made of the canaries.
+
+    Raises:
+        InputError: If rows to fit on and to judge by overlap, or are missing.
+    """
+
+    def __init__(
+        self,
+        attackers: Attackers,
+        undefended: Scenario,
+        *,
+        progress: Progress | None = None,
+        timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
+    ):
+        undefended.sets.check()
+        self.attackers, self.undefended = attackers, undefended
+        self.trainings: dict[str, Training] = {}
+        self.on_canaries: list[Trial] = []
+        self._progress, self._timed = progress or Quiet(), timed
+        self._fitted: dict[tuple[str, str], Attack] = {}
+        self._not_run: list[NotRun] = []
+        self._plan: list[tuple[str, Attack, str]] = []
+        for name, spec in attackers.specs.items():
+            declared = spec.make(attackers.context)
+            learns_from = declared.learns_from if declared.needs_fit else ("none",)
+            for wanted in learns_from:
+                if wanted != "none" and wanted not in attackers.knowledge:
+                    if not set(learns_from) & set(attackers.knowledge):
+                        limits = " and ".join(attackers.knowledge) or "nothing"
+                        self._not_run.append(NotRun(name, wanted, f"attackers were limited to {limits}"))
+                    continue
+                if (reason := self._obstacle(declared, wanted)) is not None:
+                    self._not_run.append(NotRun(name, wanted, reason))
+                else:
+                    self._plan.append((name, declared, wanted))
+
+    def check_somebody(self) -> None:
+        """Raises InputError if only the gap attack takes part, though others were asked for."""
+        if self._not_run and all(name == "gap" for name, _, _ in self._plan):
+            left_out = self._not_run[0]
+            raise InputError(
+                "attacks",
+                expected="one that can take part",
+                got=f"{', '.join(dict.fromkeys(left_out.name for left_out in self._not_run))}: {left_out.reason}",
+                fix="name others, or none for all that can",
+            )
+
+    def run(self, scenario: Scenario | None = None, *, title: str | None = None) -> list[Trial]:
+        """Every attacker on one state of the target.
+
+        Behind a defense there are two of each that is fitted: one that does not know of the defense, and one that does.
+
+        Args:
+            scenario: The undefended one, or one of the same models behind a defense; None for the former.
+            title: What to call the stage.
+        """
+        scenario = scenario or self.undefended
+        defense = scenario.defense
+        noised = defense is not None and defense.is_random
+        plan = [one for one in self._plan if noised or not one[1].needs_randomness]
+        trials = []
+        title = title or ("attack" if defense is None else "attack the defended")
+        with self._progress.stage(title, len(plan)) as advance:
+            for name, _, knowledge in plan:
+                judged = functools.partial(self._judge, name=name, scenario=scenario, knowledge=knowledge)
+                # What fits nothing has nothing to adapt; and an undefended target is no defense to know of.
+                adaptive = defense is not None and knowledge != "none" and "adaptive" in self.attackers.adversary
+                static = defense is None or knowledge == "none" or "static" in self.attackers.adversary
+                with self._timed(f"attack {name}"):
+                    if static:
+                        trials.append(judged(self._static(name, knowledge), adversary="static"))
+                    if adaptive:
+                        trials.append(judged(self._fit(name, scenario, knowledge, "adaptive"), adversary="adaptive"))
+                advance(1, name)
+        return trials
+
+    def left_out(self, *, noised: bool) -> tuple[NotRun, ...]:
+        """Attackers that did not take part, and why.
+
+        Args:
+            noised: Whether there was a state in which answers depend on noise.
+        """
+        reason = "no answers depended on noise, so asking again tells nothing new"
+        idle = [NotRun(name, knowledge, reason) for name, attack, knowledge in self._plan if attack.needs_randomness]
+        return (*self._not_run, *(() if noised else idle))
+
+    def not_asked(self, *, noised: bool) -> dict[str, tuple[str, ...]]:
+        """Of each kind of attacker, those that could have taken part, if none of the kind did; else none.
+
+        Args:
+            noised: Whether there was a state in which answers depend on noise.
+        """
+        known = {name: spec.make(self.attackers.context) for name, spec in ATTACKS.items()}
+
+        def could(name: str, knowledge: str) -> bool:
+            attack = known[name]
+            if attack.needs_randomness and not noised:
+                return False
+            if knowledge == "shadow" and self.undefended.answers_variants and self.undefended.sets.shadow is not None:
+                # There are rows to train a shadow on.
+                return attack.unsupported(self.undefended.sets.everyone.members) is None
+            return self._obstacle(attack, knowledge) is None
+
+        took_part = {(name, knowledge) for name, one, knowledge in self._plan if noised or not one.needs_randomness}
+        pairs = [(name, one) for name, attack in known.items() if attack.needs_fit for one in attack.learns_from]
+        groups = {kind: [pair for pair in pairs if pair[0] in names] for kind, names in kinds().items()}
+        groups["shadow models"] = [pair for pair in pairs if pair[1] == "shadow"]
+        missing = {}
+        for kind, those in groups.items():
+            able = [name for name, knowledge in those if could(name, knowledge)]
+            # Those that ask thousands of questions are never asked by themselves.
+            usual = [name for name in dict.fromkeys(able) if not ATTACKS[name].on_request]
+            missing[kind] = () if took_part & set(those) else tuple(usual)
+        return missing
+
+    def _obstacle(self, attack: Attack, knowledge: str) -> str | None:
+        """Why an attacker cannot take part, or None."""
+        undefended = self.undefended
+        if attack.asks == "variants" and not undefended.answers_variants:
+            return "it asks about changed samples, which recorded outputs do not answer; give it the model"
+        if knowledge == "shadow" and (undefended.shadows is None or undefended.sets.shadow is None):
+            if not undefended.answers_variants:
+                return "recorded outputs come without a shadow model; give it the model and train one"
+            return (
+                "there is no shadow; `mindefense train-shadow` trains one where the model has that stage, and "
+                "evaluate(shadow=Network(net)) takes one in Python"
+            )
+        if attack.needs_labels and not undefended.sets.labelled:
+            return "it looks at the true classes, which the recorded outputs lack; record them as labels"
+        return attack.unsupported(undefended.sets.everyone.members)
+
+    def _rows(self, knowledge: str) -> tuple[Rows | None, Rows]:
+        """What attackers of a knowledge are fitted on, and judged by."""
+        sets = self.undefended.sets
+        if knowledge == "auditor":
+            return sets.known, sets.judged
+        return (sets.shadow if knowledge == "shadow" else None), sets.everyone
+
+    def _static(self, name: str, knowledge: str) -> Attack:
+        if (name, knowledge) not in self._fitted:
+            self._fitted[name, knowledge] = self._fit(name, self.undefended, knowledge, "static")
+        return self._fitted[name, knowledge]
+
+    def _fit(self, name: str, scenario: Scenario, knowledge: str, adversary: str) -> Attack:
+        attack = self.attackers.specs[name].make(self.attackers.context)
+        rows, _ = self._rows(knowledge)
+        if rows is None:
+            return attack
+        target = scenario.target
+        if knowledge == "shadow":
+            assert scenario.shadows is not None
+            target = scenario.shadows[0]
+        rows = rows.first(attack.max_samples)
+        estimate = getattr(attack, "estimate", None)
+        if estimate is not None:
+            queries, seconds = estimate(target, rows.members)
+            times = 2 + len(rows.non_members) / len(rows.members)  # about as many to judge by
+            self._progress.say(
+                f"{name}: about {times * queries:.0f} questions and {times * seconds / 60:.0f} minutes "
+                f"(at most {self.attackers.context.max_queries} questions a sample: --max_queries)"
+            )
+        attack.fit(target, rows.members, rows.non_members)
+        history = getattr(attack, "history_", None)
+        if history is not None:
+            # Balanced, since the share that an epoch gives rewards guessing where numbers differ.
+            names = {"name": name, "knowledge": knowledge, "adversary": adversary, "defended": False}
+            accuracy = judge(attack, target, rows, rows, **names).result.metrics.balanced_accuracy
+            losses = [epoch.loss for epoch in history]
+            self.trainings[training_name(name, knowledge, adversary)] = Training(losses=losses, accuracy=accuracy)
+        elif hasattr(attack, "stopped_"):
+            self.trainings[training_name(name, knowledge, adversary)] = Training(stopped=attack.stopped_)
+        return attack
+
+    def _judge(self, attack: Attack, name: str, scenario: Scenario, knowledge: str, adversary: str) -> Trial:
+        names = {"name": name, "knowledge": knowledge, "adversary": adversary}
+        judged = functools.partial(judge, attack, scenario.target, **names, defended=scenario.defense is not None)
+        sets = self.undefended.sets
+        if sets.canaries is not None:
+            canaries = sets.canaries.first(attack.max_samples)
+            self.on_canaries.append(judged(canaries, canaries))
+        return judged(self._rows(knowledge)[1].first(attack.max_samples), sets.everyone)
+
+
+def run_attacks(scenario: Scenario, attackers: Attackers, *, undefended: Scenario | None = None) -> list[Trial]:
+    """Every attacker on one state of a target; for those who need no more than the trials.
+
+    Args:
+        scenario: The state.
+        attackers: Who attacks.
+        undefended: The same target without a defense, on which attackers that do not know of it are fitted; None if
+            `scenario` has none.
+
+    Raises:
+        InputError: If rows to fit on and to judge by overlap, or are missing.
+    """
+    return AttackRunner(attackers, undefended or scenario).run(scenario)
+
+
+def judge(
+    attack: Attack,
+    target: Target,
+    rows: Rows,
+    everyone: Rows,
+    *,
+    name: str,
+    knowledge: str,
+    adversary: str,
+    defended: bool,
+) -> Trial:
+    """Scores rows with a fitted attack.
+
+    Where its scores are fitted to no rows, it ranks everyone besides: twice as many rows tell members who are
+    identified from chance.
+
+    Args:
+        attack: The attack.
+        target: The model that it asks.
+        rows: The samples to judge it by, all of them among `everyone`.
+        everyone: The evaluation's rows.
+        name: What to call the attack in the result.
+        knowledge: What the attack was fitted on; named in the result.
+        adversary: Whether it was fitted behind the defense; likewise.
+        defended: Whether `target` is; likewise.
+
+    Raises:
+        InputError: If the attack does not give a number for every sample, or has no threshold.
+    """
+    scores = np.concatenate([scores_of(attack, target, samples, name) for samples in (rows.members, rows.non_members)])
+    if not hasattr(attack, "threshold_"):
+        fix = "set it in fit, or build on ScoreAttack, which finds it"
+        raise InputError(f"attack {name}", expected="threshold_ after fit", got="none", fix=fix)
+    is_member = rows.is_member()
+    ranked = by_all = None
+    if not attack.fits_scores and len(everyone) > len(rows):
+        both = [scores_of(attack, target, samples, name) for samples in (everyone.members, everyone.non_members)]
+        ranked = (np.concatenate(both), everyone.is_member())
+        rates = tuple(tpr_at_fpr(*ranked, fpr=fpr) for fpr in SMALL_FPRS)
+        by_all = RatesByAll(len(everyone.members), len(everyone.non_members), rates)
+    metrics = membership_metrics(scores, is_member, threshold=attack.threshold_)
+    own = None
+    if attack.own_threshold not in (None, attack.threshold_):
+        own = membership_metrics(scores, is_member, threshold=attack.own_threshold)
+    result = AttackResult(name, knowledge, adversary, defended, metrics, own=own, by_all=by_all)
+    known = everyone.indices()
+    order = np.argsort(known)
+    samples = order[np.searchsorted(known, rows.indices(), sorter=order)]
+    return Trial(result, scores, float(attack.threshold_), samples, is_member, ranked)

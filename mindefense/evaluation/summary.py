@@ -1,0 +1,347 @@
+"""From trials and answers to an evaluation: verdicts, utility, slices, budget table, checks. NumPy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mindefense.confidence import softmax
+from mindefense.evaluation.doubts import doubts
+from mindefense.evaluation.evidence import evidence_of
+from mindefense.evaluation.facts import AskedAgain, Facts, FitRows, Training
+from mindefense.evaluation.runner import AttackRunner
+from mindefense.evaluation.scenario import EvaluationSets, Scenario
+from mindefense.evaluation.slices import record_columns, slices_of
+from mindefense.evaluation.verdict import changed, held_against, verdict_of
+from mindefense.metrics import budget_table, utility_metrics
+from mindefense.metrics.ranking import Counts
+from mindefense.runtime import versions
+from mindefense.targets.base import Model
+from mindefense.types import (
+    Answers,
+    BudgetPoint,
+    Check,
+    ConfidenceHistogram,
+    DefenseFacts,
+    Evaluation,
+    Evidence,
+    RocPoints,
+    Samples,
+    Slices,
+    TargetFacts,
+    Trial,
+    UtilityMetrics,
+)
+
+_EVERY = 30
+"""False alarms up to which a kept ROC curve has every point: what is seen on a logarithmic axis."""
+_FURTHER = 60
+"""Points beyond, at most."""
+_BINS = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is evaluated, as results name it.
+
+    Attributes:
+        dataset: The data set, or the file of recorded outputs.
+        seed: Decides everything that is random.
+        settings: What was chosen.
+        synthetic: Whether the rows were made up.
+        smoke: Whether the figures mean nothing.
+        trainings: How the trainings of target, shadow and defender went, by network.
+        digests: SHA-256, hex, of the files that were judged, by name; None for what is not there.
+    """
+
+    dataset: str
+    seed: int
+    settings: Mapping[str, object]
+    synthetic: bool = False
+    smoke: bool = False
+    trainings: Mapping[str, Training] = dataclasses.field(default_factory=dict)
+    digests: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+
+
+def summarize(
+    runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Answers, subject: Subject
+) -> Evaluation:
+    """The evaluation that trials make.
+
+    Args:
+        runner: Who ran them.
+        scenario: The state that would be released: behind the defense, or the undefended one.
+        trials: All trials, on the undefended target and on that behind the defense.
+        answers: What the target says of the evaluation's rows; see `answers_of`.
+        subject: What was evaluated.
+    """
+    undefended = runner.undefended
+    is_defended = scenario.defense is not None
+    states = (False, True) if is_defended else (False,)
+    checks = checks_of(runner, scenario, trials, answers, subject)
+    verdicts = [
+        held_against(verdict_of(trials, defended=defended, labelled=undefended.sets.labelled), checks)
+        for defended in states
+    ]
+    return Evaluation(
+        dataset=subject.dataset,
+        synthetic=subject.synthetic,
+        smoke=subject.smoke,
+        seed=subject.seed,
+        settings=dict(subject.settings),
+        versions=versions(),
+        target=_target_facts(undefended, answers),
+        shadow_accuracy=shadow_accuracy(undefended),
+        defense=_defense_facts(scenario, answers) if is_defended else None,
+        attacks=tuple(
+            dataclasses.replace(trial.result, roc=roc_points(trial.scores, trial.is_member)) for trial in trials
+        ),
+        not_run=runner.left_out(noised=is_noised(scenario)),
+        budgets=_budgets(scenario, trials, answers),
+        undefended=verdicts[0],
+        defended=verdicts[1] if is_defended else None,
+        slices=tuple(sharpest_slices(trials, answers, defended=defended) for defended in states),
+        checks=checks,
+        timings={},
+        records=record_columns(trials, answers),
+        canaries=tuple(trial.result for trial in runner.on_canaries),
+        confidences=tuple(
+            confidence_histogram(answers, defended=defended) for defended in states if answers.labels is not None
+        ),
+        change=changed(*_by_state(trials)) if is_defended else None,
+        evidence=evidence_for(undefended, answers, subject),
+    )
+
+
+def is_noised(scenario: Scenario) -> bool:
+    """Whether answers of this state depend on noise."""
+    return scenario.defense is not None and scenario.defense.is_random
+
+
+def answers_of(undefended: Scenario, scenario: Scenario, *, indices: np.ndarray | None = None) -> Answers:
+    """What the target says of the evaluation's rows.
+
+    Args:
+        undefended: The target without a defense.
+        scenario: The state that would be released.
+        indices: ``(N,)`` positions of the rows in the data set, where the samples' own are others.
+    """
+    rows = undefended.sets.everyone
+    samples = rows.features()
+    return Answers(
+        labels=rows.labels() if undefended.sets.labelled else None,
+        is_member=rows.is_member(),
+        indices=rows.indices() if indices is None else indices,
+        clean_probs=np.exp(undefended.target.query(samples)),
+        defended_probs=None if scenario.defense is None else np.exp(scenario.target.query(samples)),
+    )
+
+
+def checks_of(
+    runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Answers, subject: Subject
+) -> tuple[Check, ...]:
+    """Every doubt about these trials that can be looked into; arguments as of `summarize`."""
+    undefended = runner.undefended
+    sets, model = undefended.sets, undefended.model
+    defense = None if scenario.defense is None else scenario.defense.defense
+    again = None
+    if defense is not None and scenario.defense is not None and defense.is_random:
+        differing, rows = scenario.answers_differing(seed=subject.seed)
+        averaged = any(trial.result.name.startswith("averaging") for trial in trials)
+        fresh = scenario.defense.noise == "fresh"
+        again = AskedAgain(rows=rows, differing=differing, fresh_noise=fresh, averaged=averaged)
+    fitted_on = {"auditor": _known(sets, answers, has_features=model is not None)}
+    if sets.shadow is not None:
+        fitted_on["shadow"] = FitRows(indices=sets.shadow.indices(), features=sets.shadow.features())
+    facts = Facts(
+        trials=trials,
+        answers=answers,
+        features=None if model is None else sets.everyone.features(),
+        fitted_on=fitted_on,
+        treated_alike=sets.treated_alike,
+        keeps_labels=None if defense is None else defense.keeps_labels,
+        trainings={**subject.trainings, **runner.trainings},
+        shadow_accuracy=shadow_accuracy(undefended),
+        asked_again=again,
+        synthetic=subject.synthetic,
+        smoke=subject.smoke,
+        not_asked=runner.not_asked(noised=is_noised(scenario)),
+    )
+    return doubts(facts)
+
+
+def _known(sets: EvaluationSets, answers: Answers, *, has_features: bool) -> FitRows:
+    """What auditors were fitted on; recorded outputs are known by what was answered."""
+    if has_features:
+        return FitRows(indices=sets.known.indices(), features=sets.known.features())
+    everyone = sets.everyone.indices()
+    order = np.argsort(everyone)
+    positions = order[np.searchsorted(everyone, sets.known.indices(), sorter=order)]
+    return FitRows(indices=answers.indices[positions], probs=answers.clean_probs[positions])
+
+
+def evidence_for(undefended: Scenario, answers: Answers, subject: Subject) -> Evidence:
+    """What was judged, and when."""
+    model = undefended.model
+    digests = dict(subject.digests)
+    if model is not None:
+        digests["parameters"] = model.digest()
+    return evidence_of(
+        answers,
+        network=None if model is None else model.kind,
+        parameters=None if model is None else model.parameters(),
+        digests=digests,
+    )
+
+
+def shadow_accuracy(undefended: Scenario) -> tuple[float, float] | None:
+    """The mean accuracy of the attacker's models on their own training rows and on others; None without a model."""
+    shadows, rows = undefended.shadows, undefended.sets.shadow
+    if shadows is None or rows is None or not shadows.models:
+        return None
+    of_members, of_others = (
+        float(np.mean([accuracy(model, samples) for model in shadows.models]))
+        for samples in (rows.members, rows.non_members)
+    )
+    return of_members, of_others
+
+
+def accuracy(model: Model, samples: Samples) -> float:
+    """Share of the samples that a model classifies correctly."""
+    return float((model.logits(samples.features).argmax(axis=1) == samples.labels).mean())
+
+
+def _defense_facts(scenario: Scenario, answers: Answers) -> DefenseFacts:
+    """The defense and what it costs."""
+    undefended, defended = utility(answers)
+    assert scenario.defense is not None
+    defense, queries = scenario.defense.defense, scenario.target.queries
+    if defense is None:
+        return DefenseFacts("recorded", {}, scenario.defense.noise, None, None, undefended, defended, queries)
+    told, classifier, rows = None, defense.classifier(), scenario.sets.defender
+    if classifier is not None and rows is not None and scenario.model is not None:
+        called = classifier.member_probability(softmax(scenario.model.logits(rows.features()))) > 0.5
+        told = float((called == rows.is_member()).mean())
+    return DefenseFacts(
+        name=defense.name,
+        config=defense.describe()["config"],
+        noise=scenario.defense.noise if defense.is_random else "none",
+        keeps_labels=defense.keeps_labels,
+        classifier_accuracy=told,
+        undefended=undefended,
+        defended=defended,
+        queries=queries,
+    )
+
+
+def _budgets(scenario: Scenario, trials: Sequence[Trial], answers: Answers) -> tuple[BudgetPoint, ...]:
+    defense = None if scenario.defense is None else scenario.defense.defense
+    classifier = defense.classifier() if defense is not None and defense.has_budget_table else None
+    if classifier is None or answers.defended_probs is None:
+        return ()
+    return published_budgets(
+        trials,
+        answers,
+        g_clean=classifier.member_probability(answers.clean_probs),
+        g_defended=classifier.member_probability(answers.defended_probs),
+    )
+
+
+def _by_state(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
+    """The trials on the undefended target, and those on the defended one."""
+    before = [trial for trial in trials if not trial.result.defended]
+    return before, [trial for trial in trials if trial.result.defended]
+
+
+def roc_points(scores: np.ndarray, is_member: np.ndarray) -> RocPoints:
+    """At most 92 points of the ROC curve of these scores: all with few false positives, fewer and fewer of the others.
+
+    Args:
+        scores: ``(N,)`` float64, higher = more likely a member.
+        is_member: ``(N,)`` bool.
+
+    Example:
+        >>> roc_points(np.array([3.0, 1.0, 2.0, 0.0]), np.array([True, True, False, False]))
+        RocPoints(false_alarms=(0, 1, 2), found=(1, 2, 2))
+    """
+    counts = Counts.of(scores, is_member)
+    false_alarms = counts.called_non_members
+    corners = np.append(np.flatnonzero(np.diff(false_alarms)), len(false_alarms) - 1)  # the most found, at each number
+    numbers = false_alarms[corners]
+    wanted = np.geomspace(_EVERY, max(counts.n_non_members, _EVERY), _FURTHER)
+    kept = np.union1d(np.flatnonzero(numbers <= _EVERY), np.searchsorted(numbers, wanted, side="right") - 1)
+    kept = corners[np.union1d(kept, len(corners) - 1)]
+    return RocPoints(tuple(false_alarms[kept].tolist()), tuple(counts.called_members[kept].tolist()))
+
+
+def confidence_histogram(answers: Answers, *, defended: bool) -> ConfidenceHistogram:
+    """How often the undefended or the defended target is how sure of the true class."""
+    probs = answers.defended_probs if defended else answers.clean_probs
+    assert probs is not None
+    assert answers.labels is not None
+    of_true = np.clip(probs[np.arange(len(probs)), answers.labels], 0, 1)  # float32 may round to just above 1
+
+    def counted(kind: np.ndarray) -> tuple[int, ...]:
+        return tuple(np.histogram(of_true[kind], bins=_BINS, range=(0, 1))[0].tolist())
+
+    return ConfidenceHistogram(defended, counted(answers.is_member), counted(~answers.is_member))
+
+
+def sharpest_slices(trials: Sequence[Trial], answers: Answers, *, defended: bool) -> Slices:
+    """The parts of one state of the target through the eyes of its sharpest attacker."""
+    here = [trial for trial in trials if trial.result.defended == defended]
+    return slices_of(max(here, key=lambda trial: trial.result.metrics.two_sided_auc), answers)
+
+
+def _target_facts(undefended: Scenario, answers: Answers) -> TargetFacts:
+    """How well the target classifies the evaluation's rows."""
+    queries, test, model = undefended.target.queries, undefended.sets.test, undefended.model
+    tested = None if test is None or model is None else accuracy(model, test)
+    if answers.labels is None:
+        return TargetFacts(None, None, tested, queries)
+    right = answers.clean_probs.argmax(axis=1) == answers.labels
+    return TargetFacts(
+        member_accuracy=float(right[answers.is_member].mean()),
+        non_member_accuracy=float(right[~answers.is_member].mean()),
+        test_accuracy=tested,
+        queries=queries,
+    )
+
+
+def utility(answers: Answers) -> tuple[UtilityMetrics, UtilityMetrics]:
+    """What the undefended and the defended answers are worth; the same twice without a defense."""
+    clean, defended = answers.clean_probs, answers.defended_probs
+    undefended = utility_metrics(clean, answers.labels, clean_probs=clean)
+    if defended is None:
+        return undefended, undefended
+    return undefended, utility_metrics(defended, answers.labels, clean_probs=clean)
+
+
+def published_budgets(
+    trials: Sequence[Trial], answers: Answers, *, g_clean: np.ndarray, g_defended: np.ndarray
+) -> tuple[BudgetPoint, ...]:
+    """The published budget table: the nn attacker, unaware of the defense; empty if it did not take part.
+
+    Args:
+        trials: All trials.
+        answers: What the attackers saw.
+        g_clean: ``(N,)`` the defender's membership probability of the undefended answers.
+        g_defended: ``(N,)`` of the defended ones.
+    """
+    right = {}
+    for trial in trials:
+        if (trial.result.name, trial.result.knowledge, trial.result.adversary) == ("nn", "shadow", "static"):
+            called = (trial.scores > trial.threshold) == trial.is_member
+            right[trial.result.defended] = called[np.argsort(trial.samples)]
+    if len(right) < 2 or answers.defended_probs is None:
+        return ()
+    return budget_table(
+        answers.clean_probs,
+        answers.defended_probs,
+        correct_clean=right[False],
+        correct_defended=right[True],
+        g_clean=g_clean,
+        g_defended=g_defended,
+    )
