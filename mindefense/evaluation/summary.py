@@ -81,6 +81,8 @@ def summarize(
     is_defended = scenario.defense is not None
     states = (False, True) if is_defended else (False,)
     checks = checks_of(runner, scenario, trials, answers, subject)
+    test, model = undefended.sets.test, undefended.model
+    tested = None if test is None or model is None else accuracy(model, test)
     verdicts = [
         held_against(verdict_of(trials, defended=defended, labelled=undefended.sets.labelled), checks)
         for defended in states
@@ -92,7 +94,7 @@ def summarize(
         seed=subject.seed,
         settings=dict(subject.settings),
         versions=versions(),
-        target=_target_facts(undefended, answers),
+        target=target_facts(answers, test_accuracy=tested, queries=undefended.target.queries),
         shadow_accuracy=shadow_accuracy(undefended),
         defense=_defense_facts(scenario, answers) if is_defended else None,
         attacks=tuple(
@@ -295,17 +297,15 @@ def sharpest_slices(trials: Sequence[Trial], answers: Answers, *, defended: bool
     return slices_of(max(here, key=lambda trial: trial.result.metrics.two_sided_auc), answers)
 
 
-def _target_facts(undefended: Scenario, answers: Answers) -> TargetFacts:
+def target_facts(answers: Answers, *, test_accuracy: float | None, queries: int) -> TargetFacts:
     """How well the target classifies the evaluation's rows."""
-    queries, test, model = undefended.target.queries, undefended.sets.test, undefended.model
-    tested = None if test is None or model is None else accuracy(model, test)
     if answers.labels is None:
-        return TargetFacts(None, None, tested, queries)
+        return TargetFacts(None, None, test_accuracy, queries)
     right = answers.clean_probs.argmax(axis=1) == answers.labels
     return TargetFacts(
         member_accuracy=float(right[answers.is_member].mean()),
         non_member_accuracy=float(right[~answers.is_member].mean()),
-        test_accuracy=tested,
+        test_accuracy=test_accuracy,
         queries=queries,
     )
 
