@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from mindspore import nn
 
 from mindefense.checks import check_logits, check_probs
 from mindefense.confidence import softmax
@@ -18,6 +17,7 @@ from mindefense.defenses.classifier import DefenderClassifier, classifier_layers
 from mindefense.errors import InputError
 from mindefense.targets.base import Preparation
 from mindefense.targets.cell import Network
+from mindefense.targets.kinds import model_of
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig
 from mindefense.types import LabelledData
 
@@ -121,7 +121,7 @@ def class_mean_probs(logits: np.ndarray) -> np.ndarray:
 
 
 def fit_defenmi(
-    net: nn.Cell,
+    target: Any,
     data: LabelledData,
     split: Split,
     *,
@@ -134,12 +134,14 @@ def fit_defenmi(
     """Fits DefenMI to a trained model: the defender's classifier and the class means, on the defender's rows alone.
 
     Args:
-        net: The trained model, from rows of `data` (as `prepare` makes them) to logits.
+        target: The trained model, as `evaluate` takes it: a Cell from rows of `data` (as `prepare` makes them) to
+            logits, a PyTorch module, a scikit-learn classifier, a function, or a `Network` or the like.
         data: The data set.
         split: Says which rows the defender knows.
         config: The search and the noise.
         train: How to train the classifier; its seed decides everything that is random.
-        prepare: Makes the network's inputs of rows, such as an `ImageTransform`; None if the rows are the inputs.
+        prepare: Makes a Cell's inputs of rows, such as an `ImageTransform`; None if the rows are the inputs, or the
+            target says it.
         checkpoint: Where to keep the classifier during training, or None.
         on_epoch: Called after every epoch.
 
@@ -154,7 +156,7 @@ def fit_defenmi(
         raise InputError(f"split {split.name} defender_non_members", expected="at least one row", got="none", fix=fix)
     members, non_members = data.take(split.defender_members), data.take(split.defender_non_members)
     samples = np.concatenate((members.features, non_members.features))
-    network = Network(net, prepare=prepare)
+    network = model_of(target) if prepare is None else Network(target, prepare=prepare)
     network.check_repeats(samples)
     logits = network.logits(samples)
     is_member = np.arange(len(logits)) < len(members)
