@@ -53,7 +53,7 @@ def test_every_attacker_of_a_cell_runs_on_a_module(trained, data_and_split):
     train = dataclasses.replace(PUBLISHED_DEFENDER, epochs=4)
     defense = fit_defenmi(trained, data, split, train=train)
     found = evaluate(
-        TorchTarget(trained), data, split, shadow=trained, defense=defense,
+        TorchTarget(trained), data, split, defense=defense,
         attacks=("confidence", "shokri-label", "stacked", "label-noise", "averaging-8"),
     )  # fmt: skip
     assert found.undefended.level == "leak"
@@ -62,8 +62,8 @@ def test_every_attacker_of_a_cell_runs_on_a_module(trained, data_and_split):
     assert found.evidence.network == "Sequential"
     assert found.evidence.parameters == sum(parameter.numel() for parameter in trained.parameters())
     assert len(found.evidence.digests["parameters"]) == 64
-    there = {(one.name, one.knowledge) for one in found.attacks}
-    assert {("label-noise", "auditor"), ("label-noise", "shadow"), ("averaging-8", "auditor")} <= there
+    there = {(one.name, one.adversary, one.defended) for one in found.attacks}
+    assert {("label-noise", "static", False), ("stacked", "adaptive", True), ("averaging-8", "adaptive", True)} <= there
 
 
 def test_answers_are_those_of_the_module_in_evaluation_mode(trained):
