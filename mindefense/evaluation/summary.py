@@ -164,7 +164,7 @@ def checks_of(
         fitted_on=fitted_on,
         treated_alike=sets.treated_alike,
         keeps_labels=None if defense is None else defense.keeps_labels,
-        trainings={**subject.trainings, **runner.trainings},
+        trainings={**runner.trainings, **subject.trainings},
         shadow_accuracy=shadow_accuracy(undefended),
         asked_again=again,
         synthetic=subject.synthetic,
