@@ -271,7 +271,9 @@ class AttackRunner:
         if sets.canaries is not None:
             canaries = sets.canaries.first(attack.max_samples)
             self.on_canaries.append(judged(canaries, canaries))
-        return judged(self._rows(knowledge)[1].first(attack.max_samples), sets.everyone)
+        rows = self._rows(knowledge)[1].first(attack.max_samples)
+        knows = scenario.defense is not None and scenario.defense.knows
+        return judged(rows, sets.everyone, ranks_all=not knows)
 
 
 def run_attacks(scenario: Scenario, attackers: Attackers, *, undefended: Scenario | None = None) -> list[Trial]:
@@ -299,6 +301,7 @@ def judge(
     knowledge: str,
     adversary: str,
     defended: bool,
+    ranks_all: bool = True,
 ) -> Trial:
     """Scores rows with a fitted attack.
 
@@ -314,6 +317,7 @@ def judge(
         knowledge: What the attack was fitted on; named in the result.
         adversary: Whether it was fitted behind the defense; likewise.
         defended: Whether `target` is; likewise.
+        ranks_all: Whether it may rank everyone, where its scores are fitted to no rows.
 
     Raises:
         InputError: If the attack does not give a number for every sample, or has no threshold.
@@ -324,7 +328,7 @@ def judge(
         raise InputError(f"attack {name}", expected="threshold_ after fit", got="none", fix=fix)
     is_member = rows.is_member()
     ranked = by_all = None
-    if not attack.fits_scores and len(everyone) > len(rows):
+    if ranks_all and not attack.fits_scores and len(everyone) > len(rows):
         both = [scores_of(attack, target, samples, name) for samples in (everyone.members, everyone.non_members)]
         ranked = (np.concatenate(both), everyone.is_member())
         rates = tuple(tpr_at_fpr(*ranked, fpr=fpr) for fpr in SMALL_FPRS)
