@@ -49,7 +49,7 @@ CAPITAL = r"[A-Z]+[a-z]"
 nitpick_ignore_regex = [
     ("py:obj", rf"(?!mindefense\b|{CAPITAL}).*"),
     ("py:(class|exc)", r"(?!mindefense\b).*"),
-    ("py:class", r"mindefense\.evaluation\.(arena|audit|doors|progress|recipe)\..*"),
+    ("py:class", r"mindefense\.evaluation\.progress\..*"),
 ]
 
 html_theme = "furo"
@@ -74,7 +74,9 @@ PAGES_OF = {"README.md": "index", "CHANGELOG.md": "changelog"}
 
 
 # Rooms that load their names when they are first used: autodoc looks at what is there.
-for room in map(importlib.import_module, ("mindefense.defenses", "mindefense.evaluation", "mindefense.serving")):
+for room in map(
+    importlib.import_module, ("mindefense.defenses", "mindefense.evaluation", "mindefense.serving", "mindefense.study")
+):
     vars(room).update({name: getattr(room, name) for name in room.__all__})
 
 

@@ -217,9 +217,9 @@ def test_answer_comes_at_once(argv, code, tmp_path):
 
 def test_choices_are_those_of_the_package():
     from mindefense import training
-    from mindefense.defenses.base import ALIGNMENTS
-    from mindefense.evaluation import config
+    from mindefense.defenses.search import ALIGNMENTS
     from mindefense.runtime import DEVICE_TARGETS
+    from mindefense.study import config
 
     assert set(arguments.MODELS) == set(config.MODELS)
     assert set(arguments.SCHEDULES) == set(training.SCHEDULES)
@@ -257,7 +257,7 @@ def test_every_data_set_that_can_be_fetched_is_a_choice(name):
 
 
 def study_config():
-    from mindefense.evaluation import StudyConfig
+    from mindefense.study import StudyConfig
 
     return StudyConfig
 
@@ -701,7 +701,7 @@ def test_arguments_become_the_study(name, argv, expected, out, here, monkeypatch
         raise InputError("enough")
 
     (here / "c.ini").touch()
-    monkeypatch.setattr("mindefense.evaluation.study.Study", record)
+    monkeypatch.setattr("mindefense.study.pipeline.Study", record)
     assert cli.main([name, *argv]) == 2
     expected = {
         key: str(value).replace("HERE", str(here)) if key in PATHS else value for key, value in expected.items()
@@ -722,7 +722,7 @@ def test_arguments_become_the_study(name, argv, expected, out, here, monkeypatch
     ],
 )
 def test_resume_reaches_the_training(argv, method, resume, here, monkeypatch):
-    from mindefense.evaluation.study import Study
+    from mindefense.study.pipeline import Study
 
     asked = []
 
@@ -752,7 +752,7 @@ def test_resume_reaches_the_training(argv, method, resume, here, monkeypatch):
     ],
 )
 def test_stage_names_the_next_one(settings, stage, method, following, here, capfd, monkeypatch):
-    from mindefense.evaluation.study import Study
+    from mindefense.study.pipeline import Study
 
     monkeypatch.setattr(Study, method, lambda self, **_: None)
     (here / "study.json").write_text(json.dumps(dataclasses.asdict(study_config()(smoke=True, **settings))))
@@ -771,7 +771,7 @@ def test_vgg16_has_no_shadow_to_train(here, capfd):
 
 
 def test_interrupted_study(here, capfd, monkeypatch):
-    from mindefense.evaluation.study import Study
+    from mindefense.study.pipeline import Study
 
     def interrupted(self, **_):
         raise KeyboardInterrupt

@@ -133,11 +133,11 @@ def evaluate(args: argparse.Namespace) -> Outcome:
 def compare(args: argparse.Namespace) -> Outcome:
     """Many defenses on one target."""
     study = open_study(args)
-    from mindefense.evaluation.compare import compare
     from mindefense.evaluation.lineup import LINEUP
     from mindefense.reports.console import print_comparison
     from mindefense.reports.report import write_report
     from mindefense.reports.results import comparison_to_json, write_comparison
+    from mindefense.study.compare import compare
 
     comparison = compare(study, args.defenses or LINEUP, training=args.training, config=attackers(args))
     comparison = with_words(comparison, args)
@@ -252,8 +252,8 @@ def open_study(args: argparse.Namespace):
 
 def _done(study, args: argparse.Namespace, *names: str) -> Outcome:
     """Says what a stage has written and which one follows."""
-    passed_over = set() if study.recipe.has_shadow else {"train-shadow"}
-    passed_over |= set() if study.needs_defender else {"train-defender"}
+    passed_over = set() if study.preset.has_shadow else {"train-shadow"}
+    passed_over |= set() if study.config.needs_defender else {"train-defender"}
     passed_over |= {"defend"} if study.config.defense == "none" else set()
     stages = ["train", "train-defender", "train-shadow", "defend", "evaluate"]
     left = [name for name in stages[stages.index(args.stage) + 1 :] if name not in passed_over]
@@ -286,11 +286,11 @@ def _new_study(args: argparse.Namespace):
 
 
 def _open_study(given, out, args: argparse.Namespace):
-    from mindefense.evaluation.config import StudyConfig, smoke_sizes
-    from mindefense.evaluation.provenance import settings_of
-    from mindefense.evaluation.recipe import roles_in_words
-    from mindefense.evaluation.study import Study
     from mindefense.reports.console import print_opening
+    from mindefense.study.config import IMAGES, StudyConfig, smoke_sizes
+    from mindefense.study.pipeline import Study
+    from mindefense.study.provenance import settings_of
+    from mindefense.study.roles import roles_in_words
 
     device = use_device(args)
     config = None
@@ -302,6 +302,7 @@ def _open_study(given, out, args: argparse.Namespace):
         chosen = {name: value for name, value in given.items() if name in settings and value is not None}
         config = StudyConfig(**smoke_sizes(chosen, pre_trained=bool(pre_trained)))
     study = Study(config, out, progress=args.screen.progress, amp=args.amp, crew=args.crew)
+    takes_images = study.config.samples == IMAGES
     print_opening(
         args.screen.console,
         dataset=study.data.name,
@@ -309,8 +310,8 @@ def _open_study(given, out, args: argparse.Namespace):
         smoke=study.config.smoke,
         device=device if args.amp == "O0" else f"{device} in float16",
         seed=study.config.seed,
-        parity=study.config.parity if study.config.model == "vgg16" else None,
-        roles=roles_in_words(study.config, study.data, study.split) if study.config.model == "vgg16" else (),
+        parity=study.config.parity if takes_images else None,
+        roles=roles_in_words(study.config, study.data, study.split) if takes_images else (),
         is_assumed=bool(given and given.get("pre_trained")) and study.config.members is None,
     )
     return study

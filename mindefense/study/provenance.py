@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 from mindefense.checkpoint import Checkpoint, load_checkpoint
-from mindefense.errors import CheckpointError, InputError
-from mindefense.evaluation.config import StudyConfig
+from mindefense.errors import CheckpointError
+from mindefense.study.config import IMAGES, SAMPLES
 
 
 def check_finished(held: Checkpoint, fix: str) -> None:
@@ -29,20 +27,7 @@ def settings_of(checkpoint: str | os.PathLike) -> dict[str, Any]:
         CheckpointError: If the file is missing or damaged.
     """
     described = load_checkpoint(checkpoint).description
-    if described.get("architecture", {}).get("name") != "vgg16":
+    if SAMPLES.get(described.get("architecture", {}).get("name")) != IMAGES:
         return {}
     found = {**described.get("architecture", {}), "members": described.get("members")}
     return {name: found[name] for name in ("members", "image_size", "width_multiplier") if found.get(name) is not None}
-
-
-def read_config(out: Path) -> StudyConfig:
-    """The configuration of the study that a folder holds."""
-    noted = out / "study.json"
-    if not noted.is_file():
-        raise InputError(f"no study in {out}", fix=f"run `mindefense train --out {out}` first")
-    try:
-        return StudyConfig(**json.loads(noted.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{noted} is damaged", expected="what `mindefense train` writes", got=str(error), fix="train again"
-        ) from error

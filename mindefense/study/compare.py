@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from mindefense.errors import InputError
 from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
-from mindefense.evaluation.provenance import read_config
-from mindefense.evaluation.study import CLIP_NORM, Study
 from mindefense.evaluation.summary import is_noised, utility
 from mindefense.evaluation.verdict import changed, held_against, verdict_of
 from mindefense.private import epsilon, why_not_private
 from mindefense.runtime import versions
+from mindefense.study.pipeline import Study
+from mindefense.study.store import StudyStore
+from mindefense.study.trainer import CLIP_NORM
 from mindefense.types import Answers, Comparison, Contender, NotRun, Trial
 
 DELTA = 1e-5
@@ -51,7 +52,7 @@ def compare(
             "not known how it was trained", fix="compare without --training",
         )  # fmt: skip
     for way in ways:
-        dataclasses.replace(study.recipe.train, **way.settings)  # a value out of range must show before all else
+        dataclasses.replace(study.preset.train, **way.settings)  # a value out of range must show before all else
     if any(spec.searches for spec in specs):
         study.defender()  # a missing stage must show before anything is attacked
     with study.timed("compare"):
@@ -85,7 +86,7 @@ def compare(
             settings = way.settings
             if way.is_private:
                 settings = {"noise_multiplier": way.value, "clip_norm": CLIP_NORM, "delta": DELTA,
-                            "epsilon": epsilon(other.recipe.train.epochs, way.value, DELTA)}  # fmt: skip
+                            "epsilon": epsilon(other.preset.train.epochs, way.value, DELTA)}  # fmt: skip
             contenders.append(contender(str(way), settings, found, answers, in_training=True, before=trials))
     contenders = [dataclasses.replace(one, verdict=held_against(one.verdict, checks[one.name])) for one in contenders]
     # Of the defense each contender tells its own settings.
@@ -123,14 +124,15 @@ def trained_otherwise(study: Study, way: TrainingSpec) -> Study:
     """A study of the same data with target and shadow trained in a way that defends them, trained if need be."""
     config = dataclasses.replace(study.config, defense=NONE, **way.settings)
     out = study.out / "compare" / str(way)
-    begun = (out / "study.json").is_file() and read_config(out) == config
+    store = StudyStore(out)
+    begun = store.holds_study and store.read_config() == config
     other = Study(config, out, progress=study.progress, amp=study.amp)
     with study.timed(f"train {way}"):
         if way.is_private:
             other.train_privately(way.value)
         else:
             other.train_target(resume=begun)
-            if other.recipe.has_shadow:
+            if other.preset.has_shadow:
                 other.train_shadow(resume=begun)
     return other
 
