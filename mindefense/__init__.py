@@ -73,6 +73,8 @@ _HOMES = {
         "EvaluationConfig",
         "Gate",
         "Policy",
+        "compare",
+        "compare_outputs",
         "evaluate",
         "evaluate_outputs",
     ),

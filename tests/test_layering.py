@@ -12,7 +12,7 @@ import mindefense
 ROOT = Path(mindefense.__file__).parent
 FLOORS = [
     ("errors",),
-    ("types", "files", "checks", "confidence", "keyed", "children"),
+    ("types", "files", "checks", "confidence", "keyed", "children", "progress"),
     ("runtime", "ranks", "data", "models", "images", "metrics"),
     ("checkpoint",),
     ("targets",),

@@ -215,6 +215,17 @@ def add_recorded_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=values.seed, metavar="N", help="divides the rows of --outputs (default: 0)")
 
 
+def add_compared_outputs_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that put recorded outputs in the place of a study whose defenses are compared."""
+    parser.add_argument(
+        "--outputs",
+        metavar="FILE",
+        help="compare defenses of these recorded outputs of any framework (.npz or .csv) instead of a study's; those "
+        "that are fitted are fitted on half of the rows, or on those that the file marks",
+    )
+    parser.add_argument("--seed", type=values.seed, metavar="N", help="divides the rows of --outputs (default: 0)")
+
+
 def add_bulk_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that put recorded confidence vectors of any number in the place of a study."""
     parser.add_argument(

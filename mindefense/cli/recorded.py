@@ -13,7 +13,9 @@ from mindefense.cli.studies import attackers, told
 from mindefense.errors import DataError, InputError
 
 if TYPE_CHECKING:
+    from mindefense.evaluation.config import EvaluationConfig
     from mindefense.evaluation.lineup import DefenseSpec
+    from mindefense.types import Comparison
 
 
 def evaluate_recorded(args: argparse.Namespace) -> Outcome:
@@ -22,11 +24,7 @@ def evaluate_recorded(args: argparse.Namespace) -> Outcome:
     from mindefense.evaluation.recorded import evaluate_outputs
     from mindefense.files import check_writable
 
-    config = attackers(args)
-    if args.knowledge == "shadow":
-        raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="auditors need none")
-    if args.noise == "fresh":
-        raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="they answer once")
+    config = _attackers_of_outputs(args)
     outputs = load_outputs(args.outputs)
     if args.defended is not None:
         outputs = with_defended(outputs, args.defended)
@@ -39,6 +37,38 @@ def evaluate_recorded(args: argparse.Namespace) -> Outcome:
         progress=args.screen.progress,
     )
     return told(args.out, evaluation, args)
+
+
+def compare_recorded(args: argparse.Namespace) -> Comparison:
+    """A comparison of defenses in front of recorded outputs."""
+    from mindefense.data.outputs import load_outputs
+    from mindefense.evaluation.comparison import compare_outputs
+    from mindefense.evaluation.lineup import LINEUP
+    from mindefense.files import check_writable
+
+    if args.training:
+        raise InputError("--training", expected="a study", got="recorded outputs", fix="they cannot be trained again")
+    config = _attackers_of_outputs(args)
+    outputs = load_outputs(args.outputs)
+    check_writable(args.out)
+    return compare_outputs(
+        outputs,
+        args.defenses or LINEUP,
+        attacks=config.attacks,
+        adversary=config.adversary,
+        seed=args.seed or 0,
+        progress=args.screen.progress,
+    )
+
+
+def _attackers_of_outputs(args: argparse.Namespace) -> EvaluationConfig:
+    """Who attacks recorded outputs, as the arguments say."""
+    config = attackers(args)
+    if args.knowledge == "shadow":
+        raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="auditors need none")
+    if args.noise == "fresh":
+        raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="they answer once")
+    return config
 
 
 def defend_recorded(args: argparse.Namespace) -> Outcome:
@@ -123,9 +153,7 @@ def _fit_and_defend(args: argparse.Namespace, spec: DefenseSpec) -> Outcome:
     out = check_writable(args.out)
     scenario = recorded_scenario(outputs, seed=seed)
     known = scenario.sets.known
-    with args.screen.progress.stage(f"fit {spec}", 1) as advance:
-        defense = fit_recorded(outputs, spec, seed=seed)
-        advance(1, f"{len(known):,} rows")
+    defense = fit_recorded(outputs, spec, seed=seed, progress=args.screen.progress)
     rows = np.arange(len(outputs))
     with args.screen.progress.stage("defend", len(rows)) as advance:
         behind = scenario.behind(defense, seed=seed, knows=True, on_progress=lambda count: advance(count, ""))

@@ -6,10 +6,14 @@ import argparse
 import dataclasses
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mindefense.arguments import EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_STRICT, TRAINING
 from mindefense.cli.outcome import Outcome
 from mindefense.errors import InputError
+
+if TYPE_CHECKING:
+    from mindefense.types import Comparison
 
 DEMO_ATTACKS = (
     "gap",
@@ -132,23 +136,37 @@ def evaluate(args: argparse.Namespace) -> Outcome:
 
 def compare(args: argparse.Namespace) -> Outcome:
     """Many defenses on one target."""
-    study = open_study(args)
     from mindefense.evaluation.lineup import LINEUP
+
+    if args.outputs is not None:
+        from mindefense.cli.recorded import compare_recorded
+
+        return shown(compare_recorded(args), Path(args.out), args)
+    if args.seed is not None:
+        fix = "a study keeps the seed it began with"
+        raise InputError("--seed", expected="--outputs beside it", got="none", fix=fix)
+    study = open_study(args)
+    from mindefense.study.compare import compare
+
+    found = compare(study, args.defenses or LINEUP, training=args.training, config=attackers(args))
+    return shown(found, study.out, args)
+
+
+def shown(comparison: Comparison, out: Path, args: argparse.Namespace) -> Outcome:
+    """Writes a comparison and shows it."""
     from mindefense.reports.console import print_comparison
     from mindefense.reports.report import write_report
     from mindefense.reports.results import comparison_to_json, write_comparison
-    from mindefense.study.compare import compare
 
-    comparison = compare(study, args.defenses or LINEUP, training=args.training, config=attackers(args))
     comparison = with_words(comparison, args)
-    written = write_comparison(comparison, study.out)
+    written = write_comparison(comparison, out)
     print_comparison(args.screen.console, comparison)
     held = comparison_to_json(comparison)
-    pages = write_report(held, study.out)
+    pages = write_report(held, out)
     args.screen.say("wrote " + " and ".join(map(str, written)))
     args.screen.say(f"report: {pages[0]}")
-    shown = ("name", "in_training", "dominated_by", "utility", "verdict")
-    contenders = [{name: contender[name] for name in shown} for contender in held["contenders"]]
+    named = ("name", "in_training", "dominated_by", "utility", "verdict")
+    contenders = [{name: contender[name] for name in named} for contender in held["contenders"]]
     marks = {name: held[name] for name in ("dataset", "synthetic", "smoke")}
     return Outcome(wrote=(*written, *pages), facts={**marks, "contenders": contenders})
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 _HOMES = {
     "differences": ("differences",),
     "api": ("evaluate",),
+    "comparison": ("compare", "compare_outputs"),
     "config": ("EvaluationConfig",),
     "gate": ("Gate",),
     "lineup": ("DefenseSpec",),
@@ -36,6 +37,8 @@ __all__ = [
     "Scenario",
     "Subject",
     "answers_of",
+    "compare",
+    "compare_outputs",
     "evaluate",
     "evaluate_outputs",
     "run_attacks",
@@ -45,6 +48,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mindefense.evaluation.api import evaluate
+    from mindefense.evaluation.comparison import compare, compare_outputs
     from mindefense.evaluation.config import EvaluationConfig
     from mindefense.evaluation.gate import Gate
     from mindefense.evaluation.lineup import DefenseSpec

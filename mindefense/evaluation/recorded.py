@@ -15,10 +15,10 @@ from mindefense.data.outputs import RecordedOutputs
 from mindefense.defenses.base import Defense
 from mindefense.errors import InputError
 from mindefense.evaluation.lineup import DefenseSpec
-from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.runner import ADVERSARIES, AttackRunner, attackers_of
 from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
+from mindefense.progress import Progress
 from mindefense.targets.base import Target
 from mindefense.targets.recorded import RecordedModel
 from mindefense.types import Evaluation, Samples
@@ -34,7 +34,7 @@ def evaluate_outputs(
     fit_share: float = 0.5,
     max_queries: int = 1000,
     defense: Defense | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
 ) -> Evaluation:
     """Runs every attacker that needs no queries on recorded outputs; lists the others as not run.
@@ -80,18 +80,27 @@ def evaluate_outputs(
         scenario = undefended.behind(defense, seed=seed, knows=True)
         trials += runner.run(scenario, title=f"attack {defense.name}")
     answers = answers_of(undefended, scenario, indices=outputs.indices[everyone.features()])
-    settings = {
+    settings = recorded_settings(outputs, attacks, own_attacks, adversary)
+    subject = Subject(dataset=outputs.name, seed=seed, settings=settings, digests={"outputs": outputs.sha256})
+    return summarize(runner, scenario, trials, answers, subject)
+
+
+def recorded_settings(
+    outputs: RecordedOutputs,
+    attacks: Sequence[str] | Mapping[str, Any] | None,
+    own_attacks: Mapping[str, Any] | None,
+    adversary: Sequence[str],
+) -> dict[str, object]:
+    """What was chosen, as results of recorded outputs say it."""
+    return {
         "outputs": outputs.name,
         "given": outputs.given,
         "note": outputs.note,
         "split": "random" if outputs.split is None else "as recorded",
         "attacks": None if attacks is None else list(attacks),
         "adversary": list(adversary),
+        **({"own_attacks": tuple(own_attacks)} if own_attacks else {}),
     }
-    if own_attacks:
-        settings["own_attacks"] = tuple(own_attacks)
-    subject = Subject(dataset=outputs.name, seed=seed, settings=settings, digests={"outputs": outputs.sha256})
-    return summarize(runner, scenario, trials, answers, subject)
 
 
 def recorded_scenario(outputs: RecordedOutputs, *, seed: int = 0, fit_share: float = 0.5) -> Scenario:
@@ -124,7 +133,14 @@ def recorded_scenario(outputs: RecordedOutputs, *, seed: int = 0, fit_share: flo
     return Scenario(_target(outputs.log_probs), sets, model=model, answers_variants=False)
 
 
-def fit_recorded(outputs: RecordedOutputs, spec: DefenseSpec, *, seed: int = 0, fit_share: float = 0.5) -> Defense:
+def fit_recorded(
+    outputs: RecordedOutputs,
+    spec: DefenseSpec,
+    *,
+    seed: int = 0,
+    fit_share: float = 0.5,
+    progress: Progress | bool | None = None,
+) -> Defense:
     """A defense fitted on the rows of a recording that auditors know, and on none that judges them.
 
     Args:
@@ -132,6 +148,7 @@ def fit_recorded(outputs: RecordedOutputs, spec: DefenseSpec, *, seed: int = 0, 
         spec: The defense, such as ``DefenseSpec.parse("defenmi")``.
         seed: Divides the rows where the outputs do not, and seeds the defender's classifier.
         fit_share: Share of the rows to fit on, where the outputs do not say.
+        progress: Told what happens.
 
     Raises:
         InputError: If there are too few rows of a kind.
@@ -144,7 +161,7 @@ def fit_recorded(outputs: RecordedOutputs, spec: DefenseSpec, *, seed: int = 0, 
     answers = outputs.log_probs[known.features()]
     config = dataclasses.replace(PUBLISHED_DEFENDER, seed=seed + 2)  # as in a study
     return spec.build(
-        lambda: fit_defender(np.exp(answers), known.is_member(), config=config),
+        lambda: fit_defender(np.exp(answers), known.is_member(), config=config, progress=progress),
         lambda: class_mean_probs(answers),
         answers.shape[1],
     )

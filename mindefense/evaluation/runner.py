@@ -14,10 +14,10 @@ from mindefense.attacks.base import Attack, scores_of
 from mindefense.attacks.registry import ATTACKS, AttackContext, AttackSpec, kinds, resolve, select
 from mindefense.errors import InputError
 from mindefense.evaluation.facts import Training, training_name
-from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.scenario import Rows, Scenario
 from mindefense.metrics import membership_metrics, tpr_at_fpr
 from mindefense.metrics.identified import SMALL_FPRS
+from mindefense.progress import Progress, progress_of
 from mindefense.targets.base import Target
 from mindefense.types import AttackResult, NotRun, RatesByAll, Trial
 
@@ -84,7 +84,7 @@ class AttackRunner:
     Args:
         attackers: Who attacks; those that do not take these samples are told by `left_out`.
         undefended: The scenario without a defense.
-        progress: Told what happens.
+        progress: Told what happens; see `progress_of`.
         timed: Measures a named stage.
 
     Attributes:
@@ -102,14 +102,14 @@ class AttackRunner:
         attackers: Attackers,
         undefended: Scenario,
         *,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
     ):
         undefended.sets.check()
         self.attackers, self.undefended = attackers, undefended
         self.trainings: dict[str, Training] = {}
         self.on_canaries: list[Trial] = []
-        self._progress, self._timed = progress or Quiet(), timed
+        self._progress, self._timed = progress_of(progress), timed
         self._fitted: dict[tuple[str, str], Attack] = {}
         self._not_run: list[NotRun] = []
         self._plan: list[tuple[str, Attack, str]] = []

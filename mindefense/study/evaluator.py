@@ -11,11 +11,11 @@ from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.facts import Training
 from mindefense.evaluation.runner import AttackRunner, attackers_of
 from mindefense.evaluation.scenario import Scenario
-from mindefense.evaluation.summary import Subject, answers_of, checks_of, evidence_for, summarize
+from mindefense.evaluation.summary import Subject, answers_of, checks_of, summarize
 from mindefense.runtime import device_in_use
 from mindefense.study.defending import StudyDefenses
 from mindefense.study.networks import StudyNetworks, StudyParts
-from mindefense.types import Answers, Check, Evaluation, Evidence, Trial
+from mindefense.types import Answers, Check, Evaluation, Trial
 
 
 class Evaluator:
@@ -97,10 +97,6 @@ class Evaluator:
         """Every doubt about these trials that the study can look into."""
         subject = self.subject(EvaluationConfig(), with_digests=False)
         return checks_of(runner, scenario, trials, answers, subject)
-
-    def evidence(self, runner: AttackRunner, answers: Answers) -> Evidence:
-        """What these answers are about, and when."""
-        return evidence_for(runner.undefended, answers, self.subject(EvaluationConfig()))
 
     def settings(self, config: EvaluationConfig) -> dict[str, object]:
         """What was chosen, with names in place of paths: results are read on other machines, by other people."""

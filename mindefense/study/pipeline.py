@@ -17,9 +17,10 @@ from mindefense.defenses.classifier import DefenderClassifier
 from mindefense.errors import InputError
 from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.lineup import NONE, DefenseSpec
-from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import Rows, Scenario
+from mindefense.evaluation.summary import Subject
+from mindefense.progress import Progress
 from mindefense.ranks import Crew
 from mindefense.study.config import AMP_LEVELS, StudyConfig
 from mindefense.study.defending import StudyDefenses
@@ -31,7 +32,7 @@ from mindefense.study.shared import SharedWork
 from mindefense.study.stages import Stages
 from mindefense.study.store import StudyStore
 from mindefense.study.trainer import Trainer
-from mindefense.types import Answers, Check, Evaluation, Evidence, LabelledData, Trial
+from mindefense.types import Answers, Check, Evaluation, LabelledData, Trial
 
 
 class Study:
@@ -284,9 +285,9 @@ class Study:
         """Every doubt about these trials that the study can look into."""
         return self._evaluator.checks(runner, scenario, trials, answers)
 
-    def evidence(self, runner: AttackRunner, answers: Answers) -> Evidence:
-        """What these answers are about, and when."""
-        return self._evaluator.evidence(runner, answers)
+    def subject(self, config: EvaluationConfig) -> Subject:
+        """What the study evaluates, as its results name it."""
+        return self._evaluator.subject(config)
 
     def settings(self, config: EvaluationConfig) -> dict[str, object]:
         """What was chosen, with names in place of paths: results are read on other machines, by other people."""

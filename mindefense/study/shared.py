@@ -153,7 +153,9 @@ class SharedWork:
         config = TrainConfig(**settings["config"])
         net = self._preset.build(0)
         prepare = self._preset.prepare
-        train_classifier(net, arrays["features"], arrays["labels"], config, prepare=prepare, crew=self.crew)
+        train_classifier(
+            net, arrays["features"], arrays["labels"], config, prepare=prepare, crew=self.crew, progress=False
+        )
 
     # ---------------------------------------------------------------- every rank
 

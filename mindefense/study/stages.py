@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from mindefense.evaluation.progress import Progress, Quiet
+from mindefense.progress import Progress, Quiet
 from mindefense.training import Epoch
 
 

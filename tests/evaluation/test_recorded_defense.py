@@ -157,3 +157,14 @@ def test_what_does_not_go_together_is_one_line(folder, tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "expected neither --resume nor --key" in said
+
+
+def test_defenses_of_recorded_outputs_are_compared(folder, tmp_path, capsys):
+    given = ("compare", "--outputs", folder / "outputs.npz", "--out", tmp_path / "c", "--attacks", ",".join(ATTACKS))
+    assert run(*given, "--defenses", "class-mean,label-only") == 0
+    held = json.loads((tmp_path / "c" / "comparison.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in held["contenders"]] == ["none", "class-mean", "label-only"]
+    assert "label-only" in capsys.readouterr().out
+    assert (tmp_path / "c" / "comparison.html").is_file()
+    assert run(*given, "--training", "early-stopping=0.9") == 2
+    assert "recorded outputs; they cannot be trained again" in capsys.readouterr().err

@@ -6,10 +6,10 @@ import itertools
 import numpy as np
 import pytest
 
+from mindefense.evaluation.comparison import contender, mark_dominated
 from mindefense.evaluation.summary import published_budgets, sharpest_slices, target_facts, utility
 from mindefense.evaluation.verdict import verdict_of
 from mindefense.metrics import budget_table, membership_metrics, utility_metrics
-from mindefense.study.compare import contender, mark_dominated
 from mindefense.types import Answers, AttackResult, Contender, Trial, UtilityMetrics, Verdict
 
 METRICS = membership_metrics([0.9, 0.1], [True, False], threshold=0.5)

@@ -19,7 +19,7 @@ from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation import EvaluationConfig
 from mindefense.images import ImageTransform, augmented
 from mindefense.models import vgg16
-from mindefense.reports.console import ConsoleProgress
+from mindefense.progress import ConsoleProgress
 from mindefense.study import Study, StudyConfig
 from mindefense.targets.base import clean_target
 from mindefense.targets.cell import forward
