@@ -148,6 +148,15 @@ class Gives(Flatten):
         return self.change(probs)
 
 
+class Lettered:
+    """A fitted classifier whose classes have names."""
+
+    classes_ = np.array(list("abcd"))
+
+    def predict_proba(self, rows):
+        return np.full((len(rows), CLASSES), 1 / CLASSES)
+
+
 HOT = np.eye(CLASSES)[LABELS]
 OTHERS = (IMAGES[N:], LABELS[N:])
 MISTAKES = {
@@ -177,7 +186,9 @@ MISTAKES = {
     "network: expected the same answer whenever a sample is asked about": (
         lambda: run(Says(lambda logits: ops.dropout(logits, 0.5, training=True)))
     ),
-    "network: expected an nn.Cell": lambda: run(ms.Model(Says())),
+    "target: expected a trained model": lambda: run(ms.Model(Says())),
+    "answers of the target row 0: expected": lambda: run(lambda rows: rows.reshape(len(rows), -1)),
+    "classes of the target: expected whole numbers from 0": lambda: run(Lettered()),
     "features: expected rows that the network takes": lambda: run(nn.Dense(9, 4)),
     "my images labels: expected classes 0…2, since the network has 3 outputs": (
         lambda: run(Says(lambda logits: logits[:, :3]))
@@ -217,8 +228,8 @@ MORE = {
     "NaN among scores": (
         lambda: run(own_attacks={"m": AttackSpec(lambda context: Undefined())}), ["row 0", "expected a number, got NaN"]
     ),
-    "a class for a network": (lambda: run(Says), ["network: expected an nn.Cell, got the class Says", "Says()"]),
-    "a path for a network": (lambda: run("net.ckpt"), ["expected an nn.Cell, got str", "load its checkpoint"]),
+    "a class for a network": (lambda: run(Says), ["target: expected a trained model", "got the class Says", "Says()"]),
+    "a path for a network": (lambda: run("net.ckpt"), ["target: expected a trained model", "got str"]),
     "a name for a defense": (lambda: run(defense="defenmi"), ["expected a Defense", "'defenmi'", "fit_defenmi"]),
     "a class for a defense": (lambda: run(defense=Flatten), ["defense: expected a Defense", "the class Flatten"]),
     "more classes than outputs": (
@@ -239,7 +250,8 @@ MORE = {
         lambda: fit_defenmi(Says(lambda logits: logits[:, :1]), *rows()), ["at least two classes", "(0 * z, z)"]
     ),
     "a Model for a defender": (
-        lambda: fit_defenmi(ms.Model(Says()), *rows()), ["network: expected an nn.Cell, got Model"]
+        lambda: fit_defenmi(ms.Model(Says()), *rows()),
+        ["target: expected a trained model", "got an ms.Model", "the network in it"],
     ),
     "a sigmoid at the end": (
         lambda: run(Says(ops.sigmoid)),
@@ -269,7 +281,8 @@ MORE = {
         lambda: run(own_attacks={"m": Scoreless}), ["attack m: expected fit and score, got no score", "ScoreAttack"]
     ),
     "a class that takes arguments": (
-        lambda: run(own_attacks={"m": Sized}), ["got Sized, missing a required argument: 'size'", "Entry(lambda terms"]
+        lambda: run(own_attacks={"m": Sized}),
+        ["got Sized, missing a required argument: 'size'", "AttackSpec(lambda context"],
     ),
     "a defense that loses columns": (
         lambda: run(defense=Gives(lambda probs: probs[:, :3])), ["of the defense flatten: expected shape (", " 3)"]
