@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         "docs": DOCS,
+        "torch": ["torch>=2.1"],  # for evaluate() of a live PyTorch module; recorded outputs need none
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",

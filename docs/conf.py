@@ -44,12 +44,12 @@ napoleon_custom_sections = ["Inputs", "Outputs", "Supported Platforms", "Source"
 
 # References are checked (`-n`) where they can be ours: what begins with mindefense, and names with a capital in
 # backticks. Other words in backticks may be arguments, and names of other packages are not looked up (the site builds
-# without a network). Left out are values that only travel inside the room of evaluation.
+# without a network). Left out are values that are used inside one package alone.
 CAPITAL = r"[A-Z]+[a-z]"
 nitpick_ignore_regex = [
     ("py:obj", rf"(?!mindefense\b|{CAPITAL}).*"),
     ("py:(class|exc)", r"(?!mindefense\b).*"),
-    ("py:class", r"mindefense\.evaluation\.progress\..*"),
+    ("py:class", r"mindefense\.(progress|evaluation\.facts|study\.presets)\..*"),
 ]
 
 html_theme = "furo"
@@ -73,10 +73,9 @@ PAGES_OF = {"README.md": "index", "CHANGELOG.md": "changelog"}
 """Files above this folder that a page of the site stands for."""
 
 
-# Rooms that load their names when they are first used: autodoc looks at what is there.
-for room in map(
-    importlib.import_module, ("mindefense.defenses", "mindefense.evaluation", "mindefense.serving", "mindefense.study")
-):
+# Packages that load their names when they are first used: autodoc looks at what is there.
+LAZY = ("attacks", "defenses", "evaluation", "serving", "study", "targets")
+for room in map(importlib.import_module, (f"mindefense.{name}" for name in LAZY)):
     vars(room).update({name: getattr(room, name) for name in room.__all__})
 
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import mindspore as ms
 import numpy as np
@@ -17,9 +18,11 @@ from mindefense import (
     Network,
     ScoreAttack,
     evaluate,
+    evaluate_outputs,
     fit_defenmi,
     from_datasets,
     load_defense,
+    load_outputs,
 )
 from mindefense.defenses import LabelOnly
 from mindefense.errors import CheckpointError, InputError, MindefenseError
@@ -148,6 +151,15 @@ class Gives(Flatten):
         return self.change(probs)
 
 
+class Lettered:
+    """A fitted classifier whose classes have names."""
+
+    classes_ = np.array(list("abcd"))
+
+    def predict_proba(self, rows):
+        return np.full((len(rows), CLASSES), 1 / CLASSES)
+
+
 HOT = np.eye(CLASSES)[LABELS]
 OTHERS = (IMAGES[N:], LABELS[N:])
 MISTAKES = {
@@ -177,7 +189,9 @@ MISTAKES = {
     "network: expected the same answer whenever a sample is asked about": (
         lambda: run(Says(lambda logits: ops.dropout(logits, 0.5, training=True)))
     ),
-    "network: expected an nn.Cell": lambda: run(ms.Model(Says())),
+    "target: expected a trained model": lambda: run(ms.Model(Says())),
+    "answers of the target row 0: expected": lambda: run(lambda rows: rows.reshape(len(rows), -1)),
+    "classes of the target: expected whole numbers from 0": lambda: run(Lettered()),
     "features: expected rows that the network takes": lambda: run(nn.Dense(9, 4)),
     "my images labels: expected classes 0…2, since the network has 3 outputs": (
         lambda: run(Says(lambda logits: logits[:, :3]))
@@ -217,8 +231,8 @@ MORE = {
     "NaN among scores": (
         lambda: run(own_attacks={"m": AttackSpec(lambda context: Undefined())}), ["row 0", "expected a number, got NaN"]
     ),
-    "a class for a network": (lambda: run(Says), ["network: expected an nn.Cell, got the class Says", "Says()"]),
-    "a path for a network": (lambda: run("net.ckpt"), ["expected an nn.Cell, got str", "load its checkpoint"]),
+    "a class for a network": (lambda: run(Says), ["target: expected a trained model", "got the class Says", "Says()"]),
+    "a path for a network": (lambda: run("net.ckpt"), ["target: expected a trained model", "got str"]),
     "a name for a defense": (lambda: run(defense="defenmi"), ["expected a Defense", "'defenmi'", "fit_defenmi"]),
     "a class for a defense": (lambda: run(defense=Flatten), ["defense: expected a Defense", "the class Flatten"]),
     "more classes than outputs": (
@@ -239,7 +253,8 @@ MORE = {
         lambda: fit_defenmi(Says(lambda logits: logits[:, :1]), *rows()), ["at least two classes", "(0 * z, z)"]
     ),
     "a Model for a defender": (
-        lambda: fit_defenmi(ms.Model(Says()), *rows()), ["network: expected an nn.Cell, got Model"]
+        lambda: fit_defenmi(ms.Model(Says()), *rows()),
+        ["target: expected a trained model", "got an ms.Model", "the network in it"],
     ),
     "a sigmoid at the end": (
         lambda: run(Says(ops.sigmoid)),
@@ -269,7 +284,8 @@ MORE = {
         lambda: run(own_attacks={"m": Scoreless}), ["attack m: expected fit and score, got no score", "ScoreAttack"]
     ),
     "a class that takes arguments": (
-        lambda: run(own_attacks={"m": Sized}), ["got Sized, missing a required argument: 'size'", "Entry(lambda terms"]
+        lambda: run(own_attacks={"m": Sized}),
+        ["got Sized, missing a required argument: 'size'", "AttackSpec(lambda context"],
     ),
     "a defense that loses columns": (
         lambda: run(defense=Gives(lambda probs: probs[:, :3])), ["of the defense flatten: expected shape (", " 3)"]
@@ -396,6 +412,158 @@ def test_an_attack_that_learns_is_fitted_where_it_should_be():
     assert thresholds[0] > thresholds[1]
     assert found["learned", "static", True].recall == 0
     assert found["learned", "adaptive", True].recall > 0.3
+
+
+# ---------------------------------------------------------------------- what one's own attack declares
+
+
+class Told(Margin):
+    """Writes down on which rows it was fitted and judged."""
+
+    fitted: ClassVar[list[int]]
+    judged: ClassVar[list[int]]
+
+    def fit(self, target, members, non_members):
+        self.fitted.append(len(members))
+        return super().fit(target, members, non_members)
+
+    def score(self, target, samples):
+        self.judged.append(len(samples))
+        return super().score(target, samples)
+
+
+def told(**declared):
+    return type("Mine", (Told,), {"fitted": [], "judged": [], **declared})
+
+
+def recorded(folder, **more):
+    logits = IMAGES.reshape(3 * N, CLASSES)
+    held = {"logits": logits, "labels": LABELS, "is_member": np.arange(3 * N) < N, **more}
+    np.savez(folder / "outputs.npz", **{name: array for name, array in held.items() if array is not None})
+    return load_outputs(folder / "outputs.npz")
+
+
+def why_not(found, name):
+    return {left_out.knowledge: left_out.reason for left_out in found.not_run if left_out.name == name}
+
+
+def test_an_attack_that_needs_no_fit_is_judged_once_and_never_fitted():
+    mine = told(needs_fit=False, threshold_=0.0)
+    data, split = rows()
+    found = evaluate(Says(), data, split, attacks=("confidence",), own_attacks={"mine": mine}, defense=LabelOnly())
+    results = [one for one in found.attacks if one.name == "mine"]
+    assert [(one.knowledge, one.adversary, one.defended) for one in results] == [
+        ("none", "static", False), ("none", "static", True),
+    ]  # fmt: skip
+    assert mine.fitted == []
+    assert mine.judged == 2 * [len(split.eval_members), len(split.eval_non_members)]
+    assert results[0].metrics.auc > 0.75
+
+
+def test_an_attack_that_needs_no_fit_takes_part_whatever_is_known():
+    mine = told(needs_fit=False, threshold_=0.0)
+    found = run(own_attacks={"mine": mine}, knowledge=("shadow",))
+    assert [one.knowledge for one in found.attacks if one.name == "mine"] == ["none"]
+    assert why_not(found, "mine") == {}
+
+
+def test_an_attack_that_needs_no_fit_needs_a_threshold():
+    with pytest.raises(InputError, match="attack mine: expected threshold_ after fit"):
+        run(own_attacks={"mine": told(needs_fit=False)})
+
+
+def test_an_attack_that_asks_about_variants_runs_on_a_model_and_not_on_recorded_outputs(tmp_path):
+    mine = told(asks="variants")
+    found = evaluate_outputs(recorded(tmp_path), attacks=("confidence",), own_attacks={"mine": mine})
+    assert "changed samples" in why_not(found, "mine")["auditor"]
+    assert {one.name for one in found.attacks} == {"gap", "confidence"}
+    assert (mine.fitted, mine.judged) == ([], [])
+    assert "mine" in {one.name for one in run(own_attacks={"mine": mine}).attacks}
+
+
+@pytest.mark.parametrize("given", ["own_attacks", "attacks"])
+def test_an_own_attack_runs_on_recorded_outputs(given, tmp_path):
+    outputs = recorded(tmp_path, defended_logits=IMAGES.reshape(3 * N, CLASSES) / 3)
+    found = evaluate_outputs(outputs, **{"attacks": ("confidence",), given: {"mine": told()}})
+    expected = {"gap", "mine"} if given == "attacks" else {"gap", "confidence", "mine"}
+    assert {name for name, _, _ in by_key(found)} == expected
+    assert [key[1:] for key in by_key(found) if key[0] == "mine"] == [
+        ("static", False), ("static", True), ("adaptive", True),
+    ]  # fmt: skip
+    assert by_key(found)["mine", "static", False].auc > 0.75
+    assert [name for name in found.records if name.startswith("mine|auditor|adaptive|")]
+
+
+def test_an_own_attack_finds_in_recorded_outputs_what_it_finds_in_the_model(tmp_path):
+    _, split = rows(defender_share=0)
+    is_fit = np.zeros(3 * N, bool)
+    is_fit[::2] = True
+    outputs = recorded(tmp_path, split=np.where(is_fit, "fit", "eval"))
+    assert len(split.eval_members) + len(split.eval_non_members) == 3 * N
+    found = evaluate_outputs(outputs, attacks={"mine": Margin})
+    logits = IMAGES.reshape(3 * N, CLASSES)[~is_fit].astype(np.float64)
+    labels, is_member = LABELS[~is_fit], (np.arange(3 * N) < N)[~is_fit]
+    true = logits[np.arange(len(labels)), labels].copy()
+    logits[np.arange(len(labels)), labels] = -np.inf
+    scores = true - logits.max(axis=1)
+    auc = (scores[is_member][:, None] > scores[~is_member]).mean()
+    assert by_key(found)["mine", "static", False].auc == pytest.approx(auc, abs=1e-3)
+
+
+@pytest.mark.parametrize("needs_labels", [True, False])
+def test_an_attack_that_needs_true_classes_does_not_run_without(needs_labels, tmp_path):
+    class Largest(ScoreAttack):
+        name = "largest"
+
+        def score(self, target, samples):
+            return target.query(samples.features).max(axis=1).astype(np.float64)
+
+    Largest.needs_labels = needs_labels
+    outputs = recorded(tmp_path, labels=None)
+    found = evaluate_outputs(outputs, attacks=("entropy",), own_attacks={"mine": Largest})
+    assert ("mine" in {one.name for one in found.attacks}) == (not needs_labels)
+    assert ("true classes" in why_not(found, "mine").get("auditor", "")) == needs_labels
+
+
+@pytest.mark.parametrize(
+    ("declared", "knowledge", "words"),
+    [
+        ({"learns_from": ("shadow",)}, "shadow", "there is no shadow"),
+        ({"unsupported": lambda self, samples: "only on Sundays"}, "auditor", "only on Sundays"),
+        ({"needs_randomness": True}, "auditor", "no answers depended on noise"),
+    ],
+)
+def test_an_attack_that_cannot_take_part_is_listed_with_the_reason(declared, knowledge, words):
+    mine = told(**declared)
+    found = run(own_attacks={"mine": mine})
+    assert words in why_not(found, "mine")[knowledge]
+    assert (mine.fitted, mine.judged) == ([], [])
+
+
+def test_an_attack_is_fitted_and_judged_by_at_most_max_samples():
+    mine = told(max_samples=7)
+    found = run(own_attacks={"mine": mine})
+    assert mine.fitted == [7]
+    assert mine.judged == [7, 7, 7, 7]  # members and non-members, to fit and to judge
+    assert by_key(found)["mine", "static", False].n_members == 7
+
+
+def test_max_queries_reaches_attacks_that_search():
+    images = (IMAGES - IMAGES.min()) / (IMAGES.max() - IMAGES.min())  # the attack takes features in 0 … 1
+    contexts = []
+    own = {"mine": AttackSpec(lambda context: contexts.append(context) or Margin())}
+
+    def asked(most):
+        net = Says(lambda logits: 5 * logits)  # or they would look like the answers of a sigmoid
+        found = run(net, images, attacks=("boundary-distance",), own_attacks=own, max_queries=most)
+        assert found.settings["max_queries"] == most
+        assert "boundary-distance" in {one.name for one in found.attacks}
+        return found.target.queries
+
+    few, more = asked(4), asked(12)
+    assert 200 < few <= 200 + 200 * 4  # the answers, and the labels of the search
+    assert few < more <= 200 + 200 * 12
+    assert {context.max_queries for context in contexts} == {4, 12}
 
 
 # ---------------------------------------------------------------------- one's own defense

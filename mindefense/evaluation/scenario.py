@@ -223,7 +223,7 @@ class Scenario:
 
     @classmethod
     def undefended(cls, model: Model, sets: EvaluationSets, *, shadow: Model | None = None) -> Scenario:
-        """A model as it is, and the attacker's own, trained on the members of `EvaluationSets.shadow`."""
+        """A model as it is, and the attacker's own, trained on the members of ``sets.shadow``."""
         shadows = None
         if shadow is not None:
             held = np.empty(0, np.int64) if sets.shadow is None else sets.shadow.members.indices

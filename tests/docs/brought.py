@@ -204,6 +204,13 @@ def recorded_outputs(reader: Reader) -> None:
     np.savez(reader.folder / "outputs.npz", logits=logits, labels=labels, is_member=is_member)
 
 
+def live_models(reader: Reader) -> None:
+    """A `classifier` of scikit-learn, a function `ask` that gives logits, and a `net`, with their rows."""
+    classifier = RandomForestClassifier(5, random_state=0).fit(FEATURES[:MEMBERS], CLASSES[:MEMBERS])
+    reader.names |= {"classifier": classifier, "ask": lambda rows: rows @ WEIGHTS}
+    of_mindspore(reader)
+
+
 def big_vectors(reader: Reader) -> None:
     """big.npz and big.npy, as docs/large_inputs.md describes them, for a defense of 30 classes, and a key."""
     logits = np.float32(np.random.default_rng(0).normal(0, 3, (200, 30)))

@@ -43,6 +43,8 @@ EXEMPT = {
 }
 """Part of a command, on any page → why it does not run here. Commands of ours are parsed nevertheless."""
 
+TORCH = "PyTorch is an extra; tests/docs/test_torch_blocks.py runs it where there is one"
+
 PAGES: dict[str, Setting] = {
     "README.md": Setting(
         has=(brought.vgg16_checkpoint, brought.own_model, brought.queries),
@@ -65,7 +67,8 @@ PAGES: dict[str, Setting] = {
         },
     ),
     "docs/outputs.md": Setting(
-        has=(brought.recorded_outputs,),
+        has=(brought.recorded_outputs, brought.live_models),
+        exempt={"TorchTarget(module": TORCH},
         before={
             "import numpy as np, torch": brought.of_torch,
             "model.predict(": brought.of_keras,
@@ -76,6 +79,7 @@ PAGES: dict[str, Setting] = {
     "docs/report.md": Setting(has=(brought.study, brought.found)),
     "docs/results_format.md": Setting(has=(brought.study,)),
     "docs/tutorials/vgg16.md": Setting(has=(brought.vgg16_checkpoint,)),
+    "docs/your_model.md": Setting(exempt={"torch.nn.Linear(144, 4)": TORCH}),
     "docs/results/location/README.md": Setting(has=(brought.location,)),
     "docs/results/vgg16_cifar100_32px/README.md": Setting(has=(brought.cifar100,)),
 }
