@@ -269,13 +269,8 @@ def open_study(args: argparse.Namespace):
 
 
 def _done(study, args: argparse.Namespace, *names: str) -> Outcome:
-    """Says what a stage has written and which one follows."""
-    passed_over = set() if study.preset.has_shadow else {"train-shadow"}
-    passed_over |= set() if study.config.needs_defender else {"train-defender"}
-    passed_over |= {"defend"} if study.config.defense == "none" else set()
-    stages = ["train", "train-defender", "train-shadow", "defend", "evaluate"]
-    left = [name for name in stages[stages.index(args.stage) + 1 :] if name not in passed_over]
-    following = f"mindefense {left[0]} --out {study.out}"
+    """Says what a stage has written and which one is still missing."""
+    following = f"mindefense {study.next_stage} --out {study.out}"
     args.screen.say(f"wrote {' and '.join(names)} in {study.out}; next: {following}")
     return Outcome(wrote=tuple(study.out / name for name in names), facts={"next": following})
 

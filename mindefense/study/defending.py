@@ -60,10 +60,15 @@ class StudyDefenses:
         """The study's defense, from its file; None for a study without one.
 
         Raises:
-            CheckpointError: If the file is missing, damaged, or of another study or defense.
+            CheckpointError: See `check_saved`.
         """
         if self._parts.config.defense == NONE:
             return None
+        self.check_saved()
+        return load_defense(self._parts.store.path("defense"))
+
+    def check_saved(self) -> None:
+        """Raises CheckpointError if the defense's file is missing, damaged, or of another study or defense."""
         spec, store = self._parts.config.parse_defense(), self._parts.store
         held = self._networks.checkpoint("defense").description.get("spec")
         if held != str(spec):
@@ -73,7 +78,6 @@ class StudyDefenses:
                 got=str(held),
                 fix=f"run `mindefense defend --out {store.out}` again",
             )
-        return load_defense(store.path("defense"))
 
     def guard(self, name: str | None = None) -> tuple[nn.Cell, Defense | None, list[Path]]:
         """The target, what to put in front of it, and the files that they come from.

@@ -14,7 +14,7 @@ from mindefense.checkpoint import Checkpoint
 from mindefense.data import Split
 from mindefense.defenses.base import Defense
 from mindefense.defenses.classifier import DefenderClassifier
-from mindefense.errors import InputError
+from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.lineup import NONE, DefenseSpec
 from mindefense.evaluation.runner import AttackRunner
@@ -30,7 +30,7 @@ from mindefense.study.presets import Preset, preset_for
 from mindefense.study.roles import StudyRows, load_data
 from mindefense.study.shared import SharedWork
 from mindefense.study.stages import Stages
-from mindefense.study.store import StudyStore
+from mindefense.study.store import COMMANDS, StudyStore
 from mindefense.study.trainer import Trainer
 from mindefense.types import Answers, Check, Evaluation, LabelledData, Trial
 
@@ -225,6 +225,23 @@ class Study:
                 self.defend()
             evaluation = self.evaluate(config)
         return dataclasses.replace(evaluation, timings=dict(self.timings))
+
+    @property
+    def next_stage(self) -> str:
+        """The command of the first stage whose file is missing or of another study; ``"evaluate"`` if all are there."""
+        needed = {
+            "target": True,
+            "defender": self.config.needs_defender,
+            "shadow": self.preset.has_shadow,
+            "defense": self.config.defense != NONE,
+        }
+        for kind, command in COMMANDS.items():
+            if needed[kind]:
+                try:
+                    self.checkpoint(kind) if kind != "defense" else self._defenses.check_saved()
+                except CheckpointError:
+                    return command
+        return "evaluate"
 
     # ------------------------------------------------------------------ what comparisons and exports take from it
 

@@ -20,8 +20,8 @@ from mindefense.study.provenance import check_finished
 from mindefense.training import TrainConfig
 from mindefense.types import Answers, LabelledData
 
-COMMANDS = {"target": "train", "shadow": "train-shadow", "defender": "train-defender", "defense": "defend"}
-"""The command that writes each checkpoint."""
+COMMANDS = {"target": "train", "defender": "train-defender", "shadow": "train-shadow", "defense": "defend"}
+"""The command that writes each checkpoint, in the order in which they are best run."""
 FINDINGS = (
     *("results.json", "attacks.csv", "records.csv", "report.html", "report.md", "defended.npz"),
     *("comparison.json", "comparison.csv", "comparison.html", "comparison.md"),

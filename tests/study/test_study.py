@@ -1,11 +1,13 @@
 """A whole study as a smoke test: its files, its stages one by one, and what it says when one is missing."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 import os
 import shutil
 import stat
+import time
 
 import numpy as np
 import pytest
@@ -16,10 +18,13 @@ from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoin
 from mindefense.data import make_location_like
 from mindefense.errors import CheckpointError, InputError, OutputError
 from mindefense.evaluation import AttackRunner, EvaluationConfig
+from mindefense.evaluation.progress import Quiet
 from mindefense.models import MLP
 from mindefense.study import Study, StudyConfig, evaluator, roles, trainer
 from mindefense.study.networks import StudyNetworks
+from mindefense.study.stages import Stages
 from mindefense.study.store import StudyStore
+from mindefense.targets import cell
 from mindefense.targets.base import clean_target
 from mindefense.targets.cell import Network
 from mindefense.training import PUBLISHED_DEFENDER, PUBLISHED_TARGET
@@ -417,6 +422,56 @@ def test_attackers_get_the_studys_rows_and_models(smoke, tmp_path, monkeypatch):
         np.testing.assert_allclose(door.query(some), clean_target(Network(nets[role])).query(some), atol=1e-5)
 
 
+# ------------------------------------------------------------------------------------------------- bars, and what fails
+
+
+class Bars(Quiet):
+    """Notes when bars begin and end, and what they were told."""
+
+    def __init__(self):
+        self.noted = []
+
+    @contextlib.contextmanager
+    def stage(self, title, total):
+        self.noted.append(("begun", title))
+        try:
+            yield lambda done, note: self.noted.append((title, done))
+        finally:
+            self.noted.append(("ended", title))
+
+
+@pytest.mark.parametrize("at", ["forward", "answers_of"])
+def test_a_stage_that_fails_ends_its_bar_and_is_told_no_more(at, staged, monkeypatch):
+    def fail(*_, on_rows=None, **__):
+        if on_rows is not None:
+            on_rows(3)
+        raise InterruptedError
+
+    bars = Bars()
+    opened = Study(None, staged, progress=bars)
+    scenario = opened.behind(opened.guard()[1], "defenmi", "keyed")
+    with monkeypatch.context() as patch:
+        patch.setattr(cell if at == "forward" else evaluator, at, fail)
+        with pytest.raises(InterruptedError):
+            opened.answers(scenario)
+    title, stage = ("ask target", "query") if at == "forward" else ("defend", "defend")
+    assert bars.noted[-1] == ("ended", title)
+    assert ((title, 3) in bars.noted) == (at == "forward")
+    assert stage in opened.timings
+    noted = list(bars.noted)
+    opened._networks.network("shadow").logits(opened.rows("attacker").features()[:5])
+    assert bars.noted == noted
+
+
+def test_seconds_of_a_stage_that_fails_count(monkeypatch):
+    stages = Stages()
+    monkeypatch.setattr(time, "perf_counter", iter((1.0, 3.5, 10.0, 11.0)).__next__)
+    for error in (InterruptedError, KeyboardInterrupt):
+        with pytest.raises(error), stages.timed("work"):
+            raise error
+    assert stages.timings == {"work": 3.5}
+
+
 # ------------------------------------------------------------------------------------------------------ what is missing
 
 # The files that are there → the stage → the command that must be named.
@@ -448,6 +503,24 @@ TRAINED = [
     ("train-shadow", "shadow.ckpt"),
     ("defend", "defense.ckpt"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("there", "config", "stage"),
+    [
+        ([], {}, "train"),
+        (["target", "shadow"], {}, "train-defender"),
+        (["target", "defender"], {}, "train-shadow"),
+        (["target", "shadow", "defender"], {}, "defend"),
+        (CHECKPOINTS, {}, "evaluate"),
+        (CHECKPOINTS, {"seed": 1}, "train"),
+        (CHECKPOINTS, {"defense": "memguard"}, "defend"),
+        (["target", "shadow"], {"defense": "none"}, "evaluate"),
+    ],
+)
+def test_the_first_stage_that_is_missing(there, config, stage, staged, tmp_path):
+    out = copy(staged, tmp_path / "out", *(f"{name}.ckpt" for name in there))
+    assert Study(dataclasses.replace(SMOKE, **config), out).next_stage == stage
 
 
 def test_without_a_defense_a_missing_shadow_is_named_too(staged, tmp_path):
