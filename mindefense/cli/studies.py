@@ -310,7 +310,12 @@ def _open_study(given, out, args: argparse.Namespace):
     if given is not None:
         pre_trained = given.get("pre_trained")
         if pre_trained and given["model"] == "vgg16":
-            given = {**settings_of(pre_trained), **{name: value for name, value in given.items() if value is not None}}
+            asked = {name: value for name, value in given.items() if value is not None}
+            found = {name: value for name, value in settings_of(pre_trained).items() if name not in asked}
+            if found:
+                listed = ", ".join(f"{name} {value:g}" for name, value in found.items())
+                args.screen.say(f"as {os.path.basename(pre_trained)} has it: {listed}")
+            given = {**found, **asked}
         settings = {field.name for field in dataclasses.fields(StudyConfig)}
         chosen = {name: value for name, value in given.items() if name in settings and value is not None}
         config = StudyConfig(**smoke_sizes(chosen, pre_trained=bool(pre_trained)))

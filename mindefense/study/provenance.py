@@ -7,6 +7,7 @@ from typing import Any
 
 from mindefense.checkpoint import Checkpoint, load_checkpoint
 from mindefense.errors import CheckpointError
+from mindefense.models.architecture import vgg16_sizes
 from mindefense.study.config import IMAGES, SAMPLES
 
 
@@ -26,8 +27,11 @@ def settings_of(checkpoint: str | os.PathLike) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is missing or damaged.
     """
-    described = load_checkpoint(checkpoint).description
-    if SAMPLES.get(described.get("architecture", {}).get("name")) != IMAGES:
+    held = load_checkpoint(checkpoint)
+    described = held.description
+    if "architecture" not in described:  # of another program: its shapes tell
+        return vgg16_sizes({name: array.shape for name, array in held.parameters.items()})
+    if SAMPLES.get(described["architecture"].get("name")) != IMAGES:
         return {}
-    found = {**described.get("architecture", {}), "members": described.get("members")}
+    found = {**described["architecture"], "members": described.get("members")}
     return {name: found[name] for name in ("members", "image_size", "width_multiplier") if found.get(name) is not None}

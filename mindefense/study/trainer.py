@@ -65,7 +65,8 @@ class Trainer:
         """
         held = load_checkpoint(checkpoint)
         held.expect("target")
-        load_into(self._parts.preset.build(0), held)
+        net = self._parts.preset.build(0)
+        load_into(net, held)
         check_finished(held, "finish its training with --resume")
         mark = self._networks.mark("target")
         if other := [name for name in mark if held.description.get(name, mark[name]) != mark[name]]:
@@ -76,7 +77,7 @@ class Trainer:
         described = {"kind": "target", "origin": os.path.basename(checkpoint), **held.description, **mark}
         self.begin(resume=False)
         self._networks.forget("target")
-        self._parts.store.save("target", held.parameters, described)
+        self._parts.store.save("target", parameters_of(net), described)
 
     def train_defender(self, *, resume: bool) -> None:
         """Trains the defender's classifier on the target's answers."""

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from mindefense.evaluation.progress import Quiet
 
 from mindefense import cli
 from mindefense.attacks.registry import AttackContext, select
@@ -18,7 +19,6 @@ from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoin
 from mindefense.data import make_location_like
 from mindefense.errors import CheckpointError, InputError, OutputError
 from mindefense.evaluation import AttackRunner, EvaluationConfig
-from mindefense.evaluation.progress import Quiet
 from mindefense.models import MLP
 from mindefense.study import Study, StudyConfig, evaluator, roles, trainer
 from mindefense.study.networks import StudyNetworks

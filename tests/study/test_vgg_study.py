@@ -404,6 +404,29 @@ def test_checkpoint_of_another_program_is_taken_at_the_users_word(few_images, fo
         opened.rows("attacker")
 
 
+def test_sizes_are_those_of_the_file_and_are_said(few_images, foreign, tmp_path, capfd, on_the_cpu):
+    wrapped = tmp_path / "wrapped.ckpt"
+    held = load_checkpoint(foreign).parameters
+    named = [{"name": f"network.{name}", "data": ms.Tensor(array)} for name, array in held.items()]
+    ms.save_checkpoint(named, str(wrapped))
+    out = tmp_path / "out"
+    given = ("train", "--data_path", str(few_images), "--dataset", "cifar100", "--pre_trained", str(wrapped))
+    assert cli.main([*given, "--num_samples", "20", "--out", str(out)]) == 0
+    assert "as wrapped.ckpt has it: image_size 32, width_multiplier 0.0625" in capfd.readouterr().out
+    assert Study(None, out).config.image_size == 32
+    assert load_checkpoint(out / "target.ckpt").parameters.keys() == held.keys()  # without the prefix
+
+
+def test_another_network_is_named_with_where_to_go(few_images, tmp_path, capfd, on_the_cpu):
+    other = tmp_path / "other.ckpt"
+    save_checkpoint(other, {"conv1.weight": np.zeros((8, 3, 3, 3), np.float32)}, {})
+    given = ("train", "--data_path", str(few_images), "--dataset", "cifar100", "--pre_trained", str(other))
+    assert cli.main([*given, "--image_size", "32", "--num_samples", "20", "--out", str(tmp_path / "out")]) == 2
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "docs/your_model.md" in said
+
+
 def test_members_of_a_foreign_checkpoint_may_be_said(few_images, foreign, tmp_path, on_the_cpu):
     out = tmp_path / "out"
     assert cli.main(adopt(few_images, foreign, out, "--members", "25", "--num_samples", "20")) == 0
