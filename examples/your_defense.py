@@ -42,7 +42,8 @@ class Flatten(Defense):
         super().__init__()
         self.share = share
 
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
+        """Mixes each vector with the one in which all classes are equal."""
         return (1 - self.share) * probs + self.share / probs.shape[1]
 
     def settings(self) -> dict[str, float]:

@@ -77,7 +77,7 @@ class Flatten(Defense):
         super().__init__()
         self.share = share
 
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
         return (1 - self.share) * probs + self.share / probs.shape[1]
 
     def settings(self):
@@ -126,7 +126,7 @@ class NoThreshold(Margin):
 
 
 class Doubled(Flatten):
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
         return 2 * probs
 
 
@@ -147,7 +147,7 @@ class Gives(Flatten):
         super().__init__(0.0)
         self.change = change
 
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
         return self.change(probs)
 
 
@@ -294,7 +294,7 @@ MORE = {
         lambda: run(defense=Gives(lambda probs: probs[0])), ["of the defense flatten: expected shape (", "(4,)"]
     ),
     "a defense that gives nothing": (
-        lambda: run(defense=Gives(lambda probs: None)), ["flatten: expected a Tensor, got NoneType", "_defend"]
+        lambda: run(defense=Gives(lambda probs: None)), ["flatten: expected a Tensor, got NoneType", "transform"]
     ),
 }  # fmt: skip
 
@@ -600,7 +600,7 @@ def test_an_own_defense_that_forgets_the_label_is_put_right(answer):
 
 def test_an_own_defense_answers_a_row_alike_in_any_company():
     class Cooled(Defense):
-        def _defend(self, probs, logits, predicted, draws):
+        def transform(self, probs, logits, predicted, noised_logits, draws):
             shares = ops.exp(ops.log(probs + 1e-6) / 3)
             return shares / ops.ReduceSum(True)(shares, 1)
 
@@ -630,8 +630,9 @@ def test_an_own_defense_gets_what_it_asks_for(noise_scale, draws):
         def noise_scale(self):
             return noise_scale
 
-        def _defend(self, probs, logits, predicted, second):
-            return ops.softmax(0.5 * logits + ops.ReduceSum(True)(second, 1) * probs, 1)
+        def transform(self, probs, logits, predicted, noised_logits, draws):
+            given = noised_logits if noise_scale else draws
+            return ops.softmax(0.5 * logits + ops.ReduceSum(True)(given, 1) * probs, 1)
 
     defense = Asking()
     defense.draws = draws
@@ -651,4 +652,7 @@ def test_an_own_defense_comes_back_from_its_file(tmp_path):
 
 
 def test_a_defense_without_a_name_has_one():
-    assert run(defense=type("Mine", (Defense,), {"_defend": Flatten._defend, "share": 0.2})()).defense.name == "unnamed"
+    assert (
+        run(defense=type("Mine", (Defense,), {"transform": Flatten.transform, "share": 0.2})()).defense.name
+        == "unnamed"
+    )

@@ -42,8 +42,8 @@ class DefenseConfig(SearchConfig):
 class Defense(nn.Cell):
     """What stands between a model and those who ask it: confidence vectors in, others out.
 
-    A subclass defines `_defend`, the formula in MindSpore's operators, and a `name`; if it is to be
-    quick on a CPU, also `_reshape`, the same in NumPy; or overrides `reshape` and `construct`. And `settings` and
+    A subclass defines `transform`, the formula in MindSpore's operators, and a `name`; if it is to be quick on a CPU,
+    also `transform_numpy`, the same in NumPy; or overrides `reshape` and `construct`. And `settings` and
     `arrays`, if there is anything to keep in a file that ``__init__`` takes.
 
     Attributes:
@@ -119,7 +119,7 @@ class Defense(nn.Cell):
         clean_probs, start_logits, draws = self._checked(clean_probs, start_logits, draws, workers)
         what, shape = self._answers, clean_probs.shape
         # A copy, since somebody else's formula may hand its own input back.
-        probs = np.array(self._reshape(clean_probs, start_logits, draws), np.float32)
+        probs = np.array(self.transform_numpy(clean_probs, start_logits, draws), np.float32)
         if probs.shape != shape:
             raise InputError(what, expected=f"shape {shape}", got=str(probs.shape))
         check_probs(probs, name=what)
@@ -129,19 +129,30 @@ class Defense(nn.Cell):
             on_progress(len(probs))
         return probs
 
-    def _reshape(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """Vectors for `reshape`, which lifts the predicted class where it is to be kept; here what `_defend` says."""
-        second = start_logits if self.noise_scale else draws if self.draws else np.zeros((len(draws), 1))
+    def transform_numpy(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """The same in NumPy, for `reshape`; here what `transform` says, batch by batch.
+
+        Args:
+            clean_probs: ``(N, C)`` float32 clean confidence vectors.
+            start_logits: ``(N, C)`` float32 logits of the noised inputs for a defense with a `noise_scale`, else of the
+                inputs themselves.
+            draws: ``(N, draws)`` uniform numbers in (0, 1).
+
+        Returns:
+            ``(N, C)`` float32 rows that are non-negative and sum to 1. Where the predicted class is to be kept,
+            `reshape` puts it on top.
+        """
         logits = log_probs(clean_probs) if self.noise_scale else start_logits
         predicted = clean_probs.argmax(axis=1).astype(np.int32)
-        inputs = [clean_probs, logits, predicted, second.astype(np.float32)]
+        numbers = draws if self.draws else np.zeros((len(draws), 1))
+        inputs = [clean_probs, logits, predicted, start_logits, numbers.astype(np.float32)]
         answers = []
         for first in range(0, len(clean_probs), BATCH_SIZE):
             parts = [array[first : first + BATCH_SIZE] for array in inputs]
             # Filled up to one size: then a row's answer does not depend on how many are asked about.
             missing = BATCH_SIZE - len(parts[0])
             filled = [np.concatenate((part, np.repeat(part[-1:], missing, axis=0))) for part in parts]
-            answers.append(self._answered(self._defend(*map(ms.Tensor, filled)), filled[0].shape)[: len(parts[0])])
+            answers.append(self._answered(self.transform(*map(ms.Tensor, filled)), filled[0].shape)[: len(parts[0])])
         return np.concatenate(answers) if answers else clean_probs
 
     @property
@@ -149,12 +160,12 @@ class Defense(nn.Cell):
         return f"answers of the defense {self.name}"
 
     def _answered(self, answer: Any, shape: tuple[int, ...]) -> np.ndarray:
-        """What somebody's `_defend` gave, if it is a Tensor of this shape."""
+        """What somebody's `transform` gave, if it is a Tensor of this shape."""
         if not isinstance(answer, ms.Tensor):
-            fix = "return from _defend what MindSpore's operators make of probs"
+            fix = "return from transform what MindSpore's operators make of probs"
             raise InputError(self._answers, expected="a Tensor", got=type(answer).__name__, fix=fix)
         if answer.shape != shape:
-            fix = "return from _defend a row for each row of probs"
+            fix = "return from transform a row for each row of probs"
             raise InputError(self._answers, expected=f"shape {shape}", got=str(answer.shape), fix=fix)
         return answer.asnumpy()
 
@@ -197,17 +208,25 @@ class Defense(nn.Cell):
         clean_logits = clean_logits.astype(ms.float32)
         predicted = ops.Argmax(1)(clean_logits)
         probs = self._put_on_top(ops.softmax(clean_logits, 1), predicted)  # what rounding has made equal
-        probs = self._defend(probs, clean_logits, predicted, second)
+        # The graph has one input besides: of the two, a defense asks for one at most.
+        probs = self.transform(probs, clean_logits, predicted, second, second)
         if self.keeps_labels:
             probs = self._put_on_top(probs, predicted)
         return self._log(probs)
 
-    def _defend(self, probs, logits, predicted, draws):
-        """The formula, in MindSpore's operators.
+    def transform(self, probs, logits, predicted, noised_logits, draws):
+        """The formula, in MindSpore's operators; what a subclass defines.
 
-        Takes ``(N, C)`` clean confidence vectors, ``(N, C)`` logits that they are the softmax of, which may be off by a
-        constant in each row, ``(N,)`` predicted classes and what `construct` takes second; gives ``(N, C)`` rows that
-        are non-negative and sum to 1.
+        Args:
+            probs: ``(N, C)`` clean confidence vectors.
+            logits: ``(N, C)`` logits that they are the softmax of, which may be off by a constant in each row.
+            predicted: ``(N,)`` predicted classes.
+            noised_logits: ``(N, C)`` logits of the noised inputs, for a defense with a `noise_scale`; others must not
+                look at it.
+            draws: ``(N, draws)`` uniform numbers in (0, 1), for a defense with `draws`; others must not look at it.
+
+        Returns:
+            ``(N, C)`` rows that are non-negative and sum to 1.
         """
         raise NotImplementedError
 

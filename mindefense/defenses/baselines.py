@@ -41,10 +41,12 @@ class LabelOnly(Defense):
 
     name = "label-only"
 
-    def _reshape(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    def transform_numpy(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """See `Defense.transform_numpy`."""
         return np.eye(clean_probs.shape[1], dtype=np.float32)[clean_probs.argmax(axis=1)]
 
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
+        """See `Defense.transform`."""
         return self._one_hot(probs, predicted)
 
 
@@ -87,10 +89,12 @@ class ClassMean(Defense):
         self._class_means = means
         self.means = ms.Tensor(means)
 
-    def _reshape(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    def transform_numpy(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """See `Defense.transform_numpy`."""
         return self._class_means[clean_probs.argmax(axis=1)]
 
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
+        """See `Defense.transform`."""
         return ops.gather(self.means, predicted, 0)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -133,10 +137,12 @@ class Rounding(Defense):
         self._scale = 10.0**digits
         self.round = ops.Rint()
 
-    def _reshape(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    def transform_numpy(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """See `Defense.transform_numpy`."""
         return _shares(np.rint(clean_probs.astype(np.float64) * self._scale))
 
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
+        """See `Defense.transform`."""
         return _graph_shares(self.round(probs * self._scale))
 
     def settings(self) -> dict[str, Any]:
@@ -175,7 +181,8 @@ class TopK(Defense):
         self.k = _whole("k", k, 1)
         self.name = f"top-{k}"
 
-    def _reshape(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    def transform_numpy(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """See `Defense.transform_numpy`."""
         k = min(self.k, clean_probs.shape[1])
         least = np.partition(clean_probs, -k, axis=1)[:, -k, None]
         above, level = clean_probs > least, clean_probs == least
@@ -183,7 +190,8 @@ class TopK(Defense):
         kept = above | (level & (np.cumsum(level, axis=1) <= room))
         return _shares(np.where(kept, clean_probs, 0).astype(np.float64))
 
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
+        """See `Defense.transform`."""
         k = min(self.k, probs.shape[1])
         least = ops.sort(probs, 1)[0][:, probs.shape[1] - k : probs.shape[1] - k + 1]
         above, level = ops.cast(probs > least, ms.float32), ops.cast(probs == least, ms.float32)
@@ -226,10 +234,12 @@ class Temperature(Defense):
         self.temperature = _number("temperature", temperature, lambda value: value > 0, "above 0")
         self.name = f"{Temperature.name}-{temperature:g}"
 
-    def _reshape(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    def transform_numpy(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """See `Defense.transform_numpy`."""
         return softmax(start_logits.astype(np.float64) / self.temperature)
 
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
+        """See `Defense.transform`."""
         # Shifted first, so that a small temperature finds nothing to overflow.
         return ops.softmax((logits - ops.ReduceMax(True)(logits, 1)) / self.temperature, 1)
 
@@ -273,12 +283,14 @@ class LaplaceOutput(Defense):
         self.classes = self.draws = _whole("classes", classes, 1)
         self.name = f"{LaplaceOutput.name}-{scale:g}"
 
-    def _reshape(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    def transform_numpy(self, clean_probs: np.ndarray, start_logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """See `Defense.transform_numpy`."""
         # Inverse of the distribution function, with the nearer end's distance inside the logarithm.
         noise = np.sign(0.5 - draws) * self.scale * np.log(2 * np.minimum(draws, 1 - draws))
         return _shares(np.maximum(clean_probs + noise, 0))
 
-    def _defend(self, probs, logits, predicted, draws):
+    def transform(self, probs, logits, predicted, noised_logits, draws):
+        """See `Defense.transform`."""
         noise = ops.sign(0.5 - draws) * self.scale * ops.log(2 * ops.minimum(draws, 1 - draws))
         return _graph_shares(ops.maximum(probs + noise, 0.0))
 

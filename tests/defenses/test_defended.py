@@ -275,7 +275,7 @@ class Noised(Defense):
     keeps_labels = False
     noise_scale = 0.5
 
-    def _reshape(self, clean_probs, start_logits, draws):
+    def transform_numpy(self, clean_probs, start_logits, draws):
         return np.float32(softmax(start_logits))
 
     def construct(self, clean_logits, second):
