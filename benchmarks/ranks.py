@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from mindefense.evaluation import shared
 from mindefense.evaluation.config import EvaluationConfig
-from mindefense.evaluation.study import Study
 from mindefense.runtime import use_device
+from mindefense.study import Study, shared
 from mindefense.targets.cell import forward
 
 RANKS = (1, 2, 3, 4, 8, 16, 32, 64)
@@ -64,8 +63,8 @@ class Watched:
 
     def __init__(self, study: Study):
         """Watches this study's networks."""
-        recipe = study.recipe
-        self._feed = {"prepare": recipe.prepare, "batch_size": recipe.query_batch, "as_graph": True}
+        preset = study.preset
+        self._feed = {"prepare": preset.prepare, "batch_size": preset.query_batch, "as_graph": True}
         self.asked: list[tuple[float, int]] = []
         self.reshaped: list[tuple[float, int]] = []
 
@@ -94,7 +93,7 @@ def main() -> int:
     use_device("CPU")
     study = Study(None, args.study)
     watched = Watched(study)
-    study._shared = watched  # type: ignore[assignment]
+    study._parts.shared = watched  # type: ignore[assignment]
     began = time.perf_counter()
     study.evaluate(EvaluationConfig(attacks=tuple(args.attacks.split(",")) if args.attacks else None))
     total = time.perf_counter() - began

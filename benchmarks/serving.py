@@ -39,12 +39,12 @@ from mindefense.defenses import (
     MemGuardConfig,
     class_mean_probs,
 )
-from mindefense.evaluation import Study
 from mindefense.keyed import KeyedNoise
 from mindefense.metrics import auc
 from mindefense.models import MLP
 from mindefense.runtime import compiled, use_device
 from mindefense.serving import GuardedModel, Manifest, export_guarded
+from mindefense.study import Study
 from mindefense.targets.cell import forward
 
 WIDTHS = (446, 1024, 512, 256, 128, 30)
@@ -109,10 +109,10 @@ def random_target(count: int = 1000) -> Case:
 
 def trained_target(study: Study) -> Case:
     """What a study has trained, and the rows that it judges by, in no order."""
-    net = study.recipe.build(0).set_train(False)
+    net = study.preset.build(0).set_train(False)
     load_into(net, study.checkpoint("target"))
     known, judged = study.rows("defender"), study.rows("eval")
-    means = class_mean_probs(forward(net, known.features(), prepare=study.recipe.prepare))
+    means = class_mean_probs(forward(net, known.features(), prepare=study.preset.prepare))
     order = np.random.default_rng(0).permutation(len(judged.features()))
     labels = np.concatenate((judged.members.labels, judged.non_members.labels))
     features = judged.features()[order].astype(np.float32)

@@ -49,7 +49,7 @@ CAPITAL = r"[A-Z]+[a-z]"
 nitpick_ignore_regex = [
     ("py:obj", rf"(?!mindefense\b|{CAPITAL}).*"),
     ("py:(class|exc)", r"(?!mindefense\b).*"),
-    ("py:class", r"mindefense\.(evaluation\.(facts|progress|recipe)|study\.presets)\..*"),
+    ("py:class", r"mindefense\.(progress|evaluation\.facts|study\.presets)\..*"),
 ]
 
 html_theme = "furo"
@@ -74,7 +74,7 @@ PAGES_OF = {"README.md": "index", "CHANGELOG.md": "changelog"}
 
 
 # Packages that load their names when they are first used: autodoc looks at what is there.
-LAZY = ("attacks", "defenses", "evaluation", "serving", "targets")
+LAZY = ("attacks", "defenses", "evaluation", "serving", "study", "targets")
 for room in map(importlib.import_module, (f"mindefense.{name}" for name in LAZY)):
     vars(room).update({name: getattr(room, name) for name in room.__all__})
 

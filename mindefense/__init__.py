@@ -73,8 +73,8 @@ _HOMES = {
         "EvaluationConfig",
         "Gate",
         "Policy",
-        "Study",
-        "StudyConfig",
+        "compare",
+        "compare_outputs",
         "evaluate",
         "evaluate_outputs",
     ),
@@ -85,6 +85,7 @@ _HOMES = {
     "mindefense.private": ("epsilon", "train_privately", "why_not_private"),
     "mindefense.reports.save": ("save_evaluation",),
     "mindefense.serving": ("GuardedModel", "export_guarded"),
+    "mindefense.study": ("Study", "StudyConfig"),
     "mindefense.targets": ("BeforeSoftmax", "FunctionTarget", "Network", "Target", "TorchTarget"),
     "mindefense.training": ("TrainConfig", "train_classifier"),
     "mindefense.types": ("LabelledData", "Samples"),
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
     from mindefense.private import *  # noqa: F403
     from mindefense.reports.save import *  # noqa: F403
     from mindefense.serving import *  # noqa: F403
+    from mindefense.study import *  # noqa: F403
     from mindefense.targets import *  # noqa: F403
     from mindefense.training import *  # noqa: F403
     from mindefense.types import *  # noqa: F403

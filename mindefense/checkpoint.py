@@ -17,7 +17,7 @@ from mindspore import nn
 
 from mindefense.errors import CheckpointError, InputError
 from mindefense.files import replacing, write_json
-from mindefense.models.architecture import architecture_of
+from mindefense.models.architecture import architecture_of, without_prefix
 from mindefense.runtime import muted
 
 _DESCRIPTION = "mindefense"
@@ -126,6 +126,9 @@ def load_into(net: nn.Cell, checkpoint: Checkpoint) -> None:
     wanted = {parameter.name: parameter for parameter in net.get_parameters()}
     # A network may have parameters with names like an optimizer's.
     held = checkpoint.parameters | {name: array for name, array in checkpoint.state.items() if name in wanted}
+    if not any(name in held for name in wanted):  # saved as a part of another Cell
+        bare = without_prefix(held)
+        held = bare if any(name in bare for name in wanted) else held
     missing = [name for name in wanted if name not in held]
     unexpected = [name for name in held if name not in wanted]
     misshaped = [
@@ -144,7 +147,7 @@ def load_into(net: nn.Cell, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path} does not fit this network ({listed})",
             expected=here,
             got=f"a file that seems to hold {there}",
-            fix="build the network that the file holds, or choose another checkpoint",
+            fix="build the network that the file holds (docs/your_model.md), or choose another checkpoint",
         )
     for name, parameter in wanted.items():
         parameter.set_data(ms.Tensor(held[name], dtype=parameter.dtype))

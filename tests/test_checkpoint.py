@@ -118,7 +118,7 @@ def test_into_a_network_of_another_image_size(tmp_path):
     assert str(caught.value) == (
         f"{path} does not fit this network (mis-shaped: classifier.0.weight (256, 32) instead of (256, 128)): "
         f"expected {of.format(64)}, got a file that seems to hold {of.format(32)}; "
-        "build the network that the file holds, or choose another checkpoint"
+        "build the network that the file holds (docs/your_model.md), or choose another checkpoint"
     )
     same(parameters_of(net), before)
 

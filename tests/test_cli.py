@@ -20,7 +20,7 @@ import pytest
 from mindefense import arguments, cli
 from mindefense.arguments.choices import DOWNLOADS
 from mindefense.data import LOADERS, SOURCES, Source
-from mindefense.errors import DataError, InputError, MindefenseError
+from mindefense.errors import CheckpointError, DataError, InputError, MindefenseError
 
 COMMANDS = (
     "run",
@@ -217,9 +217,9 @@ def test_answer_comes_at_once(argv, code, tmp_path):
 
 def test_choices_are_those_of_the_package():
     from mindefense import training
-    from mindefense.defenses.base import ALIGNMENTS
-    from mindefense.evaluation import config
+    from mindefense.defenses.search import ALIGNMENTS
     from mindefense.runtime import DEVICE_TARGETS
+    from mindefense.study import config
 
     assert set(arguments.MODELS) == set(config.MODELS)
     assert set(arguments.SCHEDULES) == set(training.SCHEDULES)
@@ -257,7 +257,7 @@ def test_every_data_set_that_can_be_fetched_is_a_choice(name):
 
 
 def study_config():
-    from mindefense.evaluation import StudyConfig
+    from mindefense.study import StudyConfig
 
     return StudyConfig
 
@@ -701,7 +701,7 @@ def test_arguments_become_the_study(name, argv, expected, out, here, monkeypatch
         raise InputError("enough")
 
     (here / "c.ini").touch()
-    monkeypatch.setattr("mindefense.evaluation.study.Study", record)
+    monkeypatch.setattr("mindefense.study.pipeline.Study", record)
     assert cli.main([name, *argv]) == 2
     expected = {
         key: str(value).replace("HERE", str(here)) if key in PATHS else value for key, value in expected.items()
@@ -722,7 +722,7 @@ def test_arguments_become_the_study(name, argv, expected, out, here, monkeypatch
     ],
 )
 def test_resume_reaches_the_training(argv, method, resume, here, monkeypatch):
-    from mindefense.evaluation.study import Study
+    from mindefense.study.pipeline import Study
 
     asked = []
 
@@ -737,25 +737,41 @@ def test_resume_reaches_the_training(argv, method, resume, here, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "stage", "method", "following"),
+    ("settings", "stage", "method", "there", "following"),
     [
-        ({}, "train", "train_target", "train-defender"),
-        ({}, "train-defender", "train_defender", "train-shadow"),
-        ({}, "train-shadow", "train_shadow", "defend"),
-        ({}, "defend", "defend", "evaluate"),
-        ({"defense": "none"}, "train", "train_target", "train-shadow"),
-        ({"defense": "none"}, "train-shadow", "train_shadow", "evaluate"),
-        ({"model": "vgg16"}, "train", "train_target", "train-defender"),
-        ({"model": "vgg16"}, "train-defender", "train_defender", "defend"),
-        ({"model": "vgg16"}, "defend", "defend", "evaluate"),
-        ({"model": "vgg16", "defense": "none"}, "train", "train_target", "evaluate"),
+        ({}, "train", "train_target", "target", "train-defender"),
+        ({}, "train-defender", "train_defender", "target defender", "train-shadow"),
+        ({}, "train-defender", "train_defender", "target shadow defender", "defend"),
+        ({}, "train-shadow", "train_shadow", "target shadow defender", "defend"),
+        ({}, "train-shadow", "train_shadow", "target shadow", "train-defender"),
+        ({}, "train-shadow", "train_shadow", "target shadow defender defense", "evaluate"),
+        ({}, "defend", "defend", "target shadow defender defense", "evaluate"),
+        ({}, "defend", "defend", "target defender defense", "train-shadow"),
+        ({"defense": "rounding=1"}, "train", "train_target", "target", "train-shadow"),
+        ({"defense": "rounding=1"}, "train-shadow", "train_shadow", "target shadow", "defend"),
+        ({"defense": "none"}, "train", "train_target", "target", "train-shadow"),
+        ({"defense": "none"}, "train-shadow", "train_shadow", "target shadow", "evaluate"),
+        ({"model": "vgg16"}, "train", "train_target", "target", "train-defender"),
+        ({"model": "vgg16"}, "train-defender", "train_defender", "target defender", "defend"),
+        ({"model": "vgg16"}, "defend", "defend", "target defender defense", "evaluate"),
+        ({"model": "vgg16", "defense": "none"}, "train", "train_target", "target", "evaluate"),
     ],
 )
-def test_stage_names_the_next_one(settings, stage, method, following, here, capfd, monkeypatch):
-    from mindefense.evaluation.study import Study
+def test_stage_names_the_first_one_that_is_missing(settings, stage, method, there, following, here, capfd, monkeypatch):
+    from mindefense.checkpoint import Checkpoint
+    from mindefense.study.networks import StudyNetworks
+    from mindefense.study.pipeline import Study
+
+    config = study_config()(smoke=True, **settings)
+
+    def checkpoint(self, kind):
+        if kind not in there.split():
+            raise CheckpointError(f"no {kind}.ckpt")
+        return Checkpoint(here, {}, {"spec": config.defense})
 
     monkeypatch.setattr(Study, method, lambda self, **_: None)
-    (here / "study.json").write_text(json.dumps(dataclasses.asdict(study_config()(smoke=True, **settings))))
+    monkeypatch.setattr(StudyNetworks, "checkpoint", checkpoint)
+    (here / "study.json").write_text(json.dumps(dataclasses.asdict(config)))
     given = [part for name, value in settings.items() for part in (f"--{name}", value)] if stage == "train" else []
     assert cli.main([stage, "--out", ".", *given]) == 0
     assert f"next: mindefense {following} --out .\n" in capfd.readouterr().out
@@ -771,7 +787,7 @@ def test_vgg16_has_no_shadow_to_train(here, capfd):
 
 
 def test_interrupted_study(here, capfd, monkeypatch):
-    from mindefense.evaluation.study import Study
+    from mindefense.study.pipeline import Study
 
     def interrupted(self, **_):
         raise KeyboardInterrupt

@@ -375,7 +375,7 @@ def study_of(argv, monkeypatch):
         raise InputError("enough")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mindefense.evaluation.study.Study", record)
+        patch.setattr("mindefense.study.pipeline.Study", record)
         assert cli.main([str(word) for word in argv]) == 2
     return *asked, attackers(build_parser().parse_args([str(word) for word in argv]))
 
@@ -416,10 +416,10 @@ def test_settings_make_the_same_study_again(typed, kind, tmp_path, monkeypatch, 
 
 
 def test_settings_that_an_evaluation_wrote(staged, monkeypatch, on_the_cpu):
-    from mindefense.evaluation.provenance import read_config
+    from mindefense.study.store import StudyStore
 
     config, who = study_of(["run", "--config", staged / "results.json"], monkeypatch)
-    assert config == read_config(staged)
+    assert config == StudyStore(staged).read_config()
     held = json.loads((staged / "results.json").read_text(encoding="utf-8"))["settings"]
     assert json.loads(json.dumps(dataclasses.asdict(who))) == {name: held[name] for name in vars(who)}
     assert parse("run", "--config", staged / "results.json")["device_target"] == held["device"]

@@ -81,7 +81,7 @@ def load(script):
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     """Exit code, stdout, stderr and folder of ``--smoke`` on the embedded data."""
-    # tests/evaluation/conftest.py compares with the same folder, so that one run serves both.
+    # tests/study/conftest.py compares with the same folder, so that one run serves both.
     out = tmp_path_factory.getbasetemp() / "example" / "out"
     if not out.exists():
         run = example("--smoke", "--out", out)
@@ -262,7 +262,7 @@ def test_arguments_of_the_tutorial_become_the_study(argv, expected, out, tmp_pat
 
     from mindefense.checkpoint import save_checkpoint
     from mindefense.errors import InputError
-    from mindefense.evaluation import StudyConfig
+    from mindefense.study import StudyConfig
 
     asked = []
 
@@ -272,7 +272,7 @@ def test_arguments_of_the_tutorial_become_the_study(argv, expected, out, tmp_pat
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ms, "set_device", lambda *_: None)  # see tests/test_cli.py
-    monkeypatch.setattr("mindefense.evaluation.study.Study", record)
+    monkeypatch.setattr("mindefense.study.pipeline.Study", record)
     save_checkpoint("VGG16-100_781.ckpt", {"w": np.zeros(1, np.float32)}, {})
     given = ["--data_path", ".", "--pre_trained", "VGG16-100_781.ckpt"]
     monkeypatch.setattr(sys, "argv", [TUTORIAL.name, *given, *argv])

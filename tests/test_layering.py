@@ -12,7 +12,7 @@ import mindefense
 ROOT = Path(mindefense.__file__).parent
 FLOORS = [
     ("errors",),
-    ("types", "files", "checks", "confidence", "keyed", "children"),
+    ("types", "files", "checks", "confidence", "keyed", "children", "progress"),
     ("runtime", "ranks", "data", "models", "images", "metrics"),
     ("checkpoint",),
     ("targets",),
@@ -20,6 +20,7 @@ FLOORS = [
     ("private",),
     ("defenses", "attacks"),
     ("evaluation", "serving", "configuration", "doctor"),
+    ("study",),
     ("reports", "arguments"),
     ("cli",),
     ("__main__",),
@@ -52,6 +53,9 @@ WITHOUT_MINDSPORE = [
     "mindefense.attacks.registry",
     "mindefense.evaluation.scenario",
     "mindefense.evaluation.runner",
+    "mindefense.evaluation.config",
+    "mindefense.study",
+    "mindefense.study.config",
     "mindefense.attacks.metric",
     "mindefense.attacks.classifier",
     "mindefense.attacks.stacked",
@@ -154,6 +158,8 @@ def test_mindarmour_has_two_importers():
         ("types.py", "import mindefense.data.table"),
         ("attacks/new.py", "def f():\n    from mindefense.defenses.search import search"),
         ("data/x.py", "from mindefense import models"),
+        ("evaluation/x.py", "def f():\n    from mindefense.study import Study"),
+        ("study/x.py", "from mindefense.reports.results import to_json"),
         ("reports/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from mindefense.cli import main"),
     ],
 )

@@ -206,6 +206,23 @@ def add_recorded_arguments(parser: argparse.ArgumentParser) -> None:
         help="evaluate these recorded outputs of any framework (.npz or .csv) instead of a study, on the CPU: "
         "--device_target, --device_id and --amp change nothing then",
     )
+    parser.add_argument(
+        "--defended",
+        metavar="FILE",
+        help="what a defense answered to the same rows: the defended.npz or defended_outputs.npy of `mindefense defend "
+        "--outputs`, or a file like that of --outputs",
+    )
+    parser.add_argument("--seed", type=values.seed, metavar="N", help="divides the rows of --outputs (default: 0)")
+
+
+def add_compared_outputs_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that put recorded outputs in the place of a study whose defenses are compared."""
+    parser.add_argument(
+        "--outputs",
+        metavar="FILE",
+        help="compare defenses of these recorded outputs of any framework (.npz or .csv) instead of a study's; those "
+        "that are fitted are fitted on half of the rows, or on those that the file marks",
+    )
     parser.add_argument("--seed", type=values.seed, metavar="N", help="divides the rows of --outputs (default: 0)")
 
 
@@ -221,8 +238,9 @@ def add_bulk_arguments(parser: argparse.ArgumentParser) -> None:
         "--defense",
         type=values.fitted_defense,
         metavar="FILE|NAME",
-        help="what reshapes --outputs: the .ckpt of a fitted defense, or rounding=DIGITS, top-k=K, temperature=T, "
-        "label-only, laplace=SCALE (default: defense.ckpt in --out)",
+        help="what reshapes --outputs: the .ckpt of a fitted defense; rounding=DIGITS, top-k=K, temperature=T, "
+        "label-only, laplace=SCALE; or defenmi, memguard, class-mean, which are fitted on half of the rows of "
+        "--outputs, or on those that it marks → defense.ckpt, defended.npz (default: defense.ckpt in --out)",
     )
     parser.add_argument(
         "--key", metavar="FILE", help="key file that is there already, for a defense of --outputs that draws"

@@ -40,11 +40,11 @@ def defense(text: str) -> str:
 
 
 def fitted_defense(text: str) -> str:
-    """The file of a defense, or the name of one that needs no fitting."""
+    """The file of a defense, or the name of one."""
     from mindefense.evaluation.lineup import DefenseSpec
 
     if not text.endswith(".ckpt"):
-        _checked(DefenseSpec.parse_unfitted, text)
+        _checked(DefenseSpec.parse, text)
     return text
 
 

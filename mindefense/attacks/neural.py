@@ -52,7 +52,7 @@ class NetworkAttack(Attack):
         self.net_ = self._new_network(probs.shape[1])
         is_member = np.arange(len(probs)) < len(members)
         self.history_ = train_classifier(
-            self.net_, self._inputs(probs, labels), is_member, self.config, on_epoch=self.on_epoch
+            self.net_, self._inputs(probs, labels), is_member, self.config, on_epoch=self.on_epoch, progress=False
         )
         self.threshold_ = prior_threshold(members, non_members)
         return self

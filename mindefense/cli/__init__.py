@@ -107,7 +107,7 @@ def _distributed(work: Work, args: argparse.Namespace) -> Outcome | None:
         raise InputError("--device_id", expected="none with --distributed", got=str(args.device_id), fix=fix)
     crew = join_crew(lambda: use_device(args))
     if not crew.leads:
-        from mindefense.evaluation.shared import jobs_of
+        from mindefense.study.shared import jobs_of
 
         crew.follow(jobs_of(crew))
         return None

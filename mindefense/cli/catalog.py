@@ -147,10 +147,12 @@ COMMANDS = {
                 "mindefense compare --out runs/location --defenses defenmi,top-k=3 --training early-stopping=0.9",
                 "two of them, and a target that is trained otherwise",
             ),
+            ("mindefense compare --outputs outputs.npz --out runs/mine", "a model of another framework"),
         ),
         studies.compare,
         (
-            _FOLDER,
+            _recordable_folder,
+            arguments.add_compared_outputs_arguments,
             arguments.add_comparison_arguments,
             arguments.add_attacker_arguments,
             arguments.add_evidence_arguments,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mindefense.reports.console import ConsoleProgress
+    from mindefense.progress import ConsoleProgress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Screen:
     @property
     def progress(self) -> ConsoleProgress:
         """Bars on a terminal, lines elsewhere."""
-        from mindefense.reports.console import ConsoleProgress
+        from mindefense.progress import ConsoleProgress
 
         return ConsoleProgress(self.console)
 

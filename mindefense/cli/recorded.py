@@ -6,24 +6,28 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mindefense.cli.outcome import Outcome
 from mindefense.cli.studies import attackers, told
-from mindefense.errors import InputError
+from mindefense.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from mindefense.evaluation.config import EvaluationConfig
+    from mindefense.evaluation.lineup import DefenseSpec
+    from mindefense.types import Comparison
 
 
 def evaluate_recorded(args: argparse.Namespace) -> Outcome:
     """The evaluation of recorded outputs."""
-    from mindefense.data.outputs import load_outputs
+    from mindefense.data.outputs import load_outputs, with_defended
     from mindefense.evaluation.recorded import evaluate_outputs
     from mindefense.files import check_writable
 
-    config = attackers(args)
-    if args.knowledge == "shadow":
-        raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="auditors need none")
-    if args.noise == "fresh":
-        raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="they answer once")
+    config = _attackers_of_outputs(args)
     outputs = load_outputs(args.outputs)
+    if args.defended is not None:
+        outputs = with_defended(outputs, args.defended)
     check_writable(args.out)
     evaluation = evaluate_outputs(
         outputs,
@@ -33,6 +37,38 @@ def evaluate_recorded(args: argparse.Namespace) -> Outcome:
         progress=args.screen.progress,
     )
     return told(args.out, evaluation, args)
+
+
+def compare_recorded(args: argparse.Namespace) -> Comparison:
+    """A comparison of defenses in front of recorded outputs."""
+    from mindefense.data.outputs import load_outputs
+    from mindefense.evaluation.comparison import compare_outputs
+    from mindefense.evaluation.lineup import LINEUP
+    from mindefense.files import check_writable
+
+    if args.training:
+        raise InputError("--training", expected="a study", got="recorded outputs", fix="they cannot be trained again")
+    config = _attackers_of_outputs(args)
+    outputs = load_outputs(args.outputs)
+    check_writable(args.out)
+    return compare_outputs(
+        outputs,
+        args.defenses or LINEUP,
+        attacks=config.attacks,
+        adversary=config.adversary,
+        seed=args.seed or 0,
+        progress=args.screen.progress,
+    )
+
+
+def _attackers_of_outputs(args: argparse.Namespace) -> EvaluationConfig:
+    """Who attacks recorded outputs, as the arguments say."""
+    config = attackers(args)
+    if args.knowledge == "shadow":
+        raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="auditors need none")
+    if args.noise == "fresh":
+        raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="they answer once")
+    return config
 
 
 def defend_recorded(args: argparse.Namespace) -> Outcome:
@@ -46,6 +82,10 @@ def defend_recorded(args: argparse.Namespace) -> Outcome:
         if getattr(args, name) not in usual:
             got = str(getattr(args, name))
             raise InputError(f"--{name}", expected="none with --outputs, which runs on the CPU", got=got, fix="drop it")
+    if args.defense and not args.defense.endswith(".ckpt"):
+        spec = DefenseSpec.parse(args.defense)
+        if spec.needs_fitting:
+            return _fit_and_defend(args, spec)
     vectors = open_vectors(args.outputs)
     key = None if args.key is None else read_key(args.key)
     named = args.defense or os.path.join(args.out, "defense.ckpt")
@@ -89,3 +129,57 @@ def defend_recorded(args: argparse.Namespace) -> Outcome:
     say(f"wrote {written}")
     names = ("rows", "resumed", "labels_changed", "mean_l1", "fallbacks", "rescaled")
     return Outcome(wrote=(written,), facts={name: getattr(tally, name) for name in names})
+
+
+def _fit_and_defend(args: argparse.Namespace, spec: DefenseSpec) -> Outcome:
+    """A defense that is fitted on rows of the recording, and all its rows behind it."""
+    import numpy as np
+
+    from mindefense.data.outputs import load_outputs
+    from mindefense.evaluation.recorded import fit_recorded, recorded_scenario
+    from mindefense.files import check_writable, replacing
+
+    if args.resume or args.key is not None:
+        got = "--resume" if args.resume else "--key"
+        fix = "drop it; for files larger than the memory give the .ckpt of the fitted defense"
+        raise InputError(f"--defense {spec}", expected="neither --resume nor --key", got=got, fix=fix)
+    seed, say = 0, args.screen.say
+    try:
+        outputs = load_outputs(args.outputs)
+    except DataError as error:
+        fix = f"it is fitted on the rows of --outputs: {error}; or give the .ckpt that `mindefense defend` wrote"
+        expected, got = "outputs that say who is a member", "a file that cannot be read as such"
+        raise InputError(f"--defense {spec}", expected=expected, got=got, fix=fix) from error
+    out = check_writable(args.out)
+    scenario = recorded_scenario(outputs, seed=seed)
+    known = scenario.sets.known
+    defense = fit_recorded(outputs, spec, seed=seed, progress=args.screen.progress)
+    rows = np.arange(len(outputs))
+    with args.screen.progress.stage("defend", len(rows)) as advance:
+        behind = scenario.behind(defense, seed=seed, knows=True, on_progress=lambda count: advance(count, ""))
+        defended = np.exp(behind.target.query(rows))
+    is_fit = np.isin(rows, known.indices())
+    arrays = {
+        "log_probs": outputs.log_probs,
+        "defended_probs": defended,
+        "is_member": outputs.is_member,
+        "split": np.where(is_fit, "fit", "eval"),
+        "index": outputs.indices,
+        **({} if outputs.labels is None else {"labels": outputs.labels}),
+    }
+    written = out / "defended.npz", out / "defense.ckpt"
+    defense.save(written[1])
+    with replacing(written[0], private=True) as beside:
+        np.savez(beside, **arrays)
+    changed = int((defended.argmax(axis=1) != outputs.log_probs.argmax(axis=1)).sum())
+    distance = float(np.abs(defended - np.exp(outputs.log_probs)).sum(axis=1).mean())
+    whose = "that it marks" if outputs.split is not None else "drawn by seed 0"
+    say(
+        f"fitted on {len(known):,} rows of {outputs.name} {whose}: {len(known.members):,} members and "
+        f"{len(known.non_members):,} non-members; none of them judges an attacker"
+    )
+    if defense.noise_scale > 0:
+        say("without noise on the input, which recorded answers cannot have: the search starts from the clean answers")
+    say(f"labels changed: {changed:,}; mean L1 distance {distance:.4f}")
+    say(f"wrote {', '.join(str(path) for path in written)}; next: mindefense evaluate --outputs {written[0]}")
+    return Outcome(wrote=written, facts={"rows": len(rows), "labels_changed": changed, "mean_l1": distance})

@@ -6,10 +6,14 @@ import argparse
 import dataclasses
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mindefense.arguments import EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_STRICT, TRAINING
 from mindefense.cli.outcome import Outcome
 from mindefense.errors import InputError
+
+if TYPE_CHECKING:
+    from mindefense.types import Comparison
 
 DEMO_ATTACKS = (
     "gap",
@@ -132,23 +136,37 @@ def evaluate(args: argparse.Namespace) -> Outcome:
 
 def compare(args: argparse.Namespace) -> Outcome:
     """Many defenses on one target."""
-    study = open_study(args)
-    from mindefense.evaluation.compare import compare
     from mindefense.evaluation.lineup import LINEUP
+
+    if args.outputs is not None:
+        from mindefense.cli.recorded import compare_recorded
+
+        return shown(compare_recorded(args), Path(args.out), args)
+    if args.seed is not None:
+        fix = "a study keeps the seed it began with"
+        raise InputError("--seed", expected="--outputs beside it", got="none", fix=fix)
+    study = open_study(args)
+    from mindefense.study.compare import compare
+
+    found = compare(study, args.defenses or LINEUP, training=args.training, config=attackers(args))
+    return shown(found, study.out, args)
+
+
+def shown(comparison: Comparison, out: Path, args: argparse.Namespace) -> Outcome:
+    """Writes a comparison and shows it."""
     from mindefense.reports.console import print_comparison
     from mindefense.reports.report import write_report
     from mindefense.reports.results import comparison_to_json, write_comparison
 
-    comparison = compare(study, args.defenses or LINEUP, training=args.training, config=attackers(args))
     comparison = with_words(comparison, args)
-    written = write_comparison(comparison, study.out)
+    written = write_comparison(comparison, out)
     print_comparison(args.screen.console, comparison)
     held = comparison_to_json(comparison)
-    pages = write_report(held, study.out)
+    pages = write_report(held, out)
     args.screen.say("wrote " + " and ".join(map(str, written)))
     args.screen.say(f"report: {pages[0]}")
-    shown = ("name", "in_training", "dominated_by", "utility", "verdict")
-    contenders = [{name: contender[name] for name in shown} for contender in held["contenders"]]
+    named = ("name", "in_training", "dominated_by", "utility", "verdict")
+    contenders = [{name: contender[name] for name in named} for contender in held["contenders"]]
     marks = {name: held[name] for name in ("dataset", "synthetic", "smoke")}
     return Outcome(wrote=(*written, *pages), facts={**marks, "contenders": contenders})
 
@@ -251,13 +269,8 @@ def open_study(args: argparse.Namespace):
 
 
 def _done(study, args: argparse.Namespace, *names: str) -> Outcome:
-    """Says what a stage has written and which one follows."""
-    passed_over = set() if study.recipe.has_shadow else {"train-shadow"}
-    passed_over |= set() if study.needs_defender else {"train-defender"}
-    passed_over |= {"defend"} if study.config.defense == "none" else set()
-    stages = ["train", "train-defender", "train-shadow", "defend", "evaluate"]
-    left = [name for name in stages[stages.index(args.stage) + 1 :] if name not in passed_over]
-    following = f"mindefense {left[0]} --out {study.out}"
+    """Says what a stage has written and which one is still missing."""
+    following = f"mindefense {study.next_stage} --out {study.out}"
     args.screen.say(f"wrote {' and '.join(names)} in {study.out}; next: {following}")
     return Outcome(wrote=tuple(study.out / name for name in names), facts={"next": following})
 
@@ -286,22 +299,28 @@ def _new_study(args: argparse.Namespace):
 
 
 def _open_study(given, out, args: argparse.Namespace):
-    from mindefense.evaluation.config import StudyConfig, smoke_sizes
-    from mindefense.evaluation.provenance import settings_of
-    from mindefense.evaluation.recipe import roles_in_words
-    from mindefense.evaluation.study import Study
     from mindefense.reports.console import print_opening
+    from mindefense.study.config import IMAGES, StudyConfig, smoke_sizes
+    from mindefense.study.pipeline import Study
+    from mindefense.study.provenance import settings_of
+    from mindefense.study.roles import roles_in_words
 
     device = use_device(args)
     config = None
     if given is not None:
         pre_trained = given.get("pre_trained")
         if pre_trained and given["model"] == "vgg16":
-            given = {**settings_of(pre_trained), **{name: value for name, value in given.items() if value is not None}}
+            asked = {name: value for name, value in given.items() if value is not None}
+            found = {name: value for name, value in settings_of(pre_trained).items() if name not in asked}
+            if found:
+                listed = ", ".join(f"{name} {value:g}" for name, value in found.items())
+                args.screen.say(f"as {os.path.basename(pre_trained)} has it: {listed}")
+            given = {**found, **asked}
         settings = {field.name for field in dataclasses.fields(StudyConfig)}
         chosen = {name: value for name, value in given.items() if name in settings and value is not None}
         config = StudyConfig(**smoke_sizes(chosen, pre_trained=bool(pre_trained)))
     study = Study(config, out, progress=args.screen.progress, amp=args.amp, crew=args.crew)
+    takes_images = study.config.samples == IMAGES
     print_opening(
         args.screen.console,
         dataset=study.data.name,
@@ -309,8 +328,8 @@ def _open_study(given, out, args: argparse.Namespace):
         smoke=study.config.smoke,
         device=device if args.amp == "O0" else f"{device} in float16",
         seed=study.config.seed,
-        parity=study.config.parity if study.config.model == "vgg16" else None,
-        roles=roles_in_words(study.config, study.data, study.split) if study.config.model == "vgg16" else (),
+        parity=study.config.parity if takes_images else None,
+        roles=roles_in_words(study.config, study.data, study.split) if takes_images else (),
         is_assumed=bool(given and given.get("pre_trained")) and study.config.members is None,
     )
     return study

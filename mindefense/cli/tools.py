@@ -35,7 +35,7 @@ def export(args: argparse.Namespace) -> Outcome:
         read_key(key)  # a bad one must show before the work
     elif draws:
         check_writable(key.parent)
-    prepared = None if study.recipe.prepare is None else repr(study.recipe.prepare)
+    prepared = None if study.preset.prepare is None else repr(study.preset.prepare)
     made = export_guarded(
         net,
         defense,

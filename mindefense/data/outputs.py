@@ -147,6 +147,48 @@ def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
         raise _unreadable(file, error) from error
 
 
+def with_defended(outputs: RecordedOutputs, path: str | os.PathLike[str]) -> RecordedOutputs:
+    """Recorded outputs with the answers of a defense to the same rows, from a second file.
+
+    Args:
+        outputs: The undefended ones.
+        path: What the defended model answered, in the same order of rows: ``(N, C)`` probabilities as ``.npy``, or a
+            file as `load_outputs` takes it, whose defended answers are taken if it has any, and its answers else.
+
+    Raises:
+        DataError: If a file is damaged, or is of other rows.
+    """
+    file = Path(path)
+    if outputs.defended_log_probs is not None:
+        raise DataError(f"{outputs.name}", expected="undefended answers alone", got="defended ones too", fix="drop one")
+    same = "give the answers to the same rows, in the same order"
+    if file.is_file() and starts_with(file, NPY_MAGIC):
+        try:
+            with file.open("rb") as stream:
+                values = np.load(stream, allow_pickle=False)
+        except (ValueError, OSError) as error:
+            raise _damaged(file, f"a damaged or cut one ({str(error)[:80]})") from error
+        if values.shape != outputs.log_probs.shape:
+            raise DataError(f"{file}", expected=str(outputs.log_probs.shape), got=str(values.shape), fix=same)
+        try:
+            defended, _ = _log_probs(values, "probs", "defended_probs")
+        except InputError as error:
+            raise DataError(f"{file}: {error}") from error
+        return dataclasses.replace(outputs, defended_log_probs=defended)
+    held = load_outputs(file)
+    defended = held.log_probs if held.defended_log_probs is None else held.defended_log_probs
+    if defended.shape != outputs.log_probs.shape:
+        raise DataError(f"{file}", expected=str(outputs.log_probs.shape), got=str(defended.shape), fix=same)
+    for name in ("is_member", "labels", "indices"):
+        one, other = getattr(outputs, name), getattr(held, name)
+        if one is not None and other is not None and not np.array_equal(one, other):
+            row = int(np.flatnonzero(one != other)[0])
+            raise DataError(f"{file} {name} row {row}", expected=str(one[row]), got=str(other[row]), fix=same)
+    # Rows that a defense was fitted on must not judge, which the file that it wrote says.
+    split = outputs.split if held.split is None else held.split
+    return dataclasses.replace(outputs, defended_log_probs=defended, split=split)
+
+
 def _is_npz(file: Path) -> bool:
     if not file.is_file():
         got = "a folder" if file.is_dir() else "nothing of that name"

@@ -17,11 +17,9 @@ from mindefense.confidence import LOWEST_PROB, log_probs
 from mindefense.defenses.classifier import DefenderClassifier, classifier_parameters
 from mindefense.defenses.graph import GraphSearch
 from mindefense.defenses.reshaping import Reshaped, Reshaper, halfway, put_on_top
-from mindefense.defenses.search import SearchConfig
+from mindefense.defenses.search import ALIGNMENTS, SearchConfig
 from mindefense.errors import InputError
 from mindefense.targets.base import BATCH_SIZE
-
-ALIGNMENTS = ("corrected", "published")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mindefense.checks import check_flags, check_probs, check_same_length
 from mindefense.confidence import sigmoid
 from mindefense.errors import InputError
 from mindefense.models.mlp import DEFENDER_WIDTHS, MLP
+from mindefense.progress import Progress
 from mindefense.targets.cell import forward
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_classifier
 
@@ -91,6 +92,7 @@ def fit_defender(
     resume: bool = False,
     description: Mapping[str, Any] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    progress: Progress | bool | None = None,
 ) -> DefenderClassifier:
     """Trains the defender's classifier on what the defender knows.
 
@@ -101,7 +103,8 @@ def fit_defender(
         checkpoint: Where to keep the weights during training.
         resume: Go on from `checkpoint`.
         description: Joins the checkpoint's description.
-        on_epoch: Called after every epoch.
+        on_epoch: Called after every epoch, in place of a bar.
+        progress: As of `train_classifier`.
 
     Returns:
         The trained classifier.
@@ -128,6 +131,7 @@ def fit_defender(
             **(description or {}),
         },
         on_epoch=on_epoch,
+        progress=progress,
     )
     return classifier
 

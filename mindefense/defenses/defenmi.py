@@ -15,6 +15,7 @@ from mindefense.data.splits import Split
 from mindefense.defenses.base import DefenseConfig, SearchDefense
 from mindefense.defenses.classifier import DefenderClassifier, classifier_layers, fit_defender
 from mindefense.errors import InputError
+from mindefense.progress import Progress
 from mindefense.targets.base import Preparation
 from mindefense.targets.cell import Network
 from mindefense.targets.kinds import model_of
@@ -130,6 +131,7 @@ def fit_defenmi(
     prepare: Preparation | None = None,
     checkpoint: str | os.PathLike | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    progress: Progress | bool | None = None,
 ) -> DefenMI:
     """Fits DefenMI to a trained model: the defender's classifier and the class means, on the defender's rows alone.
 
@@ -143,7 +145,8 @@ def fit_defenmi(
         prepare: Makes a Cell's inputs of rows, such as an `ImageTransform`; None if the rows are the inputs, or the
             target says it.
         checkpoint: Where to keep the classifier during training, or None.
-        on_epoch: Called after every epoch.
+        on_epoch: Called after every epoch, in place of a bar.
+        progress: As of `train_classifier`.
 
     Returns:
         The ready defense.
@@ -160,5 +163,7 @@ def fit_defenmi(
     network.check_repeats(samples)
     logits = network.logits(samples)
     is_member = np.arange(len(logits)) < len(members)
-    classifier = fit_defender(softmax(logits), is_member, config=train, checkpoint=checkpoint, on_epoch=on_epoch)
+    classifier = fit_defender(
+        softmax(logits), is_member, config=train, checkpoint=checkpoint, on_epoch=on_epoch, progress=progress
+    )
     return DefenMI(classifier, class_mean_probs(logits), config)

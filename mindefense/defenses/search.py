@@ -22,6 +22,8 @@ from mindefense.errors import InputError
 
 Layers = Sequence[tuple[np.ndarray, np.ndarray]]
 
+ALIGNMENTS = ("corrected", "published")
+"""With the departures of the published programs mended, and with them; see `DefenseConfig`."""
 _NONE = np.empty(0, np.int64)
 _BLOCK = 16
 _TINY = np.float32(1e-30)

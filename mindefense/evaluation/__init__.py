@@ -1,4 +1,4 @@
-"""Threat models, attackers against defenses, and the published pipeline.
+"""Threat models, and attackers against models and defenses.
 
 Names are loaded when they are first used: the command line checks its arguments with this package's plain modules and
 must not pay for MindSpore.
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 _HOMES = {
     "differences": ("differences",),
     "api": ("evaluate",),
-    "config": ("EvaluationConfig", "StudyConfig"),
+    "comparison": ("compare", "compare_outputs"),
+    "config": ("EvaluationConfig",),
     "gate": ("Gate",),
     "lineup": ("DefenseSpec",),
     "policy": ("Policy",),
     "recorded": ("evaluate_outputs",),
     "runner": ("AttackRunner", "Attackers", "run_attacks"),
     "scenario": ("DefendedBy", "EvaluationSets", "Rows", "Scenario"),
-    "study": ("Study",),
     "summary": ("Subject", "answers_of", "summarize"),
     "verdict": ("verdict_of",),
 }
@@ -35,10 +35,10 @@ __all__ = [
     "Policy",
     "Rows",
     "Scenario",
-    "Study",
-    "StudyConfig",
     "Subject",
     "answers_of",
+    "compare",
+    "compare_outputs",
     "evaluate",
     "evaluate_outputs",
     "run_attacks",
@@ -48,14 +48,14 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mindefense.evaluation.api import evaluate
-    from mindefense.evaluation.config import EvaluationConfig, StudyConfig
+    from mindefense.evaluation.comparison import compare, compare_outputs
+    from mindefense.evaluation.config import EvaluationConfig
     from mindefense.evaluation.gate import Gate
     from mindefense.evaluation.lineup import DefenseSpec
     from mindefense.evaluation.policy import Policy
     from mindefense.evaluation.recorded import evaluate_outputs
     from mindefense.evaluation.runner import Attackers, AttackRunner, run_attacks
     from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
-    from mindefense.evaluation.study import Study
     from mindefense.evaluation.summary import Subject, answers_of, summarize
     from mindefense.evaluation.verdict import verdict_of
 
@@ -64,3 +64,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,10 +12,10 @@ from mindefense.data import Split
 from mindefense.defenses.base import Defense
 from mindefense.errors import InputError
 from mindefense.evaluation.config import EvaluationConfig
-from mindefense.evaluation.progress import Progress
 from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE, AttackRunner, attackers_of, names_of
 from mindefense.evaluation.scenario import EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
+from mindefense.progress import Progress
 from mindefense.targets.base import Model
 from mindefense.targets.kinds import model_of
 from mindefense.types import Evaluation, LabelledData
@@ -36,7 +36,7 @@ def evaluate(
     seed: int = 0,
     fit_share: float = 0.5,
     max_queries: int = 1000,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Evaluation:
     """Attacks a trained model, without a defense and behind one.
 
@@ -73,28 +73,46 @@ def evaluate(
         got = f"the class {defense.__name__}" if isinstance(defense, type) else repr(defense)
         fix = "make one, as in Rounding(1), fit one with fit_defenmi, or load_defense(FILE)"
         raise InputError("defense", expected="a Defense", got=got, fix=fix)
-    model = model_of(target)
-    shadow = None if shadow is None else model_of(shadow, name="shadow")
-    config = EvaluationConfig(
-        attacks=names_of(attacks),
-        knowledge=tuple(knowledge),
-        adversary=tuple(adversary),
-        noise=noise,
-        max_queries=max_queries,
-    )
-    context = AttackContext(seed=seed, max_queries=max_queries)
-    attackers = attackers_of(attacks, own_attacks, context=context, knowledge=knowledge, adversary=adversary)
-    sets = EvaluationSets.of(data, split, seed=seed, fit_share=fit_share)
-    _check_classes(model, data, sets.everyone)
-    for one in (model, *(() if shadow is None else (shadow,))):
-        one.check_repeats(sets.everyone.features())
-    undefended = Scenario.undefended(model, sets, shadow=shadow)
-    runner = AttackRunner(attackers, undefended, progress=progress)
-    runner.check_somebody()
+    config = EvaluationConfig(names_of(attacks), tuple(knowledge), tuple(adversary), noise, max_queries)
+    runner, subject = prepared(
+        target, data, split, config,
+        attacks=attacks, own_attacks=own_attacks, shadow=shadow, seed=seed, fit_share=fit_share, progress=progress,
+    )  # fmt: skip
+    undefended = runner.undefended
     trials, scenario = runner.run(), undefended
     if defense is not None:
         scenario = undefended.behind(defense, seed=seed, noise=noise)
         trials += runner.run(scenario)
+    return summarize(runner, scenario, trials, answers_of(undefended, scenario), subject)
+
+
+def prepared(
+    target: Any,
+    data: LabelledData,
+    split: Split,
+    config: EvaluationConfig,
+    *,
+    attacks: Sequence[str] | Mapping[str, AttackSpec | type[Attack]] | None,
+    own_attacks: Mapping[str, AttackSpec | type[Attack]] | None,
+    shadow: Any,
+    seed: int,
+    fit_share: float,
+    progress: Progress | bool | None,
+) -> tuple[AttackRunner, Subject]:
+    """Who attacks a model, and what is evaluated; arguments as of `evaluate`, what attackers know in `config`."""
+    model = model_of(target)
+    shadow = None if shadow is None else model_of(shadow, name="shadow")
+    config = dataclasses.replace(config, attacks=names_of(attacks))
+    context = AttackContext(seed=seed, max_queries=config.max_queries)
+    attackers = attackers_of(
+        attacks, own_attacks, context=context, knowledge=config.knowledge, adversary=config.adversary
+    )
+    sets = EvaluationSets.of(data, split, seed=seed, fit_share=fit_share)
+    _check_classes(model, data, sets.everyone)
+    for one in (model, *(() if shadow is None else (shadow,))):
+        one.check_repeats(sets.everyone.features())
+    runner = AttackRunner(attackers, Scenario.undefended(model, sets, shadow=shadow), progress=progress)
+    runner.check_somebody()
     own = [*(attacks if isinstance(attacks, Mapping) else ()), *(own_attacks or ())]
     settings = {
         **dataclasses.asdict(config),
@@ -104,10 +122,9 @@ def evaluate(
         "seed": seed,
         "fit_share": fit_share,
     }
-    subject = Subject(
-        dataset=data.name, synthetic=data.synthetic, seed=seed, settings=settings, digests={"data": data.fingerprint}
-    )
-    return summarize(runner, scenario, trials, answers_of(undefended, scenario), subject)
+    digests = {"data": data.fingerprint}
+    subject = Subject(dataset=data.name, synthetic=data.synthetic, seed=seed, settings=settings, digests=digests)
+    return runner, subject
 
 
 def _check_classes(target: Model, data: LabelledData, everyone: Rows) -> None:

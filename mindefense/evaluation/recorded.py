@@ -12,12 +12,15 @@ import numpy as np
 from mindefense.attacks.base import Attack
 from mindefense.attacks.registry import AttackContext, AttackSpec
 from mindefense.data.outputs import RecordedOutputs
+from mindefense.defenses.base import Defense
 from mindefense.errors import InputError
-from mindefense.evaluation.progress import Progress
+from mindefense.evaluation.lineup import DefenseSpec
 from mindefense.evaluation.runner import ADVERSARIES, AttackRunner, attackers_of
 from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
+from mindefense.progress import Progress
 from mindefense.targets.base import Target
+from mindefense.targets.recorded import RecordedModel
 from mindefense.types import Evaluation, Samples
 
 
@@ -30,7 +33,8 @@ def evaluate_outputs(
     seed: int = 0,
     fit_share: float = 0.5,
     max_queries: int = 1000,
-    progress: Progress | None = None,
+    defense: Defense | None = None,
+    progress: Progress | bool | None = None,
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
 ) -> Evaluation:
     """Runs every attacker that needs no queries on recorded outputs; lists the others as not run.
@@ -46,11 +50,66 @@ def evaluate_outputs(
         seed: Divides the rows where the outputs do not, and seeds the attackers.
         fit_share: Share of the rows to fit on, where the outputs do not say.
         max_queries: Most questions about one sample, for attackers that search; recorded outputs answer none.
+        defense: What stands in front of the recorded answers, see `fit_recorded`; None where they hold defended ones.
         progress: Told what happens.
         timed: Measures a named stage.
 
     Returns:
         The evaluation; without shadow, queries beyond the recorded rows, or test accuracy.
+
+    Raises:
+        InputError: If there are too few rows of a kind to fit and to judge by.
+    """
+    if defense is not None and outputs.defended_log_probs is not None:
+        fix = "give the undefended answers alone, or drop the defense"
+        raise InputError("defense", expected="none, since the outputs hold defended answers", got=defense.name, fix=fix)
+    undefended = recorded_scenario(outputs, seed=seed, fit_share=fit_share)
+    everyone = undefended.sets.everyone
+    context = AttackContext(seed=seed, max_queries=max_queries)
+    attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
+    runner = AttackRunner(attackers, undefended, progress=progress, timed=timed)
+    runner.check_somebody()
+    trials, scenario = runner.run(), undefended
+    defended_log_probs = outputs.defended_log_probs
+    if defended_log_probs is not None:
+        # On which rows the defense was fitted is not known.
+        behind = DefendedBy(None, "unknown", knows=True)
+        scenario = dataclasses.replace(undefended, target=_target(defended_log_probs), defense=behind)
+        trials += runner.run(scenario)
+    elif defense is not None:
+        scenario = undefended.behind(defense, seed=seed, knows=True)
+        trials += runner.run(scenario, title=f"attack {defense.name}")
+    answers = answers_of(undefended, scenario, indices=outputs.indices[everyone.features()])
+    settings = recorded_settings(outputs, attacks, own_attacks, adversary)
+    subject = Subject(dataset=outputs.name, seed=seed, settings=settings, digests={"outputs": outputs.sha256})
+    return summarize(runner, scenario, trials, answers, subject)
+
+
+def recorded_settings(
+    outputs: RecordedOutputs,
+    attacks: Sequence[str] | Mapping[str, Any] | None,
+    own_attacks: Mapping[str, Any] | None,
+    adversary: Sequence[str],
+) -> dict[str, object]:
+    """What was chosen, as results of recorded outputs say it."""
+    return {
+        "outputs": outputs.name,
+        "given": outputs.given,
+        "note": outputs.note,
+        "split": "random" if outputs.split is None else "as recorded",
+        "attacks": None if attacks is None else list(attacks),
+        "adversary": list(adversary),
+        **({"own_attacks": tuple(own_attacks)} if own_attacks else {}),
+    }
+
+
+def recorded_scenario(outputs: RecordedOutputs, *, seed: int = 0, fit_share: float = 0.5) -> Scenario:
+    """Recorded outputs as attackers find them: samples are the numbers of rows, and nothing else is answered.
+
+    Args:
+        outputs: From `mindefense.data.load_outputs`.
+        seed: Divides the rows where the outputs do not.
+        fit_share: Share of the rows to fit on, likewise.
 
     Raises:
         InputError: If there are too few rows of a kind to fit and to judge by.
@@ -70,30 +129,46 @@ def evaluate_outputs(
                     fix="record more rows",
                 )
     sets = EvaluationSets(everyone, fit_rows, eval_rows, labelled=outputs.labels is not None, treated_alike=None)
-    undefended = Scenario(Target(lambda rows: outputs.log_probs[rows]), sets, answers_variants=False)
-    context = AttackContext(seed=seed, max_queries=max_queries)
-    attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
-    runner = AttackRunner(attackers, undefended, progress=progress, timed=timed)
-    runner.check_somebody()
-    trials, scenario = runner.run(), undefended
-    defended_log_probs = outputs.defended_log_probs
-    if defended_log_probs is not None:
-        target = Target(lambda rows: defended_log_probs[rows])
-        scenario = dataclasses.replace(undefended, target=target, defense=DefendedBy(None, "unknown"))
-        trials += runner.run(scenario)
-    answers = answers_of(undefended, scenario, indices=outputs.indices[everyone.features()])
-    settings = {
-        "outputs": outputs.name,
-        "given": outputs.given,
-        "note": outputs.note,
-        "split": "random" if outputs.split is None else "as recorded",
-        "attacks": None if attacks is None else list(attacks),
-        "adversary": list(adversary),
-    }
-    if own_attacks:
-        settings["own_attacks"] = tuple(own_attacks)
-    subject = Subject(dataset=outputs.name, seed=seed, settings=settings, digests={"outputs": outputs.sha256})
-    return summarize(runner, scenario, trials, answers, subject)
+    model = RecordedModel(outputs.log_probs)
+    return Scenario(_target(outputs.log_probs), sets, model=model, answers_variants=False)
+
+
+def fit_recorded(
+    outputs: RecordedOutputs,
+    spec: DefenseSpec,
+    *,
+    seed: int = 0,
+    fit_share: float = 0.5,
+    progress: Progress | bool | None = None,
+) -> Defense:
+    """A defense fitted on the rows of a recording that auditors know, and on none that judges them.
+
+    Args:
+        outputs: From `mindefense.data.load_outputs`.
+        spec: The defense, such as ``DefenseSpec.parse("defenmi")``.
+        seed: Divides the rows where the outputs do not, and seeds the defender's classifier.
+        fit_share: Share of the rows to fit on, where the outputs do not say.
+        progress: Told what happens.
+
+    Raises:
+        InputError: If there are too few rows of a kind.
+    """
+    from mindefense.defenses.classifier import fit_defender
+    from mindefense.defenses.defenmi import class_mean_probs
+    from mindefense.training import PUBLISHED_DEFENDER
+
+    known = recorded_scenario(outputs, seed=seed, fit_share=fit_share).sets.known
+    answers = outputs.log_probs[known.features()]
+    config = dataclasses.replace(PUBLISHED_DEFENDER, seed=seed + 2)  # as in a study
+    return spec.build(
+        lambda: fit_defender(np.exp(answers), known.is_member(), config=config, progress=progress),
+        lambda: class_mean_probs(answers),
+        answers.shape[1],
+    )
+
+
+def _target(log_probs: np.ndarray) -> Target:
+    return Target(lambda rows: log_probs[rows])
 
 
 def _rows(outputs: RecordedOutputs, wanted: np.ndarray) -> Rows:

@@ -14,10 +14,10 @@ from mindefense.attacks.base import Attack, scores_of
 from mindefense.attacks.registry import ATTACKS, AttackContext, AttackSpec, kinds, resolve, select
 from mindefense.errors import InputError
 from mindefense.evaluation.facts import Training, training_name
-from mindefense.evaluation.progress import Progress, Quiet
 from mindefense.evaluation.scenario import Rows, Scenario
 from mindefense.metrics import membership_metrics, tpr_at_fpr
 from mindefense.metrics.identified import SMALL_FPRS
+from mindefense.progress import Progress, progress_of
 from mindefense.targets.base import Target
 from mindefense.types import AttackResult, NotRun, RatesByAll, Trial
 
@@ -84,7 +84,7 @@ class AttackRunner:
     Args:
         attackers: Who attacks; those that do not take these samples are told by `left_out`.
         undefended: The scenario without a defense.
-        progress: Told what happens.
+        progress: Told what happens; see `progress_of`.
         timed: Measures a named stage.
 
     Attributes:
@@ -102,14 +102,14 @@ class AttackRunner:
         attackers: Attackers,
         undefended: Scenario,
         *,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
     ):
         undefended.sets.check()
         self.attackers, self.undefended = attackers, undefended
         self.trainings: dict[str, Training] = {}
         self.on_canaries: list[Trial] = []
-        self._progress, self._timed = progress or Quiet(), timed
+        self._progress, self._timed = progress_of(progress), timed
         self._fitted: dict[tuple[str, str], Attack] = {}
         self._not_run: list[NotRun] = []
         self._plan: list[tuple[str, Attack, str]] = []
@@ -271,7 +271,9 @@ class AttackRunner:
         if sets.canaries is not None:
             canaries = sets.canaries.first(attack.max_samples)
             self.on_canaries.append(judged(canaries, canaries))
-        return judged(self._rows(knowledge)[1].first(attack.max_samples), sets.everyone)
+        rows = self._rows(knowledge)[1].first(attack.max_samples)
+        knows = scenario.defense is not None and scenario.defense.knows
+        return judged(rows, sets.everyone, ranks_all=not knows)
 
 
 def run_attacks(scenario: Scenario, attackers: Attackers, *, undefended: Scenario | None = None) -> list[Trial]:
@@ -299,6 +301,7 @@ def judge(
     knowledge: str,
     adversary: str,
     defended: bool,
+    ranks_all: bool = True,
 ) -> Trial:
     """Scores rows with a fitted attack.
 
@@ -314,6 +317,7 @@ def judge(
         knowledge: What the attack was fitted on; named in the result.
         adversary: Whether it was fitted behind the defense; likewise.
         defended: Whether `target` is; likewise.
+        ranks_all: Whether it may rank everyone, where its scores are fitted to no rows.
 
     Raises:
         InputError: If the attack does not give a number for every sample, or has no threshold.
@@ -324,7 +328,7 @@ def judge(
         raise InputError(f"attack {name}", expected="threshold_ after fit", got="none", fix=fix)
     is_member = rows.is_member()
     ranked = by_all = None
-    if not attack.fits_scores and len(everyone) > len(rows):
+    if ranks_all and not attack.fits_scores and len(everyone) > len(rows):
         both = [scores_of(attack, target, samples, name) for samples in (everyone.members, everyone.non_members)]
         ranked = (np.concatenate(both), everyone.is_member())
         rates = tuple(tpr_at_fpr(*ranked, fpr=fpr) for fpr in SMALL_FPRS)

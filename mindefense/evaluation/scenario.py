@@ -185,10 +185,13 @@ class DefendedBy:
     Attributes:
         defense: The defense; None where only its answers were recorded.
         noise: ``"keyed"`` or ``"fresh"``; ``"unknown"`` where answers were recorded.
+        knows: Whether it was fitted on the rows that auditors know. Then rows that it knows judge nobody: behind it,
+            they are not like others.
     """
 
     defense: Defense | None
     noise: str
+    knows: bool = False
 
     @property
     def is_random(self) -> bool:
@@ -228,7 +231,13 @@ class Scenario:
         return cls(clean_target(model), sets, shadows, model=model)
 
     def behind(
-        self, defense: Defense, *, seed: int, noise: str = "keyed", on_progress: Callable[[int], None] | None = None
+        self,
+        defense: Defense,
+        *,
+        seed: int,
+        noise: str = "keyed",
+        knows: bool = False,
+        on_progress: Callable[[int], None] | None = None,
     ) -> Scenario:
         """The same models behind a defense, each with a key of its own.
 
@@ -238,6 +247,7 @@ class Scenario:
             defense: What reshapes the answers.
             seed: Seeds the keys.
             noise: ``"keyed"`` or ``"fresh"``.
+            knows: Whether the defense was fitted on the rows that auditors know.
             on_progress: Called with the number of rows that were just reshaped.
         """
         from mindefense.defenses.target import defended_target
@@ -253,7 +263,7 @@ class Scenario:
             targets = [door(model, role) for model, role in zip(shadows.models, roles, strict=True)]
             shadows = ShadowBank(targets, shadows.in_training, models=shadows.models)
         return dataclasses.replace(
-            self, target=door(self.model, "target"), shadows=shadows, defense=DefendedBy(defense, noise)
+            self, target=door(self.model, "target"), shadows=shadows, defense=DefendedBy(defense, noise, knows)
         )
 
     def answers_differing(self, *, seed: int) -> tuple[int, int]:

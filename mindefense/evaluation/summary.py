@@ -146,7 +146,7 @@ def checks_of(
 ) -> tuple[Check, ...]:
     """Every doubt about these trials that can be looked into; arguments as of `summarize`."""
     undefended = runner.undefended
-    sets, model = undefended.sets, undefended.model
+    sets = undefended.sets
     defense = None if scenario.defense is None else scenario.defense.defense
     again = None
     if defense is not None and scenario.defense is not None and defense.is_random:
@@ -154,17 +154,17 @@ def checks_of(
         averaged = any(trial.result.name.startswith("averaging") for trial in trials)
         fresh = scenario.defense.noise == "fresh"
         again = AskedAgain(rows=rows, differing=differing, fresh_noise=fresh, averaged=averaged)
-    fitted_on = {"auditor": _known(sets, answers, has_features=model is not None)}
+    fitted_on = {"auditor": _known(sets, answers, has_features=undefended.answers_variants)}
     if sets.shadow is not None:
         fitted_on["shadow"] = FitRows(indices=sets.shadow.indices(), features=sets.shadow.features())
     facts = Facts(
         trials=trials,
         answers=answers,
-        features=None if model is None else sets.everyone.features(),
+        features=sets.everyone.features() if undefended.answers_variants else None,
         fitted_on=fitted_on,
         treated_alike=sets.treated_alike,
         keeps_labels=None if defense is None else defense.keeps_labels,
-        trainings={**subject.trainings, **runner.trainings},
+        trainings={**runner.trainings, **subject.trainings},
         shadow_accuracy=shadow_accuracy(undefended),
         asked_again=again,
         synthetic=subject.synthetic,
@@ -188,12 +188,13 @@ def evidence_for(undefended: Scenario, answers: Answers, subject: Subject) -> Ev
     """What was judged, and when."""
     model = undefended.model
     digests = dict(subject.digests)
-    if model is not None:
+    is_live = model is not None and undefended.answers_variants
+    if is_live:
         digests["parameters"] = model.digest()
     return evidence_of(
         answers,
-        network=None if model is None else model.kind,
-        parameters=None if model is None else model.parameters(),
+        network=model.kind if is_live else None,
+        parameters=model.parameters() if is_live else None,
         digests=digests,
     )
 

@@ -5,18 +5,46 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _VGG_BY_CONVOLUTIONS = {8: "VGG11", 10: "VGG13", 13: "VGG16", 16: "VGG19"}
 
 
 def architecture_of(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """What network has parameters of these names and shapes, in words; None if it is none that is known here."""
+    shapes = without_prefix(shapes)
     return _vgg(shapes) or _mlp(shapes)
 
 
-def _vgg(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def without_prefix(named: Mapping[str, T]) -> dict[str, T]:
+    """The same by names without the prefix that all have in common: that of a Cell around the network."""
+    parts = [name.split(".") for name in named]
+    common = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, zip(*parts, strict=False)))
+    return {".".join(part[common:]): value for part, value in zip(parts, named.values(), strict=True)}
+
+
+def vgg16_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
+    """``image_size`` and ``width_multiplier`` of the VGG16 with parameters of these shapes; nothing if it is none."""
+    shapes = without_prefix(shapes)
+    if not (_vgg(shapes) or "").startswith("VGG16"):
+        return {}
+    convolutions, dense = _parts(shapes)
+    return {
+        "image_size": 32 * math.isqrt(dense[0][1] // convolutions[-1][0]),
+        "width_multiplier": convolutions[0][0] / 64,
+    }
+
+
+def _parts(shapes: Mapping[str, tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Shapes of the convolutions and of the dense layers of a VGG."""
     convolutions = [s for name, s in shapes.items() if name.startswith("layers.") and len(s) == 4]
-    dense = [s for name, s in shapes.items() if name.startswith("classifier.") and len(s) == 2]
+    return convolutions, [s for name, s in shapes.items() if name.startswith("classifier.") and len(s) == 2]
+
+
+def _vgg(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    convolutions, dense = _parts(shapes)
     name = _VGG_BY_CONVOLUTIONS.get(len(convolutions))
     if name is None or len(dense) != 3:
         return None

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import functools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -28,65 +24,6 @@ _NAMED = 4
 """Attackers left out for the same reason that are named on the screen; the files name all."""
 _NARROW: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": 0, "pad_edge": False, "show_edge": False}
 """So that three groups of figures beside the longest name fit 80 columns."""
-_SILENCE = 60
-"""Seconds without a line, elsewhere than on a terminal, after which the next news of a stage is told."""
-
-
-class ConsoleProgress:
-    """Bars on a terminal; elsewhere one line a finished stage, and at most one a minute while it lasts.
-
-    Args:
-        console: Where to print.
-        clock: Says how many seconds have gone by.
-    """
-
-    def __init__(self, console: Console, *, clock: Callable[[], float] = time.perf_counter):
-        self._console = console
-        self._clock = clock
-
-    @contextlib.contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """A bar of `total` units; the callable takes the units just done and a short note."""
-        began = spoke = self._clock()
-        last, so_far = "", 0
-        first: tuple[float, int] | None = None
-        columns = (
-            SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description:<15}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
-        )
-        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as bars:
-            task = bars.add_task(title, total=total, note="")
-
-            def advance(done: int, note: str) -> None:
-                nonlocal last, so_far, first, spoke
-                last, so_far, now = note, so_far + done, self._clock()
-                bars.update(task, advance=done, note=note)
-                if not self._console.is_terminal and so_far < total and now - spoke >= _SILENCE:
-                    spoke = now
-                    news = f"{title}: {so_far}/{total}" + (f", {note}" if note else "")
-                    self._console.print(news + _left(first, (now, so_far), total), highlight=False)
-                first = first or (now, so_far)
-
-            yield advance
-        if not self._console.is_terminal:
-            self._console.print(f"{title}: {last} ({self._clock() - began:.1f} s)", highlight=False)
-
-    def say(self, text: str) -> None:
-        """One line, above the bar if there is one."""
-        self._console.print(escape(text), highlight=False)
-
-
-def _left(first: tuple[float, int] | None, now: tuple[float, int], total: int) -> str:
-    """The time left, from the pace since the first news, which may hold what was done in an earlier run."""
-    if first is None or now[1] <= first[1]:
-        return ""
-    seconds = (now[0] - first[0]) / (now[1] - first[1]) * (total - now[1])
-    return f"; {datetime.timedelta(seconds=round(seconds))} left"
 
 
 def print_opening(

@@ -15,6 +15,7 @@ from mindspore import nn
 
 from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.errors import CheckpointError, InputError
+from mindefense.progress import Progress, epochs
 from mindefense.ranks import Crew
 from mindefense.runtime import compiled
 from mindefense.targets.base import Preparation
@@ -35,6 +36,7 @@ def train_classifier(
     resume: bool = False,
     description: Mapping[str, Any] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    progress: Progress | bool | None = None,
     crew: Crew | None = None,
 ) -> tuple[Epoch, ...]:
     """Trains `net` in place.
@@ -50,7 +52,8 @@ def train_classifier(
         resume: Go on from `checkpoint` if it is there; the weights come out the same to the last bit as without the
             interruption, unless the network has dropout, whose draws are not kept.
         description: Joins the checkpoint's description: what was trained on what.
-        on_epoch: Called after every epoch.
+        on_epoch: Called after every epoch, in place of a bar.
+        progress: True for a bar, False for none, None for one at a terminal and in a notebook.
         crew: The ranks of a job that train the network together, each on its part of every batch; all of them call
             this. `checkpoint` and `resume` are rank 0's. With another number of ranks, sums are rounded elsewhere and
             batch normalization sees other parts, so that the weights come out a little different. None to train here.
@@ -77,18 +80,19 @@ def train_classifier(
             engine.restore(load_checkpoint(checkpoint))
     if crew is not None:
         history = _start_alike(net, engine, history, config, crew)
-    while not config.ends(history):
-        number = len(history)
-        with compiled():
-            loss, accuracy = engine.run(number)
-        check_loss(loss, number, config)
-        history.append(Epoch(number + 1, config.epochs, loss, accuracy))
-        finished = config.ends(history)
-        if checkpoint is not None and ((number + 1) % checkpoint_every == 0 or finished):
-            state = {} if finished else engine.state()
-            save_checkpoint(checkpoint, {**parameters_of(net), **state}, {**described, "history": _columns(history)})
-        if on_epoch is not None:
-            on_epoch(history[-1])
+    with epochs("train", config.epochs, on_epoch, progress) as tell:
+        while not config.ends(history):
+            number = len(history)
+            with compiled():
+                loss, accuracy = engine.run(number)
+            check_loss(loss, number, config)
+            history.append(Epoch(number + 1, config.epochs, loss, accuracy))
+            finished = config.ends(history)
+            if checkpoint is not None and ((number + 1) % checkpoint_every == 0 or finished):
+                state = {} if finished else engine.state()
+                kept = {**described, "history": _columns(history)}
+                save_checkpoint(checkpoint, {**parameters_of(net), **state}, kept)
+            tell(history[-1])
     net.set_train(False)
     return tuple(history)
 

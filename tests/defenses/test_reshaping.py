@@ -21,7 +21,8 @@ from toy_defenses import (
 from mindefense.defenses import DefenMI, DefenMIConfig, MemGuard, MemGuardConfig, class_mean_probs, load_defense
 from mindefense.defenses.base import DefenseConfig
 from mindefense.errors import InputError
-from mindefense.evaluation import DefenseSpec, StudyConfig
+from mindefense.evaluation import DefenseSpec
+from mindefense.study import StudyConfig
 
 CLASSES = [2, 3, 10, 30]
 SEARCHES = {

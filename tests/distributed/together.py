@@ -12,13 +12,13 @@ from mindefense.defenses.baselines import MemGuardBudget
 from mindefense.defenses.classifier import DefenderClassifier
 from mindefense.defenses.defenmi import class_mean_probs
 from mindefense.errors import InputError, RankError
-from mindefense.evaluation import shared
-from mindefense.evaluation.config import StudyConfig
-from mindefense.evaluation.recipe import recipe_for
 from mindefense.images import ImageTransform
 from mindefense.models import MLP, vgg16
 from mindefense.ranks import join_crew
 from mindefense.runtime import use_device
+from mindefense.study import shared
+from mindefense.study.config import StudyConfig
+from mindefense.study.presets import preset_for
 from mindefense.targets.cell import Network
 from mindefense.training import TrainConfig, train_classifier
 
@@ -143,11 +143,11 @@ def studies(crew):
         ("vgg16", make_cifar_like(0, train=120, test=30), small),
     ):
         config = StudyConfig(model=model, smoke=True, **settings)
-        recipe = recipe_for(config, columns=data.features.shape[1], classes=data.num_classes)
-        work = shared.SharedWork(crew, recipe, data.num_classes, amp="O0")
+        preset = preset_for(config, columns=data.features.shape[1], classes=data.num_classes)
+        work = shared.SharedWork(crew, preset, data.num_classes, amp="O0")
         work.open(config, columns=data.features.shape[1])
-        net = recipe.build(5)
-        feed = {"prepare": recipe.prepare, "batch_size": recipe.query_batch, "as_graph": True}
+        net = preset.build(5)
+        feed = {"prepare": preset.prepare, "batch_size": preset.query_batch, "as_graph": True}
         spread = work.network("target", net)
         samples = data.features[: 1700 if model == "mlp" else 75]
         alone, together = Network(net, **feed), Network(net, spread=spread, **feed)

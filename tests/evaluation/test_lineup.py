@@ -226,7 +226,7 @@ def test_ways_to_train_change_their_setting(text, settings):
 def test_settings_of_ways_to_train_are_settings_of_a_study(name):
     import dataclasses
 
-    from mindefense.evaluation import StudyConfig
+    from mindefense.study import StudyConfig
 
     assert name in {field.name for field in dataclasses.fields(StudyConfig)}
 

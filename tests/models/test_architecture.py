@@ -3,6 +3,7 @@
 import pytest
 
 from mindefense.models import MLP, architecture_of, vgg16
+from mindefense.models.architecture import vgg16_sizes
 
 VGG11 = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 VGG13 = (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
@@ -72,3 +73,16 @@ def test_the_other_vggs(plan, name):
 )
 def test_other_networks(shapes):
     assert architecture_of(shapes) is None
+
+
+@pytest.mark.parametrize("prefix", ["", "network.", "model.backbone."])
+def test_sizes_are_told_from_shapes_inside_another_cell_too(prefix):
+    shapes = {f"{prefix}{name}": shape for name, shape in shapes_of(vgg16(10, 64, width_multiplier=0.125)).items()}
+    assert vgg16_sizes(shapes) == {"image_size": 64, "width_multiplier": 0.125}
+    assert architecture_of(shapes).startswith("VGG16 with batch normalization, image_size 64, 10 classes")
+
+
+def test_no_sizes_of_another_network():
+    assert vgg16_sizes(shapes_of(MLP((5, 4, 3)))) == {}
+    assert vgg16_sizes(vgg_shapes(VGG13)) == {}
+    assert vgg16_sizes({}) == {}

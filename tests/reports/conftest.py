@@ -239,7 +239,7 @@ def as_stored(held):
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory):
     """The folder of a smoke test with all attackers before and behind DefenMI."""
-    # The same folder as that of tests/test_examples.py and tests/evaluation, so that one run serves all.
+    # The same folder as that of tests/test_examples.py and tests/study, so that one run serves all.
     out = tmp_path_factory.getbasetemp() / "example" / "out"
     if not out.exists():
         run = subprocess.run([sys.executable, EXAMPLE, "--smoke", "--out", out], capture_output=True, text=True)

@@ -9,8 +9,8 @@ import re
 import pytest
 from rich.console import Console
 
+from mindefense.progress import ConsoleProgress
 from mindefense.reports.console import (
-    ConsoleProgress,
     attack_table,
     comparison_table,
     conclusions,

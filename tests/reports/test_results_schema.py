@@ -10,9 +10,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from mindefense.evaluation.config import EvaluationConfig, StudyConfig
+from mindefense.evaluation.config import EvaluationConfig
 from mindefense.reports.results import ADVERSARY, KNOWLEDGE, NOISE, SCHEMA, SCHEMA_VERSION, schema
 from mindefense.reports.upgrade import upgraded
+from mindefense.study.config import StudyConfig
 from mindefense.training.config import TrainConfig
 from mindefense.types import LEVELS
 

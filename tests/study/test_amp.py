@@ -12,7 +12,9 @@ from mindefense import cli
 from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoint
 from mindefense.confidence import softmax
 from mindefense.errors import InputError
-from mindefense.evaluation import EvaluationConfig, Study, StudyConfig
+from mindefense.evaluation import EvaluationConfig
+from mindefense.study import Study, StudyConfig
+from mindefense.study.networks import StudyNetworks
 from mindefense.targets.cell import parameters_sha256
 
 IMAGES = StudyConfig(model="vgg16", smoke=True, image_size=32, width_multiplier=0.0625, members=60, num_samples=20)
@@ -24,9 +26,9 @@ def opened(request, tmp_path, monkeypatch):
     if request.param == "mlp":
         staged = request.getfixturevalue("staged")
         return lambda amp: Study(None, staged, amp=amp)
-    start = Study(IMAGES, tmp_path)._start_net("target")
+    start = Study(IMAGES, tmp_path)._networks.start("target")
     save_checkpoint(tmp_path / "start.ckpt", parameters_of(start), {})
-    monkeypatch.setattr(Study, "checkpoint", lambda *_: load_checkpoint(tmp_path / "start.ckpt"))
+    monkeypatch.setattr(StudyNetworks, "checkpoint", lambda *_: load_checkpoint(tmp_path / "start.ckpt"))
     return lambda amp: Study(IMAGES, tmp_path, amp=amp)
 
 
@@ -56,9 +58,9 @@ def dtypes_inside(cell, x):
 @pytest.mark.parametrize("amp", ["O0", "O2"])
 def test_what_computes_in_float16(opened, amp):
     study = opened(amp)
-    network = study._network("target")
+    network = study._networks.network("target")
     samples = study.rows("eval").features()[:3]
-    inputs = samples if study.recipe.prepare is None else next(study.recipe.prepare.batches(samples, 3))
+    inputs = samples if study.preset.prepare is None else next(study.preset.prepare.batches(samples, 3))
     given, out = dtypes_inside(network.cell, np.float32(inputs))
     low = {ms.float16 if amp == "O2" else ms.float32}
     kinds = {nn.Dense: low} if study.config.model == "mlp" else {nn.Dense: low, nn.Conv2d: low}
@@ -71,7 +73,7 @@ def test_what_computes_in_float16(opened, amp):
 
 def test_answers_are_other_ones_and_near(opened):
     samples = opened("O0").rows("eval").features()
-    full, low = (opened(amp)._network("target").logits(samples) for amp in ("O0", "O2"))
+    full, low = (opened(amp)._networks.network("target").logits(samples) for amp in ("O0", "O2"))
     assert full.dtype == low.dtype == np.float32
     assert (full != low).any()
     assert 0 < np.abs(softmax(full) - softmax(low)).max() < 5e-3
@@ -79,7 +81,7 @@ def test_answers_are_other_ones_and_near(opened):
 
 
 def test_the_network_is_the_same(opened):
-    full, low = (opened(amp)._network("target").cell for amp in ("O0", "O2"))
+    full, low = (opened(amp)._networks.network("target").cell for amp in ("O0", "O2"))
     assert parameters_sha256(full) == parameters_sha256(low)
     assert list(parameters_of(full)) == list(parameters_of(low))
 
@@ -114,5 +116,5 @@ def test_from_the_command_line(staged, tmp_path, monkeypatch, capsys):
 
 def test_all_training_is_in_float32(staged):
     study = Study(None, staged, amp="O2")
-    given, _ = dtypes_inside(study._start_net("target"), study.rows("eval").features()[:3])
+    given, _ = dtypes_inside(study._networks.start("target"), study.rows("eval").features()[:3])
     assert given == {nn.Dense: {ms.float32}}

@@ -63,7 +63,7 @@ class Watched:
     def run(self, name, work):
         from mindefense.attacks import METHODS
         from mindefense.models import VGG16
-        from mindefense.reports.console import ConsoleProgress
+        from mindefense.progress import ConsoleProgress
 
         seen, call, stage = [], VGG16.__call__, ConsoleProgress.stage
         units = self.units[name] = {}

@@ -20,12 +20,12 @@ from mindefense.checkpoint import parameters_of
 from mindefense.defenses.base import Defense
 from mindefense.defenses.defended import DEFENSES
 from mindefense.defenses.reshaping import cores
-from mindefense.evaluation.config import StudyConfig
-from mindefense.evaluation.recipe import Recipe, recipe_for
 from mindefense.keyed import KeyedNoise
 from mindefense.ranks import Crew, Job, part_of
+from mindefense.study.config import StudyConfig
+from mindefense.study.presets import Preset, preset_for
 from mindefense.targets.cell import forward
-from mindefense.training import Epoch, TrainConfig, train_classifier
+from mindefense.training import TrainConfig, train_classifier
 
 _OPEN = "open_study"
 _MOST_BYTES = 1 << 25
@@ -42,8 +42,8 @@ def jobs_of(crew: Crew) -> dict[str, Job]:
 
     def open_study(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         config = StudyConfig(**settings["config"])
-        recipe = recipe_for(config, columns=settings["columns"], classes=settings["classes"])
-        jobs.update(SharedWork(crew, recipe, settings["classes"], amp=settings["amp"]).jobs)
+        preset = preset_for(config, columns=settings["columns"], classes=settings["classes"])
+        jobs.update(SharedWork(crew, preset, settings["classes"], amp=settings["amp"]).jobs)
 
     jobs[_OPEN] = open_study
     return jobs
@@ -54,20 +54,20 @@ class SharedWork:
 
     Args:
         crew: The ranks.
-        recipe: How the study's networks are built and fed.
+        preset: How the study's networks are built and fed.
         classes: Number of classes C.
         amp: Precision that networks are asked at; see `Study`.
     """
 
-    def __init__(self, crew: Crew, recipe: Recipe, classes: int, *, amp: str):
-        self.crew, self._recipe, self._classes, self._amp = crew, recipe, classes, amp
-        self.query_batch = recipe.query_batch
+    def __init__(self, crew: Crew, preset: Preset, classes: int, *, amp: str):
+        self.crew, self._preset, self._classes, self._amp = crew, preset, classes, amp
+        self.query_batch = preset.query_batch
         self._networks: dict[str, nn.Cell] = {}
         self._defense: Defense | None = None
         self._given: Defense | None = None
         self._feed: dict[str, Any] = {
-            "prepare": recipe.prepare,
-            "batch_size": recipe.query_batch,
+            "prepare": preset.prepare,
+            "batch_size": preset.query_batch,
             "as_graph": True,
         }
 
@@ -89,35 +89,21 @@ class SharedWork:
         return SharedNetwork(self, role)
 
     def train(
-        self,
-        net: nn.Cell,
-        features: np.ndarray,
-        labels: np.ndarray,
-        config: TrainConfig,
-        *,
-        checkpoint: Any,
-        checkpoint_every: int,
-        resume: bool,
-        description: Mapping[str, Any],
-        on_epoch: Callable[[Epoch], None],
+        self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, config: TrainConfig, **keeping: Any
     ) -> None:
-        """Trains a network on all ranks, each on its part of every batch; arguments as of `train_classifier`."""
+        """Trains a network on all ranks, each on its part of every batch.
+
+        Args:
+            net: The network.
+            features: ``(N, ...)`` samples.
+            labels: ``(N,)`` classes.
+            config: How to train.
+            **keeping: What rank 0 keeps and tells of it, as of `train_classifier`.
+        """
         with self.crew.in_step(
             "train", {"config": dataclasses.asdict(config)}, {"features": features, "labels": labels}
         ):
-            train_classifier(
-                net,
-                features,
-                labels,
-                config,
-                prepare=self._recipe.prepare,
-                checkpoint=checkpoint,
-                checkpoint_every=checkpoint_every,
-                resume=resume,
-                description=description,
-                on_epoch=on_epoch,
-                crew=self.crew,
-            )
+            train_classifier(net, features, labels, config, prepare=self._preset.prepare, crew=self.crew, **keeping)
 
     def lead_forward(self, role: str, samples: np.ndarray, noise: KeyedNoise | None) -> np.ndarray:
         """Logits of samples, a part from each rank."""
@@ -152,8 +138,8 @@ class SharedWork:
         }
 
     def take_network(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Builds a network of the recipe with these parameters."""
-        net = self._recipe.build(0)
+        """Builds a network of the preset with these parameters."""
+        net = self._preset.build(0)
         for parameter in net.get_parameters():
             parameter.set_data(ms.Tensor(arrays[parameter.name]))
         self._networks[settings["role"]] = auto_mixed_precision(net, self._amp)
@@ -165,16 +151,18 @@ class SharedWork:
     def train_along(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Trains with rank 0, which keeps the result."""
         config = TrainConfig(**settings["config"])
-        net = self._recipe.build(0)
-        prepare = self._recipe.prepare
-        train_classifier(net, arrays["features"], arrays["labels"], config, prepare=prepare, crew=self.crew)
+        net = self._preset.build(0)
+        prepare = self._preset.prepare
+        train_classifier(
+            net, arrays["features"], arrays["labels"], config, prepare=prepare, crew=self.crew, progress=False
+        )
 
     # ---------------------------------------------------------------- every rank
 
     def forward(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """This rank's part of the logits: whole batches, but for the last."""
         samples = arrays["samples"]
-        part = part_of(len(samples), rank=self.crew.rank, size=self.crew.size, block=self._recipe.query_batch)
+        part = part_of(len(samples), rank=self.crew.rank, size=self.crew.size, block=self._preset.query_batch)
         if part.start == part.stop:
             return np.empty((0, self._classes), np.float32)
         noise = settings["noise"]

@@ -16,10 +16,11 @@ import pytest
 from mindefense import cli
 from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.errors import CheckpointError, InputError
-from mindefense.evaluation import EvaluationConfig, Study, StudyConfig
+from mindefense.evaluation import EvaluationConfig
 from mindefense.images import ImageTransform, augmented
 from mindefense.models import vgg16
-from mindefense.reports.console import ConsoleProgress
+from mindefense.progress import ConsoleProgress
+from mindefense.study import Study, StudyConfig
 from mindefense.targets.base import clean_target
 from mindefense.targets.cell import forward
 
@@ -327,8 +328,8 @@ def test_example_trains_a_small_target_on_real_images_in_a_smoke_test(tmp_path, 
     assert not study.data.synthetic
     assert len(study.rows("target").members) == 300
     assert len(study.rows("eval").members) == len(study.rows("eval").non_members) == 150
-    assert (study.recipe.architecture["image_size"], study.recipe.architecture["width_multiplier"]) == (32, 0.125)
-    assert study.recipe.train.epochs == 8
+    assert (study.preset.architecture["image_size"], study.preset.architecture["width_multiplier"]) == (32, 0.125)
+    assert study.preset.train.epochs == 8
 
 
 # --------------------------------------------------------------------------------------------------------------- resume
@@ -401,6 +402,29 @@ def test_checkpoint_of_another_program_is_taken_at_the_users_word(few_images, fo
     assert opened.config.members is None
     with pytest.raises(InputError, match="rows for the attacker"):
         opened.rows("attacker")
+
+
+def test_sizes_are_those_of_the_file_and_are_said(few_images, foreign, tmp_path, capfd, on_the_cpu):
+    wrapped = tmp_path / "wrapped.ckpt"
+    held = load_checkpoint(foreign).parameters
+    named = [{"name": f"network.{name}", "data": ms.Tensor(array)} for name, array in held.items()]
+    ms.save_checkpoint(named, str(wrapped))
+    out = tmp_path / "out"
+    given = ("train", "--data_path", str(few_images), "--dataset", "cifar100", "--pre_trained", str(wrapped))
+    assert cli.main([*given, "--num_samples", "20", "--out", str(out)]) == 0
+    assert "as wrapped.ckpt has it: image_size 32, width_multiplier 0.0625" in capfd.readouterr().out
+    assert Study(None, out).config.image_size == 32
+    assert load_checkpoint(out / "target.ckpt").parameters.keys() == held.keys()  # without the prefix
+
+
+def test_another_network_is_named_with_where_to_go(few_images, tmp_path, capfd, on_the_cpu):
+    other = tmp_path / "other.ckpt"
+    save_checkpoint(other, {"conv1.weight": np.zeros((8, 3, 3, 3), np.float32)}, {})
+    given = ("train", "--data_path", str(few_images), "--dataset", "cifar100", "--pre_trained", str(other))
+    assert cli.main([*given, "--image_size", "32", "--num_samples", "20", "--out", str(tmp_path / "out")]) == 2
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "docs/your_model.md" in said
 
 
 def test_members_of_a_foreign_checkpoint_may_be_said(few_images, foreign, tmp_path, on_the_cpu):
@@ -519,10 +543,10 @@ def test_adopting_another_target_forgets_the_one_before(few_images, foreign, tmp
     study = Study(StudyConfig(**settings, width_multiplier=0.0625, defense="none", batch_size=5), tmp_path / "out")
     study.adopt_target(foreign)
     rows = study.rows("eval").members.features[:5]
-    before = clean_target(study._network("target")).query(rows)
+    before = clean_target(study._networks.network("target")).query(rows)
     save_checkpoint(tmp_path / "two.ckpt", parameters_of(vgg16(image_size=32, width_multiplier=0.0625, seed=6)), {})
     study.adopt_target(tmp_path / "two.ckpt")
-    assert (clean_target(study._network("target")).query(rows) != before).any()
+    assert (clean_target(study._networks.network("target")).query(rows) != before).any()
 
 
 def test_results_name_the_data_and_say_how_the_target_was_trained(staged_vgg, images):

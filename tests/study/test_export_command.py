@@ -14,10 +14,10 @@ import pytest
 from mindefense import cli
 from mindefense.confidence import log_softmax
 from mindefense.defenses import DefendedModel, load_defense
-from mindefense.evaluation import Study
 from mindefense.images import ImageTransform
 from mindefense.keyed import read_key
 from mindefense.serving import GuardedModel
+from mindefense.study import Preset, Study
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_float16_is_exported_and_said(study, capfd):
         assert export(study, "--defense", "none", "--file_name", amp, "--amp", amp) == 0
         assert ("in float16\n" in capfd.readouterr().out) == (amp == "O2")
         assert json.loads((study / f"{amp}.json").read_text(encoding="utf-8"))["amp"] == amp
-        logits = Study(None, study, amp=amp)._network("target").logits(x)
+        logits = Study(None, study, amp=amp)._networks.network("target").logits(x)
         answers[amp] = GuardedModel.load(study / amp).query(x)
         np.testing.assert_allclose(answers[amp], log_softmax(logits), rtol=0, atol=2e-5)
     assert np.abs(answers["O0"] - answers["O2"]).max() > 1e-4
@@ -197,7 +197,4 @@ def test_study_that_is_not_defended_yet(study, capfd):
     ],
 )
 def test_shape_of_an_input_is_that_after_preparation(prepare, features, shape):
-    study = types.SimpleNamespace(
-        recipe=types.SimpleNamespace(prepare=prepare), data=types.SimpleNamespace(features=features)
-    )
-    assert Study.input_shape.fget(study) == shape
+    assert Preset.input_shape(types.SimpleNamespace(prepare=prepare), features) == shape

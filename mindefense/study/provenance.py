@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 from mindefense.checkpoint import Checkpoint, load_checkpoint
-from mindefense.errors import CheckpointError, InputError
-from mindefense.evaluation.config import StudyConfig
+from mindefense.errors import CheckpointError
+from mindefense.models.architecture import vgg16_sizes
+from mindefense.study.config import IMAGES, SAMPLES
 
 
 def check_finished(held: Checkpoint, fix: str) -> None:
@@ -28,21 +27,11 @@ def settings_of(checkpoint: str | os.PathLike) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is missing or damaged.
     """
-    described = load_checkpoint(checkpoint).description
-    if described.get("architecture", {}).get("name") != "vgg16":
+    held = load_checkpoint(checkpoint)
+    described = held.description
+    if "architecture" not in described:  # of another program: its shapes tell
+        return vgg16_sizes({name: array.shape for name, array in held.parameters.items()})
+    if SAMPLES.get(described["architecture"].get("name")) != IMAGES:
         return {}
-    found = {**described.get("architecture", {}), "members": described.get("members")}
+    found = {**described["architecture"], "members": described.get("members")}
     return {name: found[name] for name in ("members", "image_size", "width_multiplier") if found.get(name) is not None}
-
-
-def read_config(out: Path) -> StudyConfig:
-    """The configuration of the study that a folder holds."""
-    noted = out / "study.json"
-    if not noted.is_file():
-        raise InputError(f"no study in {out}", fix=f"run `mindefense train --out {out}` first")
-    try:
-        return StudyConfig(**json.loads(noted.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{noted} is damaged", expected="what `mindefense train` writes", got=str(error), fix="train again"
-        ) from error

@@ -1,4 +1,4 @@
-"""What a study may be about, what a model's recipe makes of it, and what a checkpoint says of itself."""
+"""What a study may be about, what a model's preset makes of it, and what a checkpoint says of itself."""
 
 import dataclasses
 import itertools
@@ -10,12 +10,12 @@ import pytest
 from mindefense.checkpoint import Checkpoint, parameters_of, save_checkpoint
 from mindefense.data import LOADERS, make_cifar_like, make_location_like
 from mindefense.errors import CheckpointError, DataError, InputError
-from mindefense.evaluation import StudyConfig
-from mindefense.evaluation.config import DATASETS, MODELS, smoke_sizes
-from mindefense.evaluation.provenance import check_finished, settings_of
-from mindefense.evaluation.recipe import load_data, recipe_for, split_data
 from mindefense.images import ImageTransform
 from mindefense.models import MLP, VGG16, vgg16
+from mindefense.study.config import DATASETS, MODELS, SAMPLES, StudyConfig, smoke_sizes
+from mindefense.study.presets import PRESETS, preset_for
+from mindefense.study.provenance import check_finished, settings_of
+from mindefense.study.roles import load_data, split_data
 from mindefense.training import PUBLISHED_TARGET, PUBLISHED_VGG16, TrainConfig
 from mindefense.types import LabelledData
 
@@ -23,8 +23,8 @@ IMAGES = make_cifar_like(1, train=12, test=6)
 SMALL = {"image_size": 32, "width_multiplier": 0.125, "members": 300, "num_samples": 150}
 
 
-def recipe_of(config, data):
-    return recipe_for(config, columns=data.features.shape[1], classes=data.num_classes)
+def preset_of(config, data):
+    return preset_for(config, columns=data.features.shape[1], classes=data.num_classes)
 
 
 def config(**settings):
@@ -114,7 +114,11 @@ def test_smoke_test_of_images_is_small_where_nothing_was_chosen(described, pre_t
     assert described == before
 
 
-# --------------------------------------------------------------------------------------------------------------- recipe
+# --------------------------------------------------------------------------------------------------------------- preset
+
+
+def test_every_model_has_a_preset():
+    assert PRESETS.keys() == MODELS.keys() == SAMPLES.keys()
 
 
 def test_published_training_of_vgg16_is_the_tutorials():
@@ -136,31 +140,31 @@ def test_published_training_of_vgg16_is_the_tutorials():
     )
 
 
-def test_recipe_of_vgg16():
-    recipe = recipe_of(config(image_size=64), IMAGES)
-    net = recipe.build(3)
+def test_preset_of_vgg16():
+    preset = preset_of(config(image_size=64), IMAGES)
+    net = preset.build(3)
     assert isinstance(net, VGG16)
     sizes = {"num_classes": 100, "image_size": 64, "batch_norm": True, "width_multiplier": 0.0625}
-    assert recipe.architecture == {"name": "vgg16", **sizes}
+    assert preset.architecture == {"name": "vgg16", **sizes}
     expected = parameters_of(vgg16(**sizes, seed=3))
     assert {name: array.tobytes() for name, array in parameters_of(net).items()} == {
         name: array.tobytes() for name, array in expected.items()
     }
-    assert recipe.prepare == ImageTransform(64)
-    assert (recipe.fit_share, recipe.checkpoint_every, recipe.has_shadow) == (0.8, 1, False)
-    assert recipe.train == PUBLISHED_VGG16
+    assert preset.prepare == ImageTransform(64)
+    assert (preset.fit_share, preset.checkpoint_every, preset.has_shadow) == (0.8, 1, False)
+    assert preset.train == PUBLISHED_VGG16
 
 
-def test_recipe_of_an_mlp_is_the_published_one():
+def test_preset_of_an_mlp_is_the_published_one():
     data = LabelledData("d", np.zeros((4, 7), np.float32), np.zeros(4, np.int32), 5)
-    recipe = recipe_of(StudyConfig(), data)
-    net = recipe.build(3)
+    preset = preset_of(StudyConfig(), data)
+    net = preset.build(3)
     assert isinstance(net, MLP)
     assert net.widths == (7, 1024, 512, 256, 128, 5)
-    assert recipe.architecture == {"name": "mlp", "widths": [7, 1024, 512, 256, 128, 5]}
-    assert recipe.prepare is None
-    assert (recipe.fit_share, recipe.checkpoint_every, recipe.has_shadow) == (0.5, 50, True)
-    assert recipe.train == PUBLISHED_TARGET
+    assert preset.architecture == {"name": "mlp", "widths": [7, 1024, 512, 256, 128, 5]}
+    assert preset.prepare is None
+    assert (preset.fit_share, preset.checkpoint_every, preset.has_shadow) == (0.5, 50, True)
+    assert preset.train == PUBLISHED_TARGET
 
 
 @pytest.mark.parametrize("smoke", [False, True])
@@ -179,17 +183,17 @@ def test_settings_replace_those_of_the_published_training_one_by_one(model, smok
     if smoke:
         published = dataclasses.replace(published, epochs=8)
     for some in [{}, chosen, *({name: value} for name, value in chosen.items())]:
-        train = recipe_of(StudyConfig(model=model, smoke=smoke, **some), data).train
+        train = preset_of(StudyConfig(model=model, smoke=smoke, **some), data).train
         assert train == dataclasses.replace(published, **some)
 
 
 def test_no_warm_up_can_be_asked_for():
-    assert recipe_of(config(warmup_epochs=0), IMAGES).train.warmup_epochs == 0
+    assert preset_of(config(warmup_epochs=0), IMAGES).train.warmup_epochs == 0
 
 
 def test_crops_and_flips_in_training_are_to_be_asked_for():
-    assert recipe_of(config(augment=True), IMAGES).train == dataclasses.replace(PUBLISHED_VGG16, augment=True)
-    assert not recipe_of(config(parity=True), IMAGES).train.augment
+    assert preset_of(config(augment=True), IMAGES).train == dataclasses.replace(PUBLISHED_VGG16, augment=True)
+    assert not preset_of(config(parity=True), IMAGES).train.augment
 
 
 @pytest.mark.parametrize(
@@ -197,7 +201,7 @@ def test_crops_and_flips_in_training_are_to_be_asked_for():
 )
 def test_bad_training_shows_before_anything_is_built(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        recipe_of(config(**wrong), IMAGES)
+        preset_of(config(**wrong), IMAGES)
 
 
 def test_synthetic_data_are_in_the_likeness_of_what_the_model_takes():

@@ -7,7 +7,7 @@ import pytest
 
 from mindefense.data import Split
 from mindefense.errors import InputError
-from mindefense.evaluation.canaries import plant
+from mindefense.study.canaries import plant
 from mindefense.types import LabelledData
 
 N = 200

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mindefense.evaluation.compare import contender, mark_dominated
+from mindefense.evaluation.comparison import contender, mark_dominated
 from mindefense.evaluation.summary import published_budgets, sharpest_slices, target_facts, utility
 from mindefense.evaluation.verdict import verdict_of
 from mindefense.metrics import budget_table, membership_metrics, utility_metrics

@@ -1,24 +1,30 @@
 """A whole study as a smoke test: its files, its stages one by one, and what it says when one is missing."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 import os
 import shutil
 import stat
+import time
 
 import numpy as np
 import pytest
+from mindefense.evaluation.progress import Quiet
 
 from mindefense import cli
 from mindefense.attacks.registry import AttackContext, select
 from mindefense.checkpoint import load_checkpoint, parameters_of, save_checkpoint
 from mindefense.data import make_location_like
 from mindefense.errors import CheckpointError, InputError, OutputError
-from mindefense.evaluation import AttackRunner, EvaluationConfig, Study, StudyConfig
-from mindefense.evaluation import recipe as recipe_module
-from mindefense.evaluation import study as study_module
+from mindefense.evaluation import AttackRunner, EvaluationConfig
 from mindefense.models import MLP
+from mindefense.study import Study, StudyConfig, evaluator, roles, trainer
+from mindefense.study.networks import StudyNetworks
+from mindefense.study.stages import Stages
+from mindefense.study.store import StudyStore
+from mindefense.targets import cell
 from mindefense.targets.base import clean_target
 from mindefense.targets.cell import Network
 from mindefense.training import PUBLISHED_DEFENDER, PUBLISHED_TARGET
@@ -349,7 +355,7 @@ def test_networks_are_trained_on_their_rows_the_published_way(smoke, tmp_path, m
     def record(net, features, labels, config, *, checkpoint, resume, description, **_):
         trained.append((net, features, labels, config, checkpoint.name, resume, description["kind"]))
 
-    monkeypatch.setattr(study_module, "train_classifier", record)
+    monkeypatch.setattr(trainer, "train_classifier", record)
     opened = Study(StudyConfig(seed=5, smoke=smoke), tmp_path)
     opened.train_target()
     opened.train_shadow(resume=True)
@@ -371,7 +377,7 @@ def test_defenders_classifier_is_trained_on_the_targets_answers(staged, tmp_path
     told = {}
     out = copy(staged, tmp_path / "out", "study.json", "target.ckpt")
     monkeypatch.setattr(
-        study_module, "fit_defender", lambda probs, is_member, **more: told.update(more, probs=probs, flags=is_member)
+        trainer, "fit_defender", lambda probs, is_member, **more: told.update(more, probs=probs, flags=is_member)
     )
     opened = Study(None, out)
     opened.train_defender(resume=True)
@@ -393,8 +399,8 @@ def test_attackers_get_the_studys_rows_and_models(smoke, tmp_path, monkeypatch):
             raise InterruptedError
 
     nets = {role: MLP((446, 1024, 512, 256, 128, 30), seed=seed) for seed, role in enumerate(("target", "shadow"))}
-    monkeypatch.setattr(study_module, "AttackRunner", Recorded)
-    monkeypatch.setattr(Study, "_network", lambda self, role: Network(nets[role]))
+    monkeypatch.setattr(evaluator, "AttackRunner", Recorded)
+    monkeypatch.setattr(StudyNetworks, "network", lambda self, role: Network(nets[role]))
     opened = Study(StudyConfig(defense="none", seed=5, smoke=smoke), tmp_path)
     config = EvaluationConfig(attacks=("gap",))
     with pytest.raises(InterruptedError):
@@ -414,6 +420,56 @@ def test_attackers_get_the_studys_rows_and_models(smoke, tmp_path, monkeypatch):
     assert sets.canaries is None
     for door, role in ((told["undefended"].target, "target"), (told["undefended"].shadows[0], "shadow")):
         np.testing.assert_allclose(door.query(some), clean_target(Network(nets[role])).query(some), atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------- bars, and what fails
+
+
+class Bars(Quiet):
+    """Notes when bars begin and end, and what they were told."""
+
+    def __init__(self):
+        self.noted = []
+
+    @contextlib.contextmanager
+    def stage(self, title, total):
+        self.noted.append(("begun", title))
+        try:
+            yield lambda done, note: self.noted.append((title, done))
+        finally:
+            self.noted.append(("ended", title))
+
+
+@pytest.mark.parametrize("at", ["forward", "answers_of"])
+def test_a_stage_that_fails_ends_its_bar_and_is_told_no_more(at, staged, monkeypatch):
+    def fail(*_, on_rows=None, **__):
+        if on_rows is not None:
+            on_rows(3)
+        raise InterruptedError
+
+    bars = Bars()
+    opened = Study(None, staged, progress=bars)
+    scenario = opened.behind(opened.guard()[1], "defenmi", "keyed")
+    with monkeypatch.context() as patch:
+        patch.setattr(cell if at == "forward" else evaluator, at, fail)
+        with pytest.raises(InterruptedError):
+            opened.answers(scenario)
+    title, stage = ("ask target", "query") if at == "forward" else ("defend", "defend")
+    assert bars.noted[-1] == ("ended", title)
+    assert ((title, 3) in bars.noted) == (at == "forward")
+    assert stage in opened.timings
+    noted = list(bars.noted)
+    opened._networks.network("shadow").logits(opened.rows("attacker").features()[:5])
+    assert bars.noted == noted
+
+
+def test_seconds_of_a_stage_that_fails_count(monkeypatch):
+    stages = Stages()
+    monkeypatch.setattr(time, "perf_counter", iter((1.0, 3.5, 10.0, 11.0)).__next__)
+    for error in (InterruptedError, KeyboardInterrupt):
+        with pytest.raises(error), stages.timed("work"):
+            raise error
+    assert stages.timings == {"work": 3.5}
 
 
 # ------------------------------------------------------------------------------------------------------ what is missing
@@ -447,6 +503,24 @@ TRAINED = [
     ("train-shadow", "shadow.ckpt"),
     ("defend", "defense.ckpt"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("there", "config", "stage"),
+    [
+        ([], {}, "train"),
+        (["target", "shadow"], {}, "train-defender"),
+        (["target", "defender"], {}, "train-shadow"),
+        (["target", "shadow", "defender"], {}, "defend"),
+        (CHECKPOINTS, {}, "evaluate"),
+        (CHECKPOINTS, {"seed": 1}, "train"),
+        (CHECKPOINTS, {"defense": "memguard"}, "defend"),
+        (["target", "shadow"], {"defense": "none"}, "evaluate"),
+    ],
+)
+def test_the_first_stage_that_is_missing(there, config, stage, staged, tmp_path):
+    out = copy(staged, tmp_path / "out", *(f"{name}.ckpt" for name in there))
+    assert Study(dataclasses.replace(SMOKE, **config), out).next_stage == stage
 
 
 def test_without_a_defense_a_missing_shadow_is_named_too(staged, tmp_path):
@@ -496,9 +570,9 @@ def test_files_of_another_study_are_refused(change, stage, word, study):
 
 def test_a_shadow_of_another_seed_is_refused(study, monkeypatch):
     """On data with a published order, `train --seed 1` leaves an older shadow that looks like this study's."""
-    monkeypatch.setattr(recipe_module, "make_location_like", lambda seed: make_location_like(0))
+    monkeypatch.setattr(roles, "make_location_like", lambda seed: make_location_like(0))
     with pytest.raises(CheckpointError, match=r"shadow\.ckpt"):
-        Study(dataclasses.replace(SMOKE, seed=1, defense="none"), study)._network("shadow")
+        Study(dataclasses.replace(SMOKE, seed=1, defense="none"), study)._networks.network("shadow")
 
 
 def test_the_shadow_may_be_trained_last(study, monkeypatch):
@@ -525,7 +599,7 @@ def test_a_new_study_takes_the_old_ones_findings_away(study):
     pages = [f"{name}.{end}" for name in ("report", "comparison") for end in ("html", "md")]
     for name in ("results.json", "attacks.csv", "records.csv", "comparison.json", "comparison.csv", *pages):
         (study / name).write_text("of the old one")
-    Study(dataclasses.replace(SMOKE, seed=1), study)._begin(resume=False)
+    StudyStore(study).begin(dataclasses.replace(SMOKE, seed=1), resume=False)
     kinds = ("target", "shadow", "defender", "defense")
     assert {path.name for path in study.iterdir()} == {
         "study.json", *(f"{kind}.{end}" for kind in kinds for end in ("ckpt", "json"))

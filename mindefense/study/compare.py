@@ -1,0 +1,115 @@
+"""Ways to defend a study's target, side by side, ways to train it among them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from mindefense.errors import InputError
+from mindefense.evaluation.comparison import Contest, contender
+from mindefense.evaluation.config import EvaluationConfig
+from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
+from mindefense.private import epsilon, why_not_private
+from mindefense.study.pipeline import Study
+from mindefense.study.store import StudyStore
+from mindefense.study.trainer import CLIP_NORM
+from mindefense.types import Comparison, NotRun
+
+DELTA = 1e-5
+"""The δ that the ε of differentially private training is told for."""
+
+
+def compare(
+    study: Study,
+    defenses: Sequence[str] = LINEUP,
+    *,
+    training: Sequence[str] = (),
+    config: EvaluationConfig | None = None,
+) -> Comparison:
+    """Puts up one defense after the other in front of the target, with the same attackers against each.
+
+    Args:
+        study: With its target trained, its shadow if it has one, and the defender's classifier if a defense needs it.
+        defenses: Names as `DefenseSpec.parse` takes them. The study's budget of steps holds unless they say another,
+            and those that cannot keep to it are left out. Their alignment is what they say and not the study's, or
+            ``defenmi`` and ``defenmi-published`` would be the same.
+        training: Ways to train the target that defend it, as `TrainingSpec.parse` takes them; each trains a
+            target, and a shadow in the same way, in a folder of its own below ``compare``.
+        config: Which attackers, and what they know; None for all.
+
+    Raises:
+        InputError: If a defense or way to train is unknown, or named twice.
+        CheckpointError: If the study lacks a stage that a defense needs.
+    """
+    config = config or EvaluationConfig()
+    (specs, not_run), ways = _within(study.config.max_steps, defenses), parse_ways(training)
+    if ways and "origin" in study.checkpoint("target").description:
+        raise InputError(
+            "training", expected="a target that this study trained", got="one from --pre_trained, of which it is "
+            "not known how it was trained", fix="compare without --training",
+        )  # fmt: skip
+    for way in ways:
+        dataclasses.replace(study.preset.train, **way.settings)  # a value out of range must show before all else
+    if any(spec.searches for spec in specs):
+        study.defender()  # a missing stage must show before anything is attacked
+    with study.timed("compare"):
+        runner = study.runner(config)
+        # Of the defense each contender tells its own settings.
+        subject = study.subject(config)
+        settings = {name: value for name, value in subject.settings.items() if name not in ("defense", "alignment")}
+        subject = dataclasses.replace(subject, settings=settings)
+        contest = Contest(runner, subject, study.answers(runner.undefended))
+        for spec in specs:
+            scenario = study.behind(study.build(spec), str(spec), config.noise)
+            contest.enter(str(spec), scenario, study.answers(scenario))
+            study.forget_defenses()  # nobody asks this contender again
+        for way in ways:
+            if way.is_private and (reason := why_not_private()) is not None:
+                not_run.append(NotRun(str(way), "training", reason))
+                continue
+            other = trained_otherwise(study, way)
+            others = other.runner(config)
+            found, answers = others.run(), other.answers(others.undefended)
+            checks = other.checks(others, others.undefended, found, answers)
+            # What users get now against what they got from the target as it was.
+            answers = dataclasses.replace(
+                answers, clean_probs=contest.answers.clean_probs, defended_probs=answers.clean_probs
+            )
+            settings = way.settings
+            if way.is_private:
+                settings = {"noise_multiplier": way.value, "clip_norm": CLIP_NORM, "delta": DELTA,
+                            "epsilon": epsilon(other.preset.train.epochs, way.value, DELTA)}  # fmt: skip
+            one = contender(str(way), settings, found, answers, in_training=True, before=contest.trials)
+            contest.add(one, checks)
+    return contest.comparison(not_run=not_run, timings=study.timings)
+
+
+def _within(max_steps: int | None, defenses: Sequence[str]) -> tuple[tuple[DefenseSpec, ...], list[NotRun]]:
+    """The defenses with a study's budget of steps, and those that cannot keep to it."""
+    parse_lineup(defenses)  # what is wrong within any budget is refused
+    fitting, not_run = [], []
+    for name in defenses:
+        try:
+            DefenseSpec.parse(name, max_steps=max_steps)
+        except InputError as error:
+            not_run.append(NotRun(name, "defense", f"{error}; name it with a budget of its own, such as {name}@300"))
+        else:
+            fitting.append(name)
+    return parse_lineup(fitting, max_steps=max_steps), not_run
+
+
+def trained_otherwise(study: Study, way: TrainingSpec) -> Study:
+    """A study of the same data with target and shadow trained in a way that defends them, trained if need be."""
+    config = dataclasses.replace(study.config, defense=NONE, **way.settings)
+    out = study.out / "compare" / str(way)
+    store = StudyStore(out)
+    begun = store.holds_study and store.read_config() == config
+    other = Study(config, out, progress=study.progress, amp=study.amp)
+    with study.timed(f"train {way}"):
+        if way.is_private:
+            other.train_privately(way.value)
+        else:
+            other.train_target(resume=begun)
+            if other.preset.has_shadow:
+                other.train_shadow(resume=begun)
+    return other

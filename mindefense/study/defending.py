@@ -1,0 +1,129 @@
+"""The defenses of a study: built from what it has trained, from their files, and in front of its networks."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from mindspore import nn
+
+from mindefense.defenses.base import Defense
+from mindefense.defenses.defended import load_defense
+from mindefense.defenses.defenmi import class_mean_probs
+from mindefense.errors import CheckpointError
+from mindefense.evaluation.lineup import NONE, DefenseSpec
+from mindefense.evaluation.scenario import EvaluationSets, Scenario
+from mindefense.study.networks import StudyNetworks, StudyParts
+from mindefense.study.roles import means_role
+
+
+class StudyDefenses:
+    """Builds defenses and puts them in front of target and shadow.
+
+    Args:
+        parts: What the study works with.
+        networks: The study's networks.
+    """
+
+    def __init__(self, parts: StudyParts, networks: StudyNetworks):
+        self._parts, self._networks = parts, networks
+        self._behind: dict[tuple[str, str, bool], Scenario] = {}
+
+    def build(self, spec: DefenseSpec) -> Defense:
+        """A defense from what the study has trained.
+
+        Raises:
+            CheckpointError: If the study lacks a stage that the defense needs.
+        """
+
+        def means() -> np.ndarray:
+            rows = self._parts.rows.of(means_role(spec))
+            return class_mean_probs(self._networks.ask("target", rows.features()))
+
+        return spec.build(self._networks.classifier, means, self._parts.rows.data.num_classes)
+
+    def save(self) -> Defense:
+        """Builds the study's defense and writes its file.
+
+        Raises:
+            CheckpointError: See `build`.
+        """
+        spec = self._parts.config.parse_defense()
+        defense = self.build(spec)
+        description = {**self._networks.mark("defense"), "spec": str(spec)}
+        defense.save(self._parts.store.path("defense"), description=description)
+        self.forget()
+        return defense
+
+    def load(self) -> Defense | None:
+        """The study's defense, from its file; None for a study without one.
+
+        Raises:
+            CheckpointError: See `check_saved`.
+        """
+        if self._parts.config.defense == NONE:
+            return None
+        self.check_saved()
+        return load_defense(self._parts.store.path("defense"))
+
+    def check_saved(self) -> None:
+        """Raises CheckpointError if the defense's file is missing, damaged, or of another study or defense."""
+        spec, store = self._parts.config.parse_defense(), self._parts.store
+        held = self._networks.checkpoint("defense").description.get("spec")
+        if held != str(spec):
+            raise CheckpointError(
+                f"defense.ckpt in {store.out}",
+                expected=str(spec),
+                got=str(held),
+                fix=f"run `mindefense defend --out {store.out}` again",
+            )
+
+    def guard(self, name: str | None = None) -> tuple[nn.Cell, Defense | None, list[Path]]:
+        """The target, what to put in front of it, and the files that they come from.
+
+        Args:
+            name: A defense as ``--defense`` names it, built from what the study has trained; None for the study's own,
+                from its file.
+        """
+        store = self._parts.store
+        net, target = self._networks.network("target").cell, store.path("target")
+        if name is None:
+            defense = self.load()
+            return net, defense, [target] if defense is None else [target, store.path("defense")]
+        if name == NONE:
+            return net, None, [target]
+        spec = self._parts.config.parse_defense(name)
+        return net, self.build(spec), [target, store.path("defender")] if spec.searches else [target]
+
+    @functools.cached_property
+    def sets(self) -> EvaluationSets:
+        """The rows of the evaluation."""
+        preset = self._parts.preset
+        return self._parts.rows.sets(fit_share=preset.fit_share, has_shadow=preset.has_shadow)
+
+    def undefended(self, *, with_shadow: bool = False) -> Scenario:
+        """The target as it is, and the attacker's model if it is asked for."""
+        target = self._networks.network("target")  # first, since without one it is what must be said
+        shadow = self._networks.network("shadow") if with_shadow else None
+        return Scenario.undefended(target, self.sets, shadow=shadow)
+
+    def behind(self, defense: Defense, name: str, noise: str) -> Scenario:
+        """Target, and shadow if it is trained, behind a defense; what was asked before comes from memory.
+
+        Args:
+            defense: What stands in front of them.
+            name: What it is remembered by, until `forget`.
+            noise: ``"keyed"`` or ``"fresh"``.
+        """
+        has_shadow = self._parts.preset.has_shadow and self._parts.store.holds("shadow")  # it may be trained last
+        key = (name, noise, has_shadow)
+        if key not in self._behind:
+            self._behind[key] = self.undefended(with_shadow=has_shadow).behind(
+                defense, seed=self._parts.config.seed, noise=noise, on_progress=self._parts.stages.count
+            )
+        return self._behind[key]
+
+    def forget(self) -> None:
+        """Drops what is remembered of defended answers."""
+        self._behind.clear()

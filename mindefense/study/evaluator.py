@@ -1,0 +1,124 @@
+"""The evaluation of a study: its attackers, its answers, and what its results say of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from mindefense.attacks.registry import AttackContext
+from mindefense.evaluation.config import EvaluationConfig
+from mindefense.evaluation.facts import Training
+from mindefense.evaluation.runner import AttackRunner, attackers_of
+from mindefense.evaluation.scenario import Scenario
+from mindefense.evaluation.summary import Subject, answers_of, checks_of, summarize
+from mindefense.runtime import device_in_use
+from mindefense.study.defending import StudyDefenses
+from mindefense.study.networks import StudyNetworks, StudyParts
+from mindefense.types import Answers, Check, Evaluation, Trial
+
+
+class Evaluator:
+    """Runs attackers on a study's target, undefended and behind defenses.
+
+    Args:
+        parts: What the study works with.
+        networks: The study's networks.
+        defenses: The study's defenses.
+    """
+
+    def __init__(self, parts: StudyParts, networks: StudyNetworks, defenses: StudyDefenses):
+        self._parts, self._networks, self._defenses = parts, networks, defenses
+
+    def evaluate(self, config: EvaluationConfig) -> Evaluation:
+        """Attacks the target, without the study's defense and behind it."""
+        runner = self.runner(config)
+        scenario, defense = runner.undefended, self._defenses.load()
+        if defense is not None:
+            scenario = self._defenses.behind(defense, str(self._parts.config.parse_defense()), config.noise)
+        answers = self.answers(scenario)  # with a bar of its own, before the attackers ask
+        trials = runner.run()
+        if defense is not None:
+            trials += runner.run(scenario, title=f"attack {defense.name}")
+        return summarize(runner, scenario, trials, answers, self.subject(config))
+
+    def runner(self, config: EvaluationConfig) -> AttackRunner:
+        """The attackers on the target, and on the shadow if somebody learns from it.
+
+        Raises:
+            InputError: If none of the attackers that were asked for can take part, or rows of a kind are missing.
+        """
+        learns = self._parts.preset.has_shadow and "shadow" in config.knowledge
+        undefended = self._defenses.undefended(with_shadow=learns)
+        seed, smoke = self._parts.config.seed, self._parts.config.smoke
+        context = AttackContext(seed=seed, smoke=smoke, max_queries=config.max_queries)
+        attackers = attackers_of(
+            config.attacks, context=context, knowledge=config.knowledge, adversary=config.adversary
+        )
+        stages = self._parts.stages
+        runner = AttackRunner(attackers, undefended, progress=stages.progress, timed=stages.timed)
+        runner.check_somebody()
+        return runner
+
+    def answers(self, scenario: Scenario) -> Answers:
+        """What the target says of the evaluation's rows, without and with a defense."""
+        samples = self._parts.rows.of("eval").features()
+        self._networks.ask("target", samples)  # remembered, so that the bar below counts the defense alone
+        undefended = self._defenses.undefended()
+        if scenario.defense is None or not (new := scenario.target.new(samples)):
+            return answers_of(undefended, scenario)
+        # Rows with noise on the input come twice: noised out of the network, then out of the search.
+        defense = scenario.defense.defense
+        passes = 2 if defense is not None and defense.noise_scale else 1
+        with self._parts.stages.counting("defend", "defend", passes * new) as advance:
+            answers = answers_of(undefended, scenario)
+            advance(0, f"{new} samples")
+        return answers
+
+    def subject(self, config: EvaluationConfig, *, with_digests: bool = True) -> Subject:
+        """What the study evaluates, as its results name it."""
+        data = self._parts.rows.data
+        digests: dict[str, str | None] = {}
+        if with_digests:
+            digests = {"checkpoint": self._parts.store.digest("target"), "data": data.fingerprint}
+        return Subject(
+            dataset=data.name,
+            synthetic=data.synthetic,
+            smoke=self._parts.config.smoke,
+            seed=self._parts.config.seed,
+            settings=self.settings(config),
+            trainings=self._trainings_done(),
+            digests=digests,
+        )
+
+    def checks(
+        self, runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Answers
+    ) -> tuple[Check, ...]:
+        """Every doubt about these trials that the study can look into."""
+        subject = self.subject(EvaluationConfig(), with_digests=False)
+        return checks_of(runner, scenario, trials, answers, subject)
+
+    def settings(self, config: EvaluationConfig) -> dict[str, object]:
+        """What was chosen, with names in place of paths: results are read on other machines, by other people."""
+        chosen = {**dataclasses.asdict(self._parts.config), **dataclasses.asdict(config)}
+        chosen |= {"device": device_in_use(), "amp": self._parts.amp}
+        for name in ("data_path", "split_config", "members"):
+            if isinstance(chosen[name], str):
+                chosen[name] = Path(chosen[name]).name
+        described, split = self._networks.checkpoint("target").description, self._parts.rows.split
+        return {
+            **chosen,
+            "pre_trained": described.get("origin"),
+            "split": split.name,
+            "order": split.permutation,
+            "target_training": described.get("train"),
+        }
+
+    def _trainings_done(self) -> dict[str, Training]:
+        """How the trainings of the study's networks went, as far as their files say."""
+        by_class = 1 / self._parts.rows.data.num_classes
+        done = {}
+        for kind, chance in (("target", by_class), ("shadow", by_class), ("defender", 0.5)):
+            if history := self._parts.store.history(kind):
+                done[kind] = Training(losses=history["loss"], accuracy=history["accuracy"][-1], chance=chance)
+        return done

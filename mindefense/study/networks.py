@@ -1,0 +1,146 @@
+"""The networks of a study: how each is started and trained, what its file must say, and what it answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+from mindspore import nn
+from mindspore.amp import auto_mixed_precision
+
+from mindefense.checkpoint import Checkpoint, load_into
+from mindefense.defenses.classifier import DefenderClassifier
+from mindefense.study.config import StudyConfig
+from mindefense.study.presets import SMOKE_EPOCHS, Preset
+from mindefense.study.roles import StudyRows, means_role
+from mindefense.study.shared import SharedWork
+from mindefense.study.stages import Stages
+from mindefense.study.store import StudyStore, mark_of
+from mindefense.targets.cell import Network, parameters_sha256
+from mindefense.training import PUBLISHED_DEFENDER, TrainConfig
+
+_SEEDS = {"target": 0, "shadow": 1, "defender": 2}
+"""What each network's seed is above the study's; the attack networks' is the next."""
+
+
+@dataclasses.dataclass(eq=False)
+class StudyParts:
+    """What all stages of a study work with.
+
+    Attributes:
+        config: What the study is about.
+        rows: Its data, and who gets which rows.
+        preset: How target and shadow are built, fed and trained.
+        store: Its files.
+        stages: Told what happens.
+        amp: Precision that target and shadow are asked at.
+        shared: The work of all ranks; None for this process alone.
+    """
+
+    config: StudyConfig
+    rows: StudyRows
+    preset: Preset
+    store: StudyStore
+    stages: Stages
+    amp: str
+    shared: SharedWork | None = None
+
+
+class StudyNetworks:
+    """Target, shadow and defender's classifier of a study, from their files.
+
+    Args:
+        parts: What the study works with.
+    """
+
+    def __init__(self, parts: StudyParts):
+        self._parts = parts
+        self._networks: dict[str, Network] = {}
+
+    @functools.cached_property
+    def trainings(self) -> dict[str, TrainConfig]:
+        """How each network is trained, with a seed of its own."""
+        config, target, defender = self._parts.config, self._parts.preset.train, PUBLISHED_DEFENDER
+        if config.smoke:
+            defender = dataclasses.replace(defender, epochs=SMOKE_EPOCHS)
+        published = {"target": target, "shadow": target, "defender": defender}
+        return {role: dataclasses.replace(train, seed=self.seed(role)) for role, train in published.items()}
+
+    def seed(self, role: str) -> int:
+        """The seed of ``"target"``, ``"shadow"`` or ``"defender"``."""
+        return self._parts.config.seed + _SEEDS[role]
+
+    def start(self, role: str) -> nn.Cell:
+        """Target or shadow on its start weights."""
+        return self._parts.preset.build(self.seed(role))
+
+    def network(self, role: str) -> Network:
+        """The trained target or shadow.
+
+        Raises:
+            CheckpointError: See `checkpoint`.
+        """
+        if role not in self._networks:
+            preset, shared = self._parts.preset, self._parts.shared
+            net = preset.build(0)
+            load_into(net, self.checkpoint(role))
+            self._networks[role] = Network(
+                auto_mixed_precision(net, self._parts.amp),
+                prepare=preset.prepare,
+                batch_size=preset.query_batch,
+                on_rows=self._parts.stages.count,
+                as_graph=True,
+                spread=None if shared is None else shared.network(role, net),
+            )
+        return self._networks[role]
+
+    def forget(self, role: str) -> None:
+        """Drops what is remembered of target or shadow, since a new one is coming."""
+        self._networks.pop(role, None)
+
+    def ask(self, role: str, samples: np.ndarray) -> np.ndarray:
+        """``(N, C)`` logits of target or shadow; what was asked before comes from memory."""
+        network = self.network(role)
+        if not (new := network.new(samples)):
+            return network.logits(samples)
+        with self._parts.stages.counting("query", f"ask {role}", new) as advance:
+            logits = network.logits(samples)
+            advance(0, f"{new} samples")
+        return logits
+
+    def classifier(self) -> DefenderClassifier:
+        """The defender's classifier.
+
+        Raises:
+            CheckpointError: See `checkpoint`.
+        """
+        classifier = DefenderClassifier(self._parts.rows.data.num_classes)
+        load_into(classifier, self.checkpoint("defender"))
+        return classifier
+
+    def checkpoint(self, kind: str) -> Checkpoint:
+        """A file of this study.
+
+        Raises:
+            CheckpointError: If it is missing, damaged, unfinished or of another study; names the command to run.
+        """
+        held = self._parts.store.open(kind)
+        self._parts.store.check_fresh(held, kind, self.mark(kind), self.trainings.get(kind))
+        return held
+
+    def mark(self, kind: str) -> dict[str, Any]:
+        """What a file of that kind says it belongs to; see `mark_of`."""
+        config, rows = self._parts.config, self._parts.rows
+        if kind == "target":
+            return mark_of(rows.data, rows.split.target_members)
+        if kind == "shadow":
+            return mark_of(rows.data, rows.split.attacker_members, seed=config.seed)
+        made_from = {"target": self.network("target").digest()}
+        if kind == "defender":
+            return mark_of(rows.data, rows.indices("defender"), **made_from)
+        spec = config.parse_defense()
+        if spec.searches:
+            made_from["classifier"] = parameters_sha256(self.classifier())
+        return mark_of(rows.data, rows.indices(means_role(spec)), **made_from)

@@ -1,0 +1,147 @@
+"""The stages of a study that train a network, or take over a trained one."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from mindspore import nn
+
+from mindefense.checkpoint import load_checkpoint, load_into, parameters_of
+from mindefense.confidence import softmax
+from mindefense.defenses.classifier import fit_defender
+from mindefense.errors import CheckpointError
+from mindefense.private import train_privately
+from mindefense.runtime import versions
+from mindefense.study.networks import StudyNetworks, StudyParts
+from mindefense.study.provenance import check_finished
+from mindefense.training import train_classifier, trains_in_steps
+from mindefense.types import Samples
+
+CLIP_NORM = 1.0
+"""The longest gradient of one row in differentially private training."""
+
+
+class Trainer:
+    """Trains the networks of a study and writes their checkpoints.
+
+    Args:
+        parts: What the study works with.
+        networks: The study's networks, which forget those that are trained anew.
+    """
+
+    def __init__(self, parts: StudyParts, networks: StudyNetworks):
+        self._parts, self._networks = parts, networks
+
+    def begin(self, *, resume: bool) -> None:
+        """Notes what the study is about; see `StudyStore.begin`.
+
+        Raises:
+            InputError: Also if the split leaves no rows for a defender that is needed.
+        """
+        if self._parts.config.needs_defender:
+            self._parts.rows.of("defender")  # a split may leave none, which must show before the training
+        self._parts.store.begin(self._parts.config, resume=resume)
+
+    def samples(self, role: str) -> Samples:
+        """What target or shadow is trained on."""
+        return self._parts.rows.of({"target": "target", "shadow": "attacker"}[role]).members
+
+    def train_target(self, *, resume: bool) -> None:
+        """Begins the study and trains the target."""
+        net = self._networks.start("target")  # a size may be wrong, which must show before anything is written
+        self.begin(resume=resume)
+        self._train("target", net, resume=resume)
+
+    def train_shadow(self, *, resume: bool) -> None:
+        """Trains the shadow."""
+        self._train("shadow", self._networks.start("shadow"), resume=resume)
+
+    def adopt_target(self, checkpoint: str | os.PathLike) -> None:
+        """Begins the study with a target that was trained elsewhere.
+
+        Raises:
+            CheckpointError: If it is of another architecture, data set or rows.
+        """
+        held = load_checkpoint(checkpoint)
+        held.expect("target")
+        net = self._parts.preset.build(0)
+        load_into(net, held)
+        check_finished(held, "finish its training with --resume")
+        mark = self._networks.mark("target")
+        if other := [name for name in mark if held.description.get(name, mark[name]) != mark[name]]:
+            raise CheckpointError(
+                f"{checkpoint} was not trained on this study's target members: its {' and '.join(other)} differ",
+                fix="give the data, split, members and seed that it was trained with",
+            )
+        described = {"kind": "target", "origin": os.path.basename(checkpoint), **held.description, **mark}
+        self.begin(resume=False)
+        self._networks.forget("target")
+        self._parts.store.save("target", parameters_of(net), described)
+
+    def train_defender(self, *, resume: bool) -> None:
+        """Trains the defender's classifier on the target's answers."""
+        rows = self._parts.rows.of("defender")
+        probs = softmax(self._networks.ask("target", rows.features()))
+        config = self._networks.trainings["defender"]
+        with self._parts.stages.training("train defender", config.epochs) as on_epoch:
+            fit_defender(
+                probs,
+                rows.is_member(),
+                config=config,
+                checkpoint=self._parts.store.path("defender"),
+                resume=resume,
+                description=self._networks.mark("defender"),
+                on_epoch=on_epoch,
+            )
+
+    def train_privately(self, noise_multiplier: float) -> None:
+        """Begins the study and trains target and shadow by differentially private descent.
+
+        Raises:
+            DeviceError: If the platform does not run it.
+        """
+        roles = ("target", "shadow") if self._parts.preset.has_shadow else ("target",)
+        samples = {role: self.samples(role) for role in roles}
+        self.begin(resume=False)
+        for role in roles:
+            net, config = self._networks.start(role), self._networks.trainings[role]
+            self._networks.forget(role)
+            with self._parts.stages.training(f"train {role}", config.epochs) as on_epoch:
+                train_privately(
+                    net,
+                    samples[role].features,
+                    samples[role].labels,
+                    config,
+                    noise_multiplier=noise_multiplier,
+                    clip_norm=CLIP_NORM,
+                    on_epoch=on_epoch,
+                )
+            described = {"kind": role, "origin": "differentially private training", **self._networks.mark(role)}
+            self._parts.store.save(role, parameters_of(net), described)
+
+    def _train(self, role: str, net: nn.Cell, *, resume: bool) -> None:
+        samples, config, preset = self.samples(role), self._networks.trainings[role], self._parts.preset
+        self._networks.forget(role)
+        with self._parts.stages.training(f"train {role}", config.epochs) as on_epoch:
+            train = functools.partial(train_classifier, prepare=preset.prepare)
+            shared = self._parts.shared
+            if shared is not None and trains_in_steps(config, preset.prepare):
+                train = shared.train
+            train(
+                net,
+                samples.features,
+                samples.labels,
+                config,
+                checkpoint=self._parts.store.path(role),
+                checkpoint_every=preset.checkpoint_every,
+                resume=resume,
+                description={
+                    "kind": role,
+                    "architecture": preset.architecture,
+                    "members": len(samples),
+                    "versions": versions(),
+                    **self._networks.mark(role),
+                },
+                on_epoch=on_epoch,
+            )

@@ -1,0 +1,41 @@
+"""Recorded answers as a model: samples are the numbers of rows in the recording. NumPy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from mindefense.confidence import softmax
+from mindefense.keyed import KeyedNoise
+from mindefense.targets.base import Model
+
+
+class RecordedModel(Model):
+    """A model of which only answers to some samples were recorded.
+
+    It can stand behind a defense. What a defense adds to inputs cannot be asked for: the search then starts from the
+    clean answer. What a defense draws depends on the answer, in place of the sample.
+
+    Args:
+        log_probs: ``(N, C)`` log-probabilities or logits, of which a sample is a row number.
+        sha256: Digest of the recording, hex; None if there is no file.
+    """
+
+    kind = "recorded outputs"
+
+    def __init__(self, log_probs: np.ndarray, *, sha256: str | None = None):
+        super().__init__()
+        self._log_probs, self._sha256 = log_probs, sha256
+
+    def ask(
+        self, samples: np.ndarray, *, noise: KeyedNoise | None = None, on_rows: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """``(n, C)`` answers to these rows; noise changes nothing."""
+        if on_rows is not None:
+            on_rows(len(samples))
+        return self._log_probs[samples]
+
+    def batches(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """The confidence vectors, in place of inputs that are not known."""
+        yield softmax(self._log_probs[samples])
