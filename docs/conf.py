@@ -47,7 +47,7 @@ napoleon_custom_sections = ["Inputs", "Outputs", "Supported Platforms", "Source"
 # without a network). Left out are values that are used inside one package alone.
 CAPITAL = r"[A-Z]+[a-z]"
 nitpick_ignore_regex = [
-    ("py:obj", rf"(?!mindefense\b|{CAPITAL}).*"),
+    ("py:obj", rf"(?!mindefense\b(?! )|{CAPITAL}).*"),
     ("py:(class|exc)", r"(?!mindefense\b).*"),
     ("py:class", r"mindefense\.(progress|evaluation\.facts|study\.presets)\..*"),
 ]
