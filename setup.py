@@ -18,7 +18,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mindefense", "mindefense.*"]),
-    package_data={"mindefense.reports": ["templates/*", "results.schema.json"]},
+    package_data={"mindefense": ["py.typed"], "mindefense.reports": ["templates/*", "results.schema.json"]},
     python_requires=">=3.10,<3.13",
     # One requirement set on purpose: installed one after the other, mindarmour pulls in numpy 2, which breaks
     # mindspore.dataset. MindSpore 2.9 and 2.10 have a CPU Conv2d that is tens of times slower than 2.8's.

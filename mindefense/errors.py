@@ -5,7 +5,10 @@ from collections.abc import Iterable
 
 
 class MindefenseError(Exception):
-    """Root of everything this package raises on purpose; the command line turns it into exit code 2."""
+    """Root of everything this package raises on purpose.
+
+    The command line turns it into exit code 2, but for `PackageError`.
+    """
 
     def __init__(self, what: str, *, expected: str | None = None, got: str | None = None, fix: str | None = None):
         """Builds the one-line message ``what: expected …, got …; fix``.
@@ -43,6 +46,10 @@ class OutputError(MindefenseError, OSError):
 
 class RankError(MindefenseError, RuntimeError):
     """Another rank of a distributed job that could not do its part."""
+
+
+class PackageError(MindefenseError, RuntimeError):
+    """A mistake of this package, not of the user; the command line turns it into exit code 1."""
 
 
 def did_you_mean(name: str, known: Iterable[str], *, mark: str = "") -> str | None:

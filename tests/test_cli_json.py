@@ -59,14 +59,16 @@ def test_comparison(study, capfd):
 
 
 @pytest.mark.parametrize(
-    ("stage", "wrote", "following"),
+    ("stage", "wrote", "lacking", "following"),
     [
-        ("train-defender", ["defender.ckpt"], "train-shadow"),
-        ("train-shadow", ["shadow.ckpt"], "defend"),
-        ("defend", ["defense.ckpt", "defended.npz"], "evaluate"),
+        ("train-defender", ["defender.ckpt"], "shadow.ckpt", "train-shadow"),
+        ("train-shadow", ["shadow.ckpt"], "defense.ckpt", "defend"),
+        ("defend", ["defense.ckpt", "defended.npz"], None, "evaluate"),
     ],
 )
-def test_stage(stage, wrote, following, study, capfd):
+def test_stage(stage, wrote, lacking, following, study, capfd):
+    if lacking is not None:
+        (study / lacking).unlink()
     code, held, err = asked(capfd, stage, "--out", "study")
     assert (code, held["next"]) == (0, f"mindefense {following} --out study")
     assert held["wrote"] == [f"study/{name}" for name in wrote]

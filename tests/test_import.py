@@ -1,8 +1,12 @@
 """Importing the package is silent and quick, and everything it names is there."""
 
+import importlib
 import json
+import pkgutil
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +61,30 @@ def test_mindarmour_comes_late_and_quietly(everything):
     assert said["handlers"] == []
     assert said["version"]
     assert noise == ""
+
+
+PACKAGES = [name for _, name, is_package in pkgutil.walk_packages(mindefense.__path__, "mindefense.") if is_package]
+
+
+@pytest.mark.parametrize("name", ["mindefense", *PACKAGES])
+def test_a_package_that_loads_names_late_lists_them(name):
+    package = importlib.import_module(name)
+    if not hasattr(package, "__getattr__"):
+        assert "__dir__" not in vars(package)
+        return
+    assert dir(package) == sorted(package.__all__)
+    assert len(set(package.__all__)) == len(package.__all__)
+    for one in package.__all__:
+        assert hasattr(package, one), one
+    with pytest.raises(AttributeError, match=f"module '{name}' has no attribute 'nothing'"):
+        getattr(package, "nothing")  # noqa: B009  not by a name that a linter would know
+
+
+def test_types_are_told_to_checkers_of_those_who_install_it():
+    root = Path(mindefense.__file__).parent
+    assert (root / "py.typed").read_bytes() == b""
+    (data,) = re.findall(r'"mindefense": (\[.*?\])', (root.parent / "setup.py").read_text(encoding="utf-8"))
+    assert "py.typed" in json.loads(data)
 
 
 def test_names():

@@ -24,7 +24,7 @@ DEFENSES = (
 EXIT_UNFIT, EXIT_MISTAKE, EXIT_STRICT, EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 EXIT_CODES = {
     0: "done",
-    EXIT_UNFIT: "doctor found a problem; with a traceback, a mistake of this package",
+    EXIT_UNFIT: "doctor found a problem; or a mistake of this package, with a traceback or a request to report it",
     EXIT_MISTAKE: "a mistake in what was asked for, or a file that cannot be read or written",
     EXIT_STRICT: "--strict, and a check failed: figures not to be believed",
     EXIT_GATE: "--fail_above or --policy, and a limit is exceeded; diff --fail_on_rise, and a figure rose",

@@ -18,7 +18,7 @@ from mindefense.arguments import EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_UNFIT, com
 from mindefense.cli.catalog import build_parser
 from mindefense.cli.outcome import Outcome, Screen
 from mindefense.cli.studies import run_study, run_tutorial, use_device
-from mindefense.errors import InputError, MindefenseError
+from mindefense.errors import InputError, MindefenseError, PackageError
 
 __all__ = ["build_parser", "guarded", "main", "run_study", "run_tutorial"]
 
@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def guarded(work: Work, args: argparse.Namespace, *, prog: str = "mindefense") -> int:
-    """Runs `work` and returns its exit code; an error the user can mend becomes one line and 2, unless ``--debug``.
+    """Runs `work` and returns its exit code.
+
+    An error of this package's own becomes one line and 2, or 1 for a `PackageError`; ``--debug`` raises it.
 
     With ``--distributed`` only rank 0 runs it; the other ranks do what it asks of them.
     """
@@ -60,7 +62,8 @@ def guarded(work: Work, args: argparse.Namespace, *, prog: str = "mindefense") -
         if args.debug:
             raise
         complain(prog, str(error))
-        outcome = Outcome(EXIT_MISTAKE, facts={"error": str(error)})
+        code = EXIT_UNFIT if isinstance(error, PackageError) else EXIT_MISTAKE
+        outcome = Outcome(code, facts={"error": str(error)})
     except KeyboardInterrupt as stop:
         kept = str(stop) or "trainings go on with --resume from the last checkpoint that was written, if one was"
         print(f"{prog}: interrupted; {kept}", file=sys.stderr)

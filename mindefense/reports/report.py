@@ -7,26 +7,27 @@ a page unescaped.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mindefense.errors import DataError
+from mindefense.errors import DataError, MindefenseError, PackageError
 from mindefense.files import replacing, write_text
 from mindefense.reports.answers import Answer, answer_comparison, answer_evaluation, states_of
 from mindefense.reports.appendix import how_to_repeat, known_attackers, not_run_by_reason, threat_models
 from mindefense.reports.pictures import Picture
 from mindefense.reports.plates import Plate, evaluation_plates, scale, tradeoff_plates
-from mindefense.reports.results import SCHEMA_VERSION
+from mindefense.reports.results import SCHEMA_VERSION, schema
 from mindefense.reports.sheets import (
     Sheet,
     attacker_sheet,
@@ -38,6 +39,7 @@ from mindefense.reports.sheets import (
     part_sheets,
 )
 from mindefense.reports.upgrade import upgraded
+from mindefense.reports.validation import faults
 from mindefense.reports.words import Row, called, percent
 
 _LEAD = (
@@ -97,7 +99,7 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
     """A results or comparison file.
 
     Raises:
-        DataError: If it is missing, not such a file, or of a schema that is not known here.
+        DataError: If it is missing, not such a file, damaged, or of a schema that is not known here.
     """
     path = Path(path)
     fix = "give results.json or comparison.json, as `mindefense evaluate` and `mindefense compare` write them"
@@ -117,7 +119,19 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
             got=str(version),
             fix="update mindefense" if newer else "evaluate again",
         )
+    if fault := _fault(held):
+        raise DataError(f"{path} is damaged: {fault}", fix="evaluate again")
     return held
+
+
+def _fault(held: Mapping[str, Any]) -> str | None:
+    """The first thing that is wrong with the contents of a results file; None if it fits the schema."""
+    try:
+        today = upgraded(held)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
+        # Of an older version, for which there is no schema: it lacks what its upgrade is made from.
+        return f"no {error}" if isinstance(error, KeyError) else str(error)
+    return next(faults(today, schema()), None)
 
 
 def write_report(
@@ -132,27 +146,42 @@ def write_report(
         source: The name of the file, to be told; empty for the usual one.
 
     Raises:
-        DataError: If the results lack something.
+        PackageError: If no page can be made of them; `read_results` has seen to it that files hold what they should.
         OutputError: If a file cannot be written.
     """
     is_comparison = "contenders" in results
     name, usual = ("comparison", "comparison.json") if is_comparison else ("report", "results.json")
     source = source or usual
-    try:
+    with _of_valid(source):
         page = comparison_page(results, source) if is_comparison else evaluation_page(results, source)
         html, markdown = as_html(page), as_markdown(page, figures=figures)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise DataError(f"{source} is damaged: {what}", fix="evaluate again") from error
+        drawn = [
+            (f"{picture.name}.{suffix}", draw())
+            for picture in (page.pictures if figures else ())
+            for suffix, draw in (("svg", picture.svg), ("png", picture.png))
+        ]
     paths = [Path(out) / f"{name}.html", Path(out) / f"{name}.md"]
     write_text(paths[0], html)
     write_text(paths[1], markdown)
-    for picture in page.pictures if figures else ():
-        for suffix, data in (("svg", picture.svg()), ("png", picture.png())):
-            paths.append(Path(out) / "figures" / f"{picture.name}.{suffix}")
-            with replacing(paths[-1]) as beside:
-                beside.write_bytes(data)
+    for file_name, data in drawn:
+        paths.append(Path(out) / "figures" / file_name)
+        with replacing(paths[-1]) as beside:
+            beside.write_bytes(data)
     return tuple(paths)
+
+
+@contextlib.contextmanager
+def _of_valid(source: str) -> Iterator[None]:
+    """What fails inside is a mistake of this package: the results are valid."""
+    try:
+        yield
+    except (MindefenseError, MemoryError):
+        raise
+    except Exception as error:
+        raise PackageError(
+            f"no page can be made of {source} ({type(error).__name__}: {error})",
+            fix="this is a mistake of mindefense, not of the file: please report it with the file",
+        ) from error
 
 
 def as_html(page: Page) -> str:

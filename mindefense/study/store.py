@@ -135,9 +135,8 @@ class StudyStore:
             CheckpointError: If it belongs to another study; names what differs, and the command to run.
         """
         stale = [name for name, value in mark.items() if held.description.get(name) != value]
-        is_ours = train is not None and "origin" not in held.description
-        if is_ours and not train.is_described_by(held.description.get("train")):
-            stale.append("train")
+        if train is not None and "origin" not in held.description:  # else it was trained elsewhere, or not at all
+            stale += [] if train.is_described_by(held.description.get("train")) else ["train"]
         if stale:
             raise CheckpointError(
                 f"{held.path} belongs to another study: its {', '.join(stale)} differ",

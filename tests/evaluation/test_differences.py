@@ -1,6 +1,7 @@
 """What changed between two results: nothing where nothing did, and what did where something was planted."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from mindefense.evaluation.differences import differences, read_records
 from mindefense.reports.results import to_json, write_results
 
 ATTACKS = ("confidence", "max-confidence", "shokri-label")
+
+STORED = Path(__file__).parent.parent.parent / "docs" / "results" / "location"
 
 
 def answers(path, *, leak, seed=0, noise=0.0, rows=3000):
@@ -131,8 +134,8 @@ def test_command(tmp_path, capsys):
 
 
 def test_command_refuses_what_is_no_evaluation(tmp_path, capsys):
-    (tmp_path / "comparison.json").write_text(json.dumps({"contenders": [], "schema_version": 5}))
-    assert run("diff", tmp_path / "comparison.json", tmp_path / "comparison.json") == 2
+    comparison = STORED / "comparison_seed0.json"
+    assert run("diff", comparison, comparison) == 2
     assert "got a comparison" in capsys.readouterr().err
     assert run("diff", tmp_path / "none", tmp_path / "none") == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from mindefense.evaluation.config import EvaluationConfig
+from mindefense.reports import validation
 from mindefense.reports.results import ADVERSARY, KNOWLEDGE, NOISE, SCHEMA, SCHEMA_VERSION, schema
 from mindefense.reports.upgrade import upgraded
 from mindefense.study.config import StudyConfig
@@ -67,6 +68,80 @@ def test_a_wheel_holds_the_schema():
 @pytest.mark.parametrize("path", STORED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_stored_results_fit(path):
     assert faults(upgraded(json.loads(path.read_text(encoding="utf-8")))) == []
+
+
+def keywords_in(schema):
+    """Every keyword of a schema; names of fields are none."""
+    for name, value in schema.items():
+        yield name
+        for part in (
+            value.values() if name in ("properties", "$defs") else value if isinstance(value, list) else [value]
+        ):
+            if isinstance(part, dict):
+                yield from keywords_in(part)
+
+
+def test_reading_understands_the_whole_schema():
+    assert set(keywords_in(schema())) - {"$schema", "$id", "$defs", "title", "description"} <= validation.KEYWORDS
+
+
+def damages_of(held):
+    """Copies of a file, each with one value in it replaced or one field left out."""
+    for wrong in (None, True, -1, 1, 2.5, 1e9, "", "x", [], [None], {}, {"x": 1}):
+        for path in places_in(held):
+            yield changed_at(held, path, wrong)
+    for path in places_in(held):
+        if isinstance(path[-1], str):
+            yield changed_at(held, path, None, leave_out=True)
+
+
+def places_in(held, path=()):
+    """Every place in a file, of lists the first two items."""
+    items = held.items() if isinstance(held, dict) else enumerate(held[:2]) if isinstance(held, list) else ()
+    for name, value in items:
+        yield (*path, name)
+        yield from places_in(value, (*path, name))
+
+
+def changed_at(held, path, value, *, leave_out=False):
+    found = held.copy()
+    if len(path) > 1:
+        found[path[0]] = changed_at(held[path[0]], path[1:], value, leave_out=leave_out)
+    elif leave_out:
+        del found[path[0]]
+    else:
+        found[path[0]] = value
+    return found
+
+
+def small(held):
+    """The same file with two items of each list that the schema lets be short."""
+    if isinstance(held, dict):
+        return {name: small(value) for name, value in held.items()}
+    return [small(value) for value in held[:2]] if isinstance(held, list) else held
+
+
+def open_to_more(schema):
+    """The same schema, but fields that it does not describe are let pass."""
+    if isinstance(schema, dict):
+        closed = ("additionalProperties", "unevaluatedProperties")
+        return {name: open_to_more(part) for name, part in schema.items() if name not in closed or part is not False}
+    return [open_to_more(part) for part in schema] if isinstance(schema, list) else schema
+
+
+@pytest.mark.parametrize(("value", "fits"), [(2.0000002, True), (2.01, False), (-1e-8, True), (-0.01, False)])
+def test_figures_that_rounding_put_beyond_their_bounds_are_read(value, fits, recorded):
+    held = changed_at(recorded, ("defense", "max_l1"), value)
+    assert (next(validation.faults(held, schema()), None) is None) == fits
+
+
+def test_reading_finds_what_a_validator_finds(recorded):
+    reference, held, counts = jsonschema.Draft202012Validator(open_to_more(schema())), small(recorded), [0, 0]
+    for damaged in damages_of(held):
+        fits = reference.is_valid(damaged)
+        counts[fits] += 1
+        assert (next(validation.faults(damaged, schema()), None) is None) == fits, damaged
+    assert min(counts) > 100
 
 
 @pytest.mark.parametrize("kind", ["recorded", "recorded_alone", "one_attack"])

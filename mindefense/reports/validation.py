@@ -1,0 +1,115 @@
+"""What the schema of results has against a file, by as much of JSON Schema as it uses; no package is needed for that.
+
+Fields that the schema does not describe are let pass, since a later mindefense may write more under the same version,
+and figures that rounding put beyond their bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "object": lambda value: isinstance(value, dict),
+    "array": lambda value: isinstance(value, list),
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "null": lambda value: value is None,
+    "number": lambda value: _is_number(value),
+    "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
+}
+_ROUNDING = 1e-6
+"""What a figure may be beyond its bound: an L1 distance of two float32 vectors comes to a little more than 2."""
+_BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "minimum": ("at least", lambda value, bound: value < bound - _ROUNDING),
+    "maximum": ("at most", lambda value, bound: value > bound + _ROUNDING),
+    "exclusiveMinimum": ("above", lambda value, bound: value <= bound),
+    "exclusiveMaximum": ("below", lambda value, bound: value >= bound),
+}
+"""Keyword → its words, and whether a number breaks it."""
+KEYWORDS = frozenset(
+    (
+        *("$ref", "allOf", "anyOf", "if", "then", "else", "type", "const", "enum", *_BOUNDS, "minItems", "items"),
+        *("required", "properties", "propertyNames", "additionalProperties", "unevaluatedProperties"),
+    )
+)
+"""Keywords that are understood; a test sees to it that the schema uses no other."""
+
+
+def faults(value: Any, schema: Mapping[str, Any]) -> Iterator[str]:
+    """What a schema has against a JSON value, a sentence each with the place.
+
+    Args:
+        value: As `json.loads` returns it.
+        schema: A JSON Schema of `KEYWORDS`, whose references are to its own ``$defs``.
+    """
+    yield from _faults(value, schema, schema, "$")
+
+
+def _faults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], at: str) -> Iterator[str]:
+    if "$ref" in schema:
+        yield from _faults(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, at)
+    for part in schema.get("allOf", ()):
+        yield from _faults(value, part, root, at)
+    if "anyOf" in schema:
+        yield from _none_fits(value, schema["anyOf"], root, at)
+    if "if" in schema:
+        branch = "else" if any(_faults(value, schema["if"], root, at)) else "then"
+        yield from _faults(value, schema.get(branch, {}), root, at)
+    yield from _of_itself(value, schema, at)
+    if isinstance(value, dict):
+        yield from _inside(value, schema, root, at)
+    if isinstance(value, list):
+        if len(value) < schema.get("minItems", 0):
+            yield f"{at} has {len(value)} items, fewer than {schema['minItems']}"
+        for number, item in enumerate(value):
+            yield from _faults(item, schema.get("items", {}), root, f"{at}[{number}]")
+
+
+def _of_itself(value: Any, schema: Mapping[str, Any], at: str) -> Iterator[str]:
+    """Faults of the value alone, not of what is inside."""
+    kinds = schema.get("type", ())
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    if kinds and not any(_TYPES[kind](value) for kind in kinds):
+        yield f"{at} is {_shown(value)}, not {' or '.join(kinds)}"
+    allowed = [schema["const"]] if "const" in schema else schema.get("enum")
+    if allowed is not None and not any(_same(value, one) for one in allowed):
+        yield f"{at} is {_shown(value)}, not {' or '.join(map(repr, allowed))}"
+    for keyword, (words, breaks) in _BOUNDS.items():
+        if keyword in schema and _is_number(value) and breaks(value, schema[keyword]):
+            yield f"{at} is {_shown(value)}, not {words} {schema[keyword]}"
+
+
+def _inside(value: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any], at: str) -> Iterator[str]:
+    """Faults of an object's fields."""
+    described = schema.get("properties", {})
+    yield from (f"{at} has no {name!r}" for name in schema.get("required", ()) if name not in value)
+    others = schema.get("additionalProperties", True)
+    for name, held in value.items():
+        if "propertyNames" in schema:
+            yield from _faults(name, schema["propertyNames"], root, f"{at}: the name {name!r}")
+        if name in described:
+            yield from _faults(held, described[name], root, f"{at}.{name}")
+        elif isinstance(others, Mapping):
+            yield from _faults(held, others, root, f"{at}.{name}")
+
+
+def _none_fits(value: Any, schemas: list[Mapping[str, Any]], root: Mapping[str, Any], at: str) -> Iterator[str]:
+    """The first fault of the schema that fits best, if none fits: a null among them is not what an object was to be."""
+    found = [next(_faults(value, schema, root, at), None) for schema in schemas]
+    if None not in found:
+        yield max((fault for fault in found if fault is not None), key=lambda fault: len(fault.partition(" ")[0]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality of JSON values, of which true is not 1."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
