@@ -28,7 +28,7 @@ RANKS = (1, 2, 3, 4, 8, 16, 32, 64)
 
 @dataclasses.dataclass
 class Watch:
-    """A `Spread` that works in this process and notes what there was to share."""
+    """A `Executor` that works in this process and notes what there was to share."""
 
     net: Any
     feed: dict[str, Any]

@@ -20,7 +20,7 @@ import psutil
 from threadpoolctl import threadpool_limits
 
 from mindefense.confidence import softmax
-from mindefense.defenses.reshaping import Reshaper, cores
+from mindefense.defenses.driver import Reshaper, cores
 from mindefense.defenses.search import SearchConfig
 
 HIDDEN = (256, 128, 64)

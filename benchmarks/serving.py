@@ -39,7 +39,7 @@ from mindefense.defenses import (
     MemGuardConfig,
     class_mean_probs,
 )
-from mindefense.keyed import KeyedNoise
+from mindefense.keyed_noise import KeyedNoise
 from mindefense.metrics import auc
 from mindefense.models import MLP
 from mindefense.runtime import compiled, use_device

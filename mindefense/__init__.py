@@ -79,7 +79,7 @@ _HOMES = {
         "evaluate_outputs",
     ),
     "mindefense.images": ("ImageTransform",),
-    "mindefense.keyed": ("read_key", "write_key"),
+    "mindefense.keyed_noise": ("read_key", "write_key"),
     "mindefense.metrics": ("budget_table", "membership_metrics", "utility_metrics"),
     "mindefense.models": ("MLP", "NSH", "VGG16", "vgg16"),
     "mindefense.private": ("epsilon", "train_privately", "why_not_private"),
@@ -99,7 +99,7 @@ if TYPE_CHECKING:
     from mindefense.defenses import *  # noqa: F403
     from mindefense.evaluation import *  # noqa: F403
     from mindefense.images import *  # noqa: F403
-    from mindefense.keyed import *  # noqa: F403
+    from mindefense.keyed_noise import *  # noqa: F403
     from mindefense.metrics import *  # noqa: F403
     from mindefense.models import *  # noqa: F403
     from mindefense.private import *  # noqa: F403

@@ -17,9 +17,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from mindefense.children import SAYS, NoAnswer, ask_child
 from mindefense.errors import DataError, MindefenseError
 from mindefense.files import check_writable
+from mindefense.subprocesses import SAYS, NoAnswer, ask_child
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 PYTHON = ((3, 10), (3, 13))

@@ -54,7 +54,7 @@ def part_of(n: int, *, rank: int, size: int, block: int = 1) -> slice:
     return slice(min(first, n), min(last, n))
 
 
-class Crew:
+class ProcessGroup:
     """The ranks of a job, seen from one of them.
 
     Attributes:
@@ -230,7 +230,7 @@ class Crew:
         return self._all_gather(ms.Tensor(words)).asnumpy().reshape(self.size, -1)
 
 
-def join_crew(choose_device: Callable[[], object]) -> Crew:
+def join_crew(choose_device: Callable[[], object]) -> ProcessGroup:
     """Joins the job that ``msrun`` has started.
 
     In the launcher's own process, which runs the same script to bring the ranks together, it does not return.
@@ -262,7 +262,7 @@ def join_crew(choose_device: Callable[[], object]) -> Crew:
     choose_device()
     try:
         init()
-        return Crew(get_rank(), get_group_size())
+        return ProcessGroup(get_rank(), get_group_size())
     except (RuntimeError, OSError, KeyError) as error:  # KeyError: variables of the launcher that are not set
         raise RankError(
             "the ranks did not come together",

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import mindspore as ms
 import numpy as np
 
-from mindefense.children import SAYS, NoAnswer, ask_child
 from mindefense.errors import DeviceError, InputError
+from mindefense.subprocesses import SAYS, NoAnswer, ask_child
 
 DEVICE_TARGETS = ("auto", "CPU", "GPU", "Ascend")
 _TIMEOUT = 180.0

@@ -372,7 +372,7 @@ class Trial:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Answers:
+class Outputs:
     """What the evaluation's rows are and what the target says of them; members first or in any order.
 
     Attributes:
@@ -396,7 +396,7 @@ class Answers:
         members = int(np.count_nonzero(self.is_member))
         defended = "undefended alone" if self.defended_probs is None else "undefended and defended"
         return (
-            f"Answers({members:,} members, {len(self) - members:,} non-members, {self.clean_probs.shape[1]:,} "
+            f"Outputs({members:,} members, {len(self) - members:,} non-members, {self.clean_probs.shape[1]:,} "
             f"classes, {defended})"
         )
 

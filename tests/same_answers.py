@@ -111,7 +111,7 @@ def files(folder: Path, study: str, *, only: tuple[str, ...] = ()) -> dict[str, 
 
 def exported(folder: Path) -> dict[str, Any]:
     """What the exported graph and keyed noise say of some inputs."""
-    from mindefense.keyed import KeyedNoise
+    from mindefense.keyed_noise import KeyedNoise
     from mindefense.serving import GuardedModel
 
     inputs = (np.random.default_rng(0).random((8, 446)) < 0.1).astype(np.float32)

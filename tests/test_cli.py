@@ -476,7 +476,7 @@ def vgg_checkpoint(folder):
     return ["--pre_trained", "net.ckpt"]
 
 
-# Preparation that returns arguments → what is wrong, what to do.
+# InputTransform that returns arguments → what is wrong, what to do.
 LATE_MISTAKES = {
     "folder without data": (empty_folder, ["location data", "data_complete.npz"], "mindefense download location"),
     "truncated archive": (

@@ -12,7 +12,7 @@ import mindefense
 ROOT = Path(mindefense.__file__).parent
 FLOORS = [
     ("errors",),
-    ("types", "files", "checks", "confidence", "keyed", "children", "progress"),
+    ("types", "files", "checks", "confidence", "keyed_noise", "subprocesses", "progress"),
     ("runtime", "ranks", "data", "models", "images", "metrics"),
     ("checkpoint",),
     ("targets",),
@@ -33,7 +33,7 @@ WITHOUT_MINDSPORE = [
     "mindefense.checks",
     "mindefense.confidence",
     "mindefense.files",
-    "mindefense.keyed",
+    "mindefense.keyed_noise",
     "mindefense.metrics",
     "mindefense.data",
     "mindefense.serving",
@@ -62,12 +62,12 @@ WITHOUT_MINDSPORE = [
     "mindefense.attacks.label_only",
     "mindefense.attacks.averaging",
     "mindefense.defenses.target",
-    "mindefense.children",
+    "mindefense.subprocesses",
     "mindefense.configuration",
     "mindefense.doctor",
     "mindefense.defenses",
     "mindefense.defenses.search",
-    "mindefense.defenses.reshaping",
+    "mindefense.defenses.driver",
     "mindefense.arguments",
     "mindefense.cli",
 ]

@@ -5,7 +5,7 @@ import pytest
 
 from mindefense.data import load_outputs, make_cifar_like, make_location_like, parts_split, published_split
 from mindefense.metrics import membership_metrics
-from mindefense.types import Answers, AttackResult, LabelledData, Trial
+from mindefense.types import AttackResult, LabelledData, Outputs, Trial
 
 N, C = 60, 3
 IS_MEMBER = np.arange(N) < 20
@@ -66,9 +66,9 @@ def test_recorded_outputs_say_members_classes_and_states(tmp_path):
 
 
 def test_answers_and_trials_say_who_was_judged_and_how_well():
-    answers = Answers(LABELS, IS_MEMBER, np.arange(N), PROBS)
-    assert a_line(answers) == "Answers(20 members, 40 non-members, 3 classes, undefended alone)"
-    both = Answers(LABELS, IS_MEMBER, np.arange(N), PROBS, PROBS)
+    answers = Outputs(LABELS, IS_MEMBER, np.arange(N), PROBS)
+    assert a_line(answers) == "Outputs(20 members, 40 non-members, 3 classes, undefended alone)"
+    both = Outputs(LABELS, IS_MEMBER, np.arange(N), PROBS, PROBS)
     assert "undefended and defended" in a_line(both)
     scores = np.where(IS_MEMBER, 1.0, np.arange(N) % 2)
     result = AttackResult("mine", "auditor", "adaptive", True, membership_metrics(scores, IS_MEMBER, threshold=0.5))

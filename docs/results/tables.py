@@ -19,7 +19,7 @@ import numpy as np
 
 from mindefense.errors import DataError
 from mindefense.reports.report import evaluation_page, read_results
-from mindefense.reports.words import rounded
+from mindefense.reports.wording import rounded
 
 FIGURES = (("balanced_accuracy", "Balanced accuracy"), ("auc", "AUC"))
 TUTORIAL = {

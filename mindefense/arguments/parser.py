@@ -108,6 +108,6 @@ def complain(program: str, message: str) -> None:
 
 def _searches(defense: str) -> bool:
     """Whether this defense, whose name is a good one, searches."""
-    from mindefense.evaluation.lineup import NONE, DefenseSpec
+    from mindefense.defenses.registry import NONE, DefenseSpec
 
     return defense != NONE and DefenseSpec.parse(defense).searches

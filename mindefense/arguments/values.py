@@ -32,7 +32,7 @@ def attacks(text: str) -> tuple[str, ...]:
 
 def defense(text: str) -> str:
     """The name of a defense, or none."""
-    from mindefense.evaluation.lineup import NONE, DefenseSpec
+    from mindefense.defenses.registry import NONE, DefenseSpec
 
     if text != NONE:
         _checked(DefenseSpec.parse, text)
@@ -41,7 +41,7 @@ def defense(text: str) -> str:
 
 def fitted_defense(text: str) -> str:
     """The file of a defense, or the name of one."""
-    from mindefense.evaluation.lineup import DefenseSpec
+    from mindefense.defenses.registry import DefenseSpec
 
     if not text.endswith(".ckpt"):
         _checked(DefenseSpec.parse, text)
@@ -50,7 +50,7 @@ def fitted_defense(text: str) -> str:
 
 def lineup(text: str) -> tuple[str, ...]:
     """Names of defenses, each once."""
-    from mindefense.evaluation.lineup import parse_lineup
+    from mindefense.defenses.registry import parse_lineup
 
     listed = names(text)
     _checked(parse_lineup, listed)
@@ -59,7 +59,7 @@ def lineup(text: str) -> tuple[str, ...]:
 
 def ways(text: str) -> tuple[str, ...]:
     """Ways to train."""
-    from mindefense.evaluation.lineup import parse_ways
+    from mindefense.defenses.registry import parse_ways
 
     listed = names(text)
     _checked(parse_ways, listed)

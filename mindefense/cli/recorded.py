@@ -13,8 +13,8 @@ from mindefense.cli.studies import attackers, told
 from mindefense.errors import DataError, InputError
 
 if TYPE_CHECKING:
+    from mindefense.defenses.registry import DefenseSpec
     from mindefense.evaluation.config import EvaluationConfig
-    from mindefense.evaluation.lineup import DefenseSpec
     from mindefense.types import Comparison
 
 
@@ -42,8 +42,8 @@ def evaluate_recorded(args: argparse.Namespace) -> Outcome:
 def compare_recorded(args: argparse.Namespace) -> Comparison:
     """A comparison of defenses in front of recorded outputs."""
     from mindefense.data.outputs import load_outputs
+    from mindefense.defenses.registry import LINEUP
     from mindefense.evaluation.comparison import compare_outputs
-    from mindefense.evaluation.lineup import LINEUP
     from mindefense.files import check_writable
 
     if args.training:
@@ -74,8 +74,8 @@ def _attackers_of_outputs(args: argparse.Namespace) -> EvaluationConfig:
 def defend_recorded(args: argparse.Namespace) -> Outcome:
     """Recorded confidence vectors of any number behind a defense."""
     from mindefense.data.vectors import open_vectors
-    from mindefense.evaluation.lineup import DefenseSpec
-    from mindefense.keyed import read_key
+    from mindefense.defenses.registry import DefenseSpec
+    from mindefense.keyed_noise import read_key
 
     idle = {"device_target": ("auto", "CPU"), "amp": ("O0",), "device_id": (None,), "distributed": (False,)}
     for name, usual in idle.items():

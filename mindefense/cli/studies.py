@@ -136,7 +136,7 @@ def evaluate(args: argparse.Namespace) -> Outcome:
 
 def compare(args: argparse.Namespace) -> Outcome:
     """Many defenses on one target."""
-    from mindefense.evaluation.lineup import LINEUP
+    from mindefense.defenses.registry import LINEUP
 
     if args.outputs is not None:
         from mindefense.cli.recorded import compare_recorded

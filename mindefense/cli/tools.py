@@ -18,7 +18,7 @@ def export(args: argparse.Namespace) -> Outcome:
     """Target and defense as one graph, with a key beside it if something is drawn."""
     study = open_study(args)
     from mindefense.files import check_writable, sha256_of_file
-    from mindefense.keyed import read_key, write_key
+    from mindefense.keyed_noise import read_key, write_key
     from mindefense.serving import export_guarded
     from mindefense.serving.manifest import files_of
 

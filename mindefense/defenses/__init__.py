@@ -1,6 +1,6 @@
 """Defenses that reshape confidence vectors.
 
-Names are loaded when they are first used: worker processes import ``mindefense.defenses.reshaping`` and must not pay
+Names are loaded when they are first used: worker processes import ``mindefense.defenses.driver`` and must not pay
 for MindSpore.
 """
 
@@ -17,6 +17,7 @@ _HOMES = {
     "target": ("defended_target",),
     "defenmi": ("DefenMI", "DefenMIConfig", "class_mean_probs", "fit_defenmi"),
     "memguard": ("MemGuard", "MemGuardConfig"),
+    "registry": ("DefenseSpec",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "DefendedModel",
     "DefenderClassifier",
     "Defense",
+    "DefenseSpec",
     "LabelOnly",
     "LaplaceOutput",
     "MemGuard",
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from mindefense.defenses.defended import DefendedModel, load_defense
     from mindefense.defenses.defenmi import DefenMI, DefenMIConfig, class_mean_probs, fit_defenmi
     from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+    from mindefense.defenses.registry import DefenseSpec
     from mindefense.defenses.target import defended_target
 
 

@@ -15,8 +15,8 @@ from mindefense.checkpoint import save_checkpoint
 from mindefense.checks import check_logits, check_probs, check_same_length
 from mindefense.confidence import LOWEST_PROB, log_probs
 from mindefense.defenses.classifier import DefenderClassifier, classifier_parameters
+from mindefense.defenses.driver import Reshaped, Reshaper, halfway, put_on_top
 from mindefense.defenses.graph import GraphSearch
-from mindefense.defenses.reshaping import Reshaped, Reshaper, halfway, put_on_top
 from mindefense.defenses.search import ALIGNMENTS, SearchConfig
 from mindefense.errors import InputError
 from mindefense.targets.base import BATCH_SIZE

@@ -19,10 +19,10 @@ import numpy as np
 from mindefense import __version__
 from mindefense.data.vectors import Block, RecordedVectors
 from mindefense.defenses.base import Defense, SearchDefense
-from mindefense.defenses.reshaping import put_on_top
+from mindefense.defenses.driver import put_on_top
 from mindefense.errors import InputError, OutputError
 from mindefense.files import check_writable, replacing
-from mindefense.keyed import KeyedDraws
+from mindefense.keyed_noise import KeyedDraws
 
 OUTPUT = "defended_outputs.npy"
 """What is written; ``.part`` follows the name until it is complete, and ``.json`` beside either says what it holds."""

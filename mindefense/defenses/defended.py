@@ -26,7 +26,7 @@ from mindefense.defenses.defenmi import DefenMI
 from mindefense.defenses.memguard import MemGuard
 from mindefense.defenses.target import DefendedAnswers
 from mindefense.errors import CheckpointError, InputError
-from mindefense.targets.base import BATCH_SIZE, Preparation, Spread
+from mindefense.targets.base import BATCH_SIZE, Executor, InputTransform
 from mindefense.targets.cell import Network
 
 DEFENSES: dict[str, type[Defense]] = {
@@ -103,11 +103,11 @@ class DefendedModel(nn.Cell):
         *,
         key: bytes | None = None,
         noise: str = "keyed",
-        prepare: Preparation | None = None,
+        prepare: InputTransform | None = None,
         batch_size: int = BATCH_SIZE,
         on_rows: Callable[[int], None] | None = None,
         as_graph: bool = False,
-        spread: Spread | None = None,
+        spread: Executor | None = None,
     ):
         super().__init__()
         network = Network(

@@ -16,7 +16,7 @@ from mindefense.defenses.base import DefenseConfig, SearchDefense
 from mindefense.defenses.classifier import DefenderClassifier, classifier_layers, fit_defender
 from mindefense.errors import InputError
 from mindefense.progress import Progress
-from mindefense.targets.base import Preparation
+from mindefense.targets.base import InputTransform
 from mindefense.targets.cell import Network
 from mindefense.targets.kinds import model_of
 from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig
@@ -128,7 +128,7 @@ def fit_defenmi(
     *,
     config: DefenMIConfig | None = None,
     train: TrainConfig = PUBLISHED_DEFENDER,
-    prepare: Preparation | None = None,
+    prepare: InputTransform | None = None,
     checkpoint: str | os.PathLike | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     progress: Progress | bool | None = None,

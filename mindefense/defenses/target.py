@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mindefense.confidence import log_probs, softmax
-from mindefense.defenses.reshaping import put_on_top
+from mindefense.defenses.driver import put_on_top
 from mindefense.errors import InputError
-from mindefense.keyed import KeyedDraws, KeyedNoise
+from mindefense.keyed_noise import KeyedDraws, KeyedNoise
 from mindefense.targets.base import Model, Target
 
 if TYPE_CHECKING:

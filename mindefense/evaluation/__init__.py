@@ -15,7 +15,6 @@ _HOMES = {
     "comparison": ("compare", "compare_outputs"),
     "config": ("EvaluationConfig",),
     "gate": ("Gate",),
-    "lineup": ("DefenseSpec",),
     "policy": ("Policy",),
     "recorded": ("evaluate_outputs",),
     "runner": ("AttackRunner", "Attackers", "run_attacks"),
@@ -28,7 +27,6 @@ __all__ = [
     "AttackRunner",
     "Attackers",
     "DefendedBy",
-    "DefenseSpec",
     "EvaluationConfig",
     "EvaluationSets",
     "Gate",
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     from mindefense.evaluation.comparison import compare, compare_outputs
     from mindefense.evaluation.config import EvaluationConfig
     from mindefense.evaluation.gate import Gate
-    from mindefense.evaluation.lineup import DefenseSpec
     from mindefense.evaluation.policy import Policy
     from mindefense.evaluation.recorded import evaluate_outputs
     from mindefense.evaluation.runner import Attackers, AttackRunner, run_attacks

@@ -15,10 +15,10 @@ from mindefense.confidence import softmax
 from mindefense.data import Split
 from mindefense.data.outputs import RecordedOutputs
 from mindefense.defenses.base import Defense
+from mindefense.defenses.registry import NONE, DefenseSpec, parse_lineup
 from mindefense.errors import InputError
 from mindefense.evaluation.api import prepared
 from mindefense.evaluation.config import EvaluationConfig
-from mindefense.evaluation.lineup import NONE, DefenseSpec, parse_lineup
 from mindefense.evaluation.recorded import recorded_scenario, recorded_settings
 from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE, AttackRunner, attackers_of
 from mindefense.evaluation.scenario import Rows, Scenario
@@ -26,7 +26,7 @@ from mindefense.evaluation.summary import Subject, answers_of, checks_of, eviden
 from mindefense.evaluation.verdict import changed, held_against, verdict_of
 from mindefense.progress import Progress
 from mindefense.runtime import versions
-from mindefense.types import Answers, Check, Comparison, Contender, LabelledData, NotRun, Trial
+from mindefense.types import Check, Comparison, Contender, LabelledData, NotRun, Outputs, Trial
 
 _TOLERANCE = 1e-9
 
@@ -44,7 +44,7 @@ class Contest:
         answers: As given.
     """
 
-    def __init__(self, runner: AttackRunner, subject: Subject, answers: Answers):
+    def __init__(self, runner: AttackRunner, subject: Subject, answers: Outputs):
         self._runner, self._subject, self.answers = runner, subject, answers
         self.trials = runner.run()
         self._is_noised = False
@@ -54,7 +54,7 @@ class Contest:
         checks = checks_of(runner, undefended, self.trials, answers, subject)
         self.add(contender(NONE, {}, self.trials, answers, labelled=undefended.sets.labelled), checks)
 
-    def enter(self, name: str, scenario: Scenario, answers: Answers) -> None:
+    def enter(self, name: str, scenario: Scenario, answers: Outputs) -> None:
         """Runs the attackers on the target behind a defense.
 
         Args:
@@ -266,7 +266,7 @@ def contender(
     name: str,
     config: Mapping[str, object],
     trials: Sequence[Trial],
-    answers: Answers,
+    answers: Outputs,
     *,
     in_training: bool = False,
     before: Sequence[Trial] | None = None,

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from mindefense.files import now
-from mindefense.types import Answers, Evidence
+from mindefense.types import Evidence, Outputs
 
 
 def evidence_of(
-    answers: Answers,
+    answers: Outputs,
     *,
     network: str | None = None,
     parameters: int | None = None,
@@ -32,7 +32,7 @@ def evidence_of(
     )
 
 
-def digest_of_members(answers: Answers) -> str:
+def digest_of_members(answers: Outputs) -> str:
     """SHA-256, hex, of the members' indices in rising order, as little-endian 64-bit integers."""
     members = np.sort(answers.indices[answers.is_member]).astype("<i8")
     return hashlib.sha256(members.tobytes()).hexdigest()

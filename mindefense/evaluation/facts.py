@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mindefense.checks import check_same_length
-from mindefense.types import Answers, Trial
+from mindefense.types import Outputs, Trial
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -16,7 +16,7 @@ class FitRows:
     """What attackers of one knowledge were fitted on, as far as it is known.
 
     Attributes:
-        indices: ``(M,)`` positions of the rows in the data set that `Answers.indices` counts in; None if unknown.
+        indices: ``(M,)`` positions of the rows in the data set that `Outputs.indices` counts in; None if unknown.
         features: ``(M, ...)`` the rows; None if unknown.
         probs: ``(M, C)`` what the undefended target says of them; None if unknown. Looked at without features only.
     """
@@ -84,7 +84,7 @@ class Facts:
     """
 
     trials: Sequence[Trial]
-    answers: Answers
+    answers: Outputs
     features: np.ndarray | None = None
     fitted_on: Mapping[str, FitRows] = dataclasses.field(default_factory=dict)
     treated_alike: bool | None = None

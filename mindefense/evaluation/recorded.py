@@ -13,8 +13,8 @@ from mindefense.attacks.base import Attack
 from mindefense.attacks.registry import AttackContext, AttackSpec
 from mindefense.data.outputs import RecordedOutputs
 from mindefense.defenses.base import Defense
+from mindefense.defenses.registry import DefenseSpec
 from mindefense.errors import InputError
-from mindefense.evaluation.lineup import DefenseSpec
 from mindefense.evaluation.runner import ADVERSARIES, AttackRunner, attackers_of
 from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize

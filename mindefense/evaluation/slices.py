@@ -8,13 +8,13 @@ import numpy as np
 
 from mindefense.errors import InputError
 from mindefense.metrics import auc, auc_interval
-from mindefense.types import Answers, Slice, Slices, Trial
+from mindefense.types import Outputs, Slice, Slices, Trial
 
 CONFIDENCE = 0.95
 """That the intervals of all parts hold at once."""
 
 
-def slices_of(trial: Trial, answers: Answers) -> Slices:
+def slices_of(trial: Trial, answers: Outputs) -> Slices:
     """How far an attacker tells members from non-members among samples that are alike.
 
     The parts are the true classes, the deciles of the undefended top confidence of the judged samples, and those that
@@ -37,7 +37,7 @@ def slices_of(trial: Trial, answers: Answers) -> Slices:
 
     Example:
         >>> is_member = np.arange(40) < 20
-        >>> answers = Answers(np.arange(40) % 2, is_member, np.arange(40), np.full((40, 2), 0.5))
+        >>> answers = Outputs(np.arange(40) % 2, is_member, np.arange(40), np.full((40, 2), 0.5))
         >>> scores = np.where(answers.labels == 1, is_member, np.arange(40) // 2 % 2).astype(float)
         >>> from mindefense.metrics import membership_metrics
         >>> from mindefense.types import AttackResult
@@ -65,7 +65,7 @@ def slices_of(trial: Trial, answers: Answers) -> Slices:
     )
 
 
-def record_columns(trials: Sequence[Trial], answers: Answers) -> dict[str, np.ndarray]:
+def record_columns(trials: Sequence[Trial], answers: Outputs) -> dict[str, np.ndarray]:
     """One record a sample: what it is, what the target says of it, and how every attacker scores it.
 
     Args:
@@ -85,7 +85,7 @@ def record_columns(trials: Sequence[Trial], answers: Answers) -> dict[str, np.nd
         InputError: If a trial does not fit the answers, or two have the same name.
 
     Example:
-        >>> answers = Answers(np.array([1]), np.array([True]), np.array([7]), np.array([[0.25, 0.75]]))
+        >>> answers = Outputs(np.array([1]), np.array([True]), np.array([7]), np.array([[0.25, 0.75]]))
         >>> {name: column.tolist() for name, column in record_columns([], answers).items()}["confidence"]
         [0.75]
     """
@@ -166,7 +166,7 @@ def _distance(part: Slice) -> float:
     return max(part.low - 0.5, 0.5 - part.high)
 
 
-def _check(trial: Trial, answers: Answers) -> None:
+def _check(trial: Trial, answers: Outputs) -> None:
     samples, n = trial.samples, len(answers)
     name = f"trial of {trial.result.name}"
     if len(samples) and not (samples.min() >= 0 and samples.max() < n):

@@ -8,25 +8,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mindefense.confidence import softmax
-from mindefense.evaluation.doubts import doubts
 from mindefense.evaluation.evidence import evidence_of
 from mindefense.evaluation.facts import AskedAgain, Facts, FitRows, Training
 from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import EvaluationSets, Scenario
 from mindefense.evaluation.slices import record_columns, slices_of
+from mindefense.evaluation.validity import doubts
 from mindefense.evaluation.verdict import changed, held_against, verdict_of
 from mindefense.metrics import budget_table, utility_metrics
 from mindefense.metrics.ranking import Counts
 from mindefense.runtime import versions
 from mindefense.targets.base import Model
 from mindefense.types import (
-    Answers,
     BudgetPoint,
     Check,
     ConfidenceHistogram,
     DefenseFacts,
     Evaluation,
     Evidence,
+    Outputs,
     RocPoints,
     Samples,
     Slices,
@@ -66,7 +66,7 @@ class Subject:
 
 
 def summarize(
-    runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Answers, subject: Subject
+    runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Outputs, subject: Subject
 ) -> Evaluation:
     """The evaluation that trials make.
 
@@ -122,7 +122,7 @@ def is_noised(scenario: Scenario) -> bool:
     return scenario.defense is not None and scenario.defense.is_random
 
 
-def answers_of(undefended: Scenario, scenario: Scenario, *, indices: np.ndarray | None = None) -> Answers:
+def answers_of(undefended: Scenario, scenario: Scenario, *, indices: np.ndarray | None = None) -> Outputs:
     """What the target says of the evaluation's rows.
 
     Args:
@@ -132,7 +132,7 @@ def answers_of(undefended: Scenario, scenario: Scenario, *, indices: np.ndarray 
     """
     rows = undefended.sets.everyone
     samples = rows.features()
-    return Answers(
+    return Outputs(
         labels=rows.labels() if undefended.sets.labelled else None,
         is_member=rows.is_member(),
         indices=rows.indices() if indices is None else indices,
@@ -142,7 +142,7 @@ def answers_of(undefended: Scenario, scenario: Scenario, *, indices: np.ndarray 
 
 
 def checks_of(
-    runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Answers, subject: Subject
+    runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Outputs, subject: Subject
 ) -> tuple[Check, ...]:
     """Every doubt about these trials that can be looked into; arguments as of `summarize`."""
     undefended = runner.undefended
@@ -174,7 +174,7 @@ def checks_of(
     return doubts(facts)
 
 
-def _known(sets: EvaluationSets, answers: Answers, *, has_features: bool) -> FitRows:
+def _known(sets: EvaluationSets, answers: Outputs, *, has_features: bool) -> FitRows:
     """What auditors were fitted on; recorded outputs are known by what was answered."""
     if has_features:
         return FitRows(indices=sets.known.indices(), features=sets.known.features())
@@ -184,7 +184,7 @@ def _known(sets: EvaluationSets, answers: Answers, *, has_features: bool) -> Fit
     return FitRows(indices=answers.indices[positions], probs=answers.clean_probs[positions])
 
 
-def evidence_for(undefended: Scenario, answers: Answers, subject: Subject) -> Evidence:
+def evidence_for(undefended: Scenario, answers: Outputs, subject: Subject) -> Evidence:
     """What was judged, and when."""
     model = undefended.model
     digests = dict(subject.digests)
@@ -216,7 +216,7 @@ def accuracy(model: Model, samples: Samples) -> float:
     return float((model.logits(samples.features).argmax(axis=1) == samples.labels).mean())
 
 
-def _defense_facts(scenario: Scenario, answers: Answers) -> DefenseFacts:
+def _defense_facts(scenario: Scenario, answers: Outputs) -> DefenseFacts:
     """The defense and what it costs."""
     undefended, defended = utility(answers)
     assert scenario.defense is not None
@@ -239,7 +239,7 @@ def _defense_facts(scenario: Scenario, answers: Answers) -> DefenseFacts:
     )
 
 
-def _budgets(scenario: Scenario, trials: Sequence[Trial], answers: Answers) -> tuple[BudgetPoint, ...]:
+def _budgets(scenario: Scenario, trials: Sequence[Trial], answers: Outputs) -> tuple[BudgetPoint, ...]:
     defense = None if scenario.defense is None else scenario.defense.defense
     classifier = defense.classifier() if defense is not None and defense.has_budget_table else None
     if classifier is None or answers.defended_probs is None:
@@ -279,7 +279,7 @@ def roc_points(scores: np.ndarray, is_member: np.ndarray) -> RocPoints:
     return RocPoints(tuple(false_alarms[kept].tolist()), tuple(counts.called_members[kept].tolist()))
 
 
-def confidence_histogram(answers: Answers, *, defended: bool) -> ConfidenceHistogram:
+def confidence_histogram(answers: Outputs, *, defended: bool) -> ConfidenceHistogram:
     """How often the undefended or the defended target is how sure of the true class."""
     probs = answers.defended_probs if defended else answers.clean_probs
     assert probs is not None
@@ -292,13 +292,13 @@ def confidence_histogram(answers: Answers, *, defended: bool) -> ConfidenceHisto
     return ConfidenceHistogram(defended, counted(answers.is_member), counted(~answers.is_member))
 
 
-def sharpest_slices(trials: Sequence[Trial], answers: Answers, *, defended: bool) -> Slices:
+def sharpest_slices(trials: Sequence[Trial], answers: Outputs, *, defended: bool) -> Slices:
     """The parts of one state of the target through the eyes of its sharpest attacker."""
     here = [trial for trial in trials if trial.result.defended == defended]
     return slices_of(max(here, key=lambda trial: trial.result.metrics.two_sided_auc), answers)
 
 
-def target_facts(answers: Answers, *, test_accuracy: float | None, queries: int) -> TargetFacts:
+def target_facts(answers: Outputs, *, test_accuracy: float | None, queries: int) -> TargetFacts:
     """How well the target classifies the evaluation's rows."""
     if answers.labels is None:
         return TargetFacts(None, None, test_accuracy, queries)
@@ -311,7 +311,7 @@ def target_facts(answers: Answers, *, test_accuracy: float | None, queries: int)
     )
 
 
-def utility(answers: Answers) -> tuple[UtilityMetrics, UtilityMetrics]:
+def utility(answers: Outputs) -> tuple[UtilityMetrics, UtilityMetrics]:
     """What the undefended and the defended answers are worth; the same twice without a defense."""
     clean, defended = answers.clean_probs, answers.defended_probs
     undefended = utility_metrics(clean, answers.labels, clean_probs=clean)
@@ -321,7 +321,7 @@ def utility(answers: Answers) -> tuple[UtilityMetrics, UtilityMetrics]:
 
 
 def published_budgets(
-    trials: Sequence[Trial], answers: Answers, *, g_clean: np.ndarray, g_defended: np.ndarray
+    trials: Sequence[Trial], answers: Outputs, *, g_clean: np.ndarray, g_defended: np.ndarray
 ) -> tuple[BudgetPoint, ...]:
     """The published budget table: the nn attacker, unaware of the defense; empty if it did not take part.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mindefense.attacks.registry import ATTACKS
-from mindefense.reports.words import Row, learned_from
+from mindefense.reports.wording import Row, learned_from
 
 _THREATS = {
     "none": ("learned from nothing", "needs no examples and uses the model's answers only (knowledge: none)"),

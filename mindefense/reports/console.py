@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mindefense.evaluation.differences import ResultsDifference
-from mindefense.reports.answers import answer_evaluation, states_of
+from mindefense.reports.findings import answer_evaluation, states_of
 from mindefense.reports.results import to_json
-from mindefense.reports.words import between, percent, rounded
+from mindefense.reports.wording import between, percent, rounded
 from mindefense.types import AttackResult, Comparison, DefenseFacts, Evaluation, NotRun
 
 _LEARNED_FROM = {"none": "–", "auditor": "target", "shadow": "shadow"}

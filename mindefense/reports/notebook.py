@@ -8,11 +8,11 @@ import json
 from typing import Any
 
 from mindefense.errors import InputError
-from mindefense.reports.answers import answer_evaluation, answer_trust, states_of
-from mindefense.reports.plates import roc_plate
+from mindefense.reports.findings import answer_evaluation, answer_trust, states_of
+from mindefense.reports.panels import roc_plate
 from mindefense.reports.report import environment, subtitle_of, title_of
 from mindefense.reports.results import attack_rows, to_json
-from mindefense.reports.sheets import attacker_sheet
+from mindefense.reports.tables import attacker_sheet
 from mindefense.types import Evaluation
 
 _VERDICTS = 3

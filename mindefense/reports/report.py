@@ -23,12 +23,12 @@ from markupsafe import Markup
 
 from mindefense.errors import DataError, MindefenseError, PackageError
 from mindefense.files import replacing, write_text
-from mindefense.reports.answers import Answer, answer_comparison, answer_evaluation, states_of
 from mindefense.reports.appendix import how_to_repeat, known_attackers, not_run_by_reason, threat_models
-from mindefense.reports.pictures import Picture
-from mindefense.reports.plates import Plate, evaluation_plates, scale, tradeoff_plates
+from mindefense.reports.findings import Answer, answer_comparison, answer_evaluation, states_of
+from mindefense.reports.panels import Plate, evaluation_plates, scale, tradeoff_plates
 from mindefense.reports.results import SCHEMA_VERSION, schema
-from mindefense.reports.sheets import (
+from mindefense.reports.svg import Picture
+from mindefense.reports.tables import (
     Sheet,
     attacker_sheet,
     canary_sheets,
@@ -40,7 +40,7 @@ from mindefense.reports.sheets import (
 )
 from mindefense.reports.upgrade import upgraded
 from mindefense.reports.validation import faults
-from mindefense.reports.words import Row, called, percent
+from mindefense.reports.wording import Row, called, percent
 
 _LEAD = (
     "Membership inference: an attacker that holds a sample, such as a person's record, asks the model and guesses "

@@ -12,7 +12,7 @@ from mindspore import nn
 from mindefense.checks import check_logits, check_probs
 from mindefense.errors import CheckpointError, InputError
 from mindefense.files import sha256_of_file
-from mindefense.keyed import KEY_BYTES, KeyedDraws, KeyedNoise, read_key
+from mindefense.keyed_noise import KEY_BYTES, KeyedDraws, KeyedNoise, read_key
 from mindefense.runtime import compiled, use_device
 from mindefense.serving.manifest import Manifest, files_of
 

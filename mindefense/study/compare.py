@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from mindefense.defenses.registry import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
 from mindefense.errors import InputError
 from mindefense.evaluation.comparison import Contest, contender
 from mindefense.evaluation.config import EvaluationConfig
-from mindefense.evaluation.lineup import LINEUP, NONE, DefenseSpec, TrainingSpec, parse_lineup, parse_ways
 from mindefense.private import epsilon, why_not_private
 from mindefense.study.pipeline import Study
 from mindefense.study.store import StudyStore

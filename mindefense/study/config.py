@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 from mindefense.data import LOADERS, read_row_numbers
+from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.defenses.search import ALIGNMENTS
 from mindefense.errors import InputError
-from mindefense.evaluation.lineup import NONE, DefenseSpec
 
 SYNTHETIC = "synthetic"
 DATASETS = (SYNTHETIC, *LOADERS)

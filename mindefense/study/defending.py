@@ -11,8 +11,8 @@ from mindspore import nn
 from mindefense.defenses.base import Defense
 from mindefense.defenses.defended import load_defense
 from mindefense.defenses.defenmi import class_mean_probs
+from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.errors import CheckpointError
-from mindefense.evaluation.lineup import NONE, DefenseSpec
 from mindefense.evaluation.scenario import EvaluationSets, Scenario
 from mindefense.study.networks import StudyNetworks, StudyParts
 from mindefense.study.roles import means_role

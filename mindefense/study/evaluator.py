@@ -15,7 +15,7 @@ from mindefense.evaluation.summary import Subject, answers_of, checks_of, summar
 from mindefense.runtime import device_in_use
 from mindefense.study.defending import StudyDefenses
 from mindefense.study.networks import StudyNetworks, StudyParts
-from mindefense.types import Answers, Check, Evaluation, Trial
+from mindefense.types import Check, Evaluation, Outputs, Trial
 
 
 class Evaluator:
@@ -60,7 +60,7 @@ class Evaluator:
         runner.check_somebody()
         return runner
 
-    def answers(self, scenario: Scenario) -> Answers:
+    def answers(self, scenario: Scenario) -> Outputs:
         """What the target says of the evaluation's rows, without and with a defense."""
         samples = self._parts.rows.of("eval").features()
         self._networks.ask("target", samples)  # remembered, so that the bar below counts the defense alone
@@ -92,7 +92,7 @@ class Evaluator:
         )
 
     def checks(
-        self, runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Answers
+        self, runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Outputs
     ) -> tuple[Check, ...]:
         """Every doubt about these trials that the study can look into."""
         subject = self.subject(EvaluationConfig(), with_digests=False)

@@ -14,14 +14,14 @@ from mindefense.checkpoint import Checkpoint
 from mindefense.data import Split
 from mindefense.defenses.base import Defense
 from mindefense.defenses.classifier import DefenderClassifier
+from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.config import EvaluationConfig
-from mindefense.evaluation.lineup import NONE, DefenseSpec
 from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import Rows, Scenario
 from mindefense.evaluation.summary import Subject
 from mindefense.progress import Progress
-from mindefense.ranks import Crew
+from mindefense.ranks import ProcessGroup
 from mindefense.study.config import AMP_LEVELS, StudyConfig
 from mindefense.study.defending import StudyDefenses
 from mindefense.study.evaluator import Evaluator
@@ -32,7 +32,7 @@ from mindefense.study.shared import SharedWork
 from mindefense.study.stages import Stages
 from mindefense.study.store import COMMANDS, StudyStore
 from mindefense.study.trainer import Trainer
-from mindefense.types import Answers, Check, Evaluation, LabelledData, Trial
+from mindefense.types import Check, Evaluation, LabelledData, Outputs, Trial
 
 
 class Study:
@@ -60,7 +60,7 @@ class Study:
         *,
         progress: Progress | None = None,
         amp: str = "O0",
-        crew: Crew | None = None,
+        crew: ProcessGroup | None = None,
     ):
         if amp not in AMP_LEVELS:
             raise InputError("amp", expected=" or ".join(AMP_LEVELS), got=repr(amp))
@@ -292,12 +292,12 @@ class Study:
         """
         return self._evaluator.runner(config)
 
-    def answers(self, scenario: Scenario) -> Answers:
+    def answers(self, scenario: Scenario) -> Outputs:
         """What the target says of the evaluation's rows, without and with a defense."""
         return self._evaluator.answers(scenario)
 
     def checks(
-        self, runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Answers
+        self, runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Outputs
     ) -> tuple[Check, ...]:
         """Every doubt about these trials that the study can look into."""
         return self._evaluator.checks(runner, scenario, trials, answers)

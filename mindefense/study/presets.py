@@ -13,7 +13,7 @@ from mindefense.images import ImageTransform
 from mindefense.models.mlp import MLP, TARGET_WIDTHS
 from mindefense.models.vgg import vgg16
 from mindefense.study.config import StudyConfig
-from mindefense.targets.base import AsTheyAre, Preparation
+from mindefense.targets.base import Identity, InputTransform
 from mindefense.training import PUBLISHED_TARGET, PUBLISHED_VGG16, TrainConfig
 
 SMOKE_EPOCHS = 8
@@ -49,7 +49,7 @@ class Preset:
 
     build: Callable[[int], nn.Cell]
     architecture: dict[str, Any]
-    prepare: Preparation | None
+    prepare: InputTransform | None
     train: TrainConfig
     fit_share: float
     checkpoint_every: int
@@ -58,7 +58,7 @@ class Preset:
 
     def input_shape(self, samples: np.ndarray) -> tuple[int, ...]:
         """Shape of one input, after preparation, for ``(N, ...)`` samples."""
-        return next((self.prepare or AsTheyAre()).batches(samples[:1], 1)).shape[1:]
+        return next((self.prepare or Identity()).batches(samples[:1], 1)).shape[1:]
 
 
 def mlp_preset(config: StudyConfig, columns: int, classes: int) -> Preset:

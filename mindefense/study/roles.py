@@ -18,8 +18,8 @@ from mindefense.data import (
     read_row_numbers,
     split_from_config,
 )
+from mindefense.defenses.registry import DefenseSpec
 from mindefense.errors import DataError, InputError
-from mindefense.evaluation.lineup import DefenseSpec
 from mindefense.evaluation.scenario import EvaluationSets, Rows
 from mindefense.images import augmented
 from mindefense.study.canaries import plant

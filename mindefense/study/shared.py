@@ -19,9 +19,9 @@ from mindspore.amp import auto_mixed_precision
 from mindefense.checkpoint import parameters_of
 from mindefense.defenses.base import Defense
 from mindefense.defenses.defended import DEFENSES
-from mindefense.defenses.reshaping import cores
-from mindefense.keyed import KeyedNoise
-from mindefense.ranks import Crew, Job, part_of
+from mindefense.defenses.driver import cores
+from mindefense.keyed_noise import KeyedNoise
+from mindefense.ranks import Job, ProcessGroup, part_of
 from mindefense.study.config import StudyConfig
 from mindefense.study.presets import Preset, preset_for
 from mindefense.targets.cell import forward
@@ -36,8 +36,8 @@ FEW = 256
 """Vectors that are reshaped by one rank: fewer are not worth the way."""
 
 
-def jobs_of(crew: Crew) -> dict[str, Job]:
-    """What studies on rank 0 ask of the other ranks, for `Crew.follow`; these need no data and no files."""
+def jobs_of(crew: ProcessGroup) -> dict[str, Job]:
+    """What studies on rank 0 ask of the other ranks, for `ProcessGroup.follow`; these need no data and no files."""
     jobs: dict[str, Job] = {}
 
     def open_study(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -59,7 +59,7 @@ class SharedWork:
         amp: Precision that networks are asked at; see `Study`.
     """
 
-    def __init__(self, crew: Crew, preset: Preset, classes: int, *, amp: str):
+    def __init__(self, crew: ProcessGroup, preset: Preset, classes: int, *, amp: str):
         self.crew, self._preset, self._classes, self._amp = crew, preset, classes, amp
         self.query_batch = preset.query_batch
         self._networks: dict[str, nn.Cell] = {}
@@ -188,7 +188,7 @@ class SharedWork:
 
 
 class SharedNetwork:
-    """A network of which every rank holds a copy; a `Spread`.
+    """A network of which every rank holds a copy; a `Executor`.
 
     Args:
         work: The ranks' work.
@@ -201,7 +201,7 @@ class SharedNetwork:
     def forward(
         self, samples: np.ndarray, *, noise: KeyedNoise | None, on_rows: Callable[[int], None] | None
     ) -> np.ndarray:
-        """See `Spread.forward`."""
+        """See `Executor.forward`."""
         size, batch = self._work.crew.size, self._work.query_batch
         # Whole batches, since that is where one process would cut the rows.
         rows = batch * max(size, _MOST_BYTES // max(1, samples[0].nbytes) // batch)
@@ -222,7 +222,7 @@ class SharedNetwork:
         draws: np.ndarray | None,
         on_progress: Callable[[int], None] | None,
     ) -> np.ndarray:
-        """See `Spread.reshape`; what is quickly done, or not known to the other ranks, is done here."""
+        """See `Executor.reshape`; what is quickly done, or not known to the other ranks, is done here."""
         is_known = DEFENSES.get(type(defense).name) is type(defense)
         if not (is_known and defense.searches) or len(clean_probs) <= FEW:
             return defense.reshape(clean_probs, start_logits, draws=draws, on_progress=on_progress)

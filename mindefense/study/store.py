@@ -18,7 +18,7 @@ from mindefense.files import check_writable, replacing, sha256_of_file, write_js
 from mindefense.study.config import StudyConfig
 from mindefense.study.provenance import check_finished
 from mindefense.training import TrainConfig
-from mindefense.types import Answers, LabelledData
+from mindefense.types import LabelledData, Outputs
 
 COMMANDS = {"target": "train", "defender": "train-defender", "shadow": "train-shadow", "defense": "defend"}
 """The command that writes each checkpoint, in the order in which they are best run."""
@@ -153,7 +153,7 @@ class StudyStore:
 
     # ------------------------------------------------------------------ defended.npz
 
-    def write_vectors(self, answers: Answers, *, synthetic: bool) -> None:
+    def write_vectors(self, answers: Outputs, *, synthetic: bool) -> None:
         """Writes ``defended.npz``: vectors before and after with labels, membership and the rows' indices.
 
         Raises:

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 _HOMES = {
-    "base": ("BATCH_SIZE", "AsTheyAre", "Model", "Preparation", "Spread", "Target", "clean_target"),
+    "base": ("BATCH_SIZE", "Identity", "Model", "InputTransform", "Executor", "Target", "clean_target"),
     "cell": ("BeforeSoftmax", "Network", "forward"),
     "function": ("FunctionTarget",),
     "kinds": ("model_of",),
@@ -20,13 +20,13 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "BATCH_SIZE",
-    "AsTheyAre",
     "BeforeSoftmax",
+    "Executor",
     "FunctionTarget",
+    "Identity",
+    "InputTransform",
     "Model",
     "Network",
-    "Preparation",
-    "Spread",
     "Target",
     "TorchTarget",
     "clean_target",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from mindefense.targets.base import BATCH_SIZE, AsTheyAre, Model, Preparation, Spread, Target, clean_target
+    from mindefense.targets.base import BATCH_SIZE, Executor, Identity, InputTransform, Model, Target, clean_target
     from mindefense.targets.cell import BeforeSoftmax, Network, forward
     from mindefense.targets.function import FunctionTarget
     from mindefense.targets.kinds import model_of

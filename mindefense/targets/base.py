@@ -12,7 +12,7 @@ import numpy as np
 from mindefense.checks import check_logits, instead_of_logits
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError, MindefenseError
-from mindefense.keyed import KeyedNoise
+from mindefense.keyed_noise import KeyedNoise
 
 BATCH_SIZE = 64
 """Rows that a model is given at a time."""
@@ -24,7 +24,7 @@ _SAME_ANSWER = 1e-3
 """How far two answers may be apart, as a share of the largest logit: rounding is far less, dropout far more."""
 
 
-class Preparation(Protocol):
+class InputTransform(Protocol):
     """Makes a network's inputs of samples."""
 
     def batches(
@@ -42,7 +42,7 @@ class Preparation(Protocol):
         ...
 
 
-class Spread(Protocol):
+class Executor(Protocol):
     """Asks a network, and a defense in front of it, on many ranks at once; the answers are the same bits as here."""
 
     def forward(
@@ -64,7 +64,7 @@ class Spread(Protocol):
         ...
 
 
-class AsTheyAre:
+class Identity:
     """The preparation of samples that are a network's inputs already."""
 
     def batches(
@@ -138,7 +138,7 @@ class Model(abc.ABC):
     def __init__(
         self,
         *,
-        prepare: Preparation | None = None,
+        prepare: InputTransform | None = None,
         batch_size: int = BATCH_SIZE,
         on_rows: Callable[[int], None] | None = None,
     ):
@@ -167,7 +167,7 @@ class Model(abc.ABC):
 
     def batches(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """The model's inputs of samples."""
-        return (self.prepare or AsTheyAre()).batches(samples, self.batch_size)
+        return (self.prepare or Identity()).batches(samples, self.batch_size)
 
     def reshape(
         self,

@@ -15,15 +15,15 @@ from mindefense.checkpoint import parameters_of
 from mindefense.checks import ROUNDED_SUM, check_logits
 from mindefense.confidence import LOWEST_PROB
 from mindefense.errors import InputError, MindefenseError
-from mindefense.keyed import KeyedNoise
+from mindefense.keyed_noise import KeyedNoise
 from mindefense.runtime import compiled
 from mindefense.targets.base import (
     BATCH_SIZE,
     FEWEST_TELLING,
-    AsTheyAre,
+    Executor,
+    Identity,
+    InputTransform,
     Model,
-    Preparation,
-    Spread,
     checked_logits,
     one_each,
     refused,
@@ -35,11 +35,11 @@ def forward(
     samples: np.ndarray,
     *,
     batch_size: int = BATCH_SIZE,
-    prepare: Preparation | None = None,
+    prepare: InputTransform | None = None,
     noise: KeyedNoise | None = None,
     on_rows: Callable[[int], None] | None = None,
     as_graph: bool = False,
-    spread: Spread | None = None,
+    spread: Executor | None = None,
 ) -> np.ndarray:
     """Logits of all rows, batch by batch.
 
@@ -72,7 +72,7 @@ def forward(
     net.set_train(False)
     logits = []
     try:
-        for inputs in (prepare or AsTheyAre()).batches(samples, batch_size):
+        for inputs in (prepare or Identity()).batches(samples, batch_size):
             if noise is not None:
                 inputs = inputs + noise(inputs)
             real = len(inputs)
@@ -179,11 +179,11 @@ class Network(Model):
         self,
         cell: nn.Cell,
         *,
-        prepare: Preparation | None = None,
+        prepare: InputTransform | None = None,
         batch_size: int = BATCH_SIZE,
         on_rows: Callable[[int], None] | None = None,
         as_graph: bool = False,
-        spread: Spread | None = None,
+        spread: Executor | None = None,
     ):
         _check_cell(cell)
         super().__init__(prepare=prepare, batch_size=batch_size, on_rows=on_rows)

@@ -10,8 +10,8 @@ import numpy as np
 from mindefense.checks import check_probs
 from mindefense.confidence import log_probs
 from mindefense.errors import InputError, MindefenseError
-from mindefense.keyed import KeyedNoise
-from mindefense.targets.base import BATCH_SIZE, Model, Preparation, checked_logits, one_each, refused
+from mindefense.keyed_noise import KeyedNoise
+from mindefense.targets.base import BATCH_SIZE, InputTransform, Model, checked_logits, one_each, refused
 
 GIVES = ("probs", "log_probs", "logits")
 _REMEDIES = {
@@ -52,7 +52,7 @@ class FunctionTarget(Model):
         *,
         gives: str = "probs",
         batch_size: int = BATCH_SIZE,
-        prepare: Preparation | None = None,
+        prepare: InputTransform | None = None,
         name: str | None = None,
     ):
         if not callable(respond):

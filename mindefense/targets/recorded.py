@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mindefense.confidence import softmax
-from mindefense.keyed import KeyedNoise
+from mindefense.keyed_noise import KeyedNoise
 from mindefense.targets.base import Model
 
 

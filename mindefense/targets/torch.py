@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mindefense.errors import InputError, MindefenseError
-from mindefense.keyed import KeyedNoise
-from mindefense.targets.base import BATCH_SIZE, Model, Preparation, checked_logits, one_each, refused
+from mindefense.keyed_noise import KeyedNoise
+from mindefense.targets.base import BATCH_SIZE, InputTransform, Model, checked_logits, one_each, refused
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ class TorchTarget(Model):
         "statistics of the batch"
     )
 
-    def __init__(self, module: torch.nn.Module, *, batch_size: int = BATCH_SIZE, prepare: Preparation | None = None):
+    def __init__(self, module: torch.nn.Module, *, batch_size: int = BATCH_SIZE, prepare: InputTransform | None = None):
         try:
             import torch
         except ImportError as error:

@@ -17,8 +17,8 @@ from mindspore import nn, ops
 
 from mindefense.checkpoint import Checkpoint
 from mindefense.errors import CheckpointError, InputError
-from mindefense.ranks import Crew, part_of
-from mindefense.targets.base import AsTheyAre, Preparation
+from mindefense.ranks import ProcessGroup, part_of
+from mindefense.targets.base import Identity, InputTransform
 from mindefense.training.config import TrainConfig
 
 _FEWEST_ROWS = 8
@@ -27,7 +27,7 @@ _STATE = "optimizer."
 """Begins the names of the optimizer's parameters in the checkpoint of an unfinished training."""
 
 
-def trains_in_steps(config: TrainConfig, prepare: Preparation | None) -> bool:
+def trains_in_steps(config: TrainConfig, prepare: InputTransform | None) -> bool:
     """Whether a training goes batch by batch, which many ranks can share, or an epoch at a time in one graph."""
     return prepare is not None or bool(config.momentum) or config.augment
 
@@ -64,12 +64,12 @@ class Steps:
         features: np.ndarray,
         labels: np.ndarray,
         config: TrainConfig,
-        prepare: Preparation | None,
-        crew: Crew | None,
+        prepare: InputTransform | None,
+        crew: ProcessGroup | None,
     ):
         self._net, self._crew = net, crew
         self._features, self._config = features, config
-        self._prepare = prepare if prepare is not None else AsTheyAre()
+        self._prepare = prepare if prepare is not None else Identity()
         self._labels = labels.astype(np.float32 if config.loss == "sigmoid" else np.int32)
         self._batch = min(config.batch_size, len(labels))
         self._steps = len(labels) // self._batch
@@ -111,7 +111,7 @@ class Steps:
             self._average_statistics(self._crew)
         return total / self._steps, right / n
 
-    def _average_statistics(self, crew: Crew) -> None:
+    def _average_statistics(self, crew: ProcessGroup) -> None:
         """Gives every rank the mean of what batch normalization has gathered on each of them."""
         for parameter in self._net.get_parameters():
             if not parameter.requires_grad:

@@ -16,9 +16,9 @@ from mindspore import nn
 from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, save_checkpoint
 from mindefense.errors import CheckpointError, InputError
 from mindefense.progress import Progress, epochs
-from mindefense.ranks import Crew
+from mindefense.ranks import ProcessGroup
 from mindefense.runtime import compiled
-from mindefense.targets.base import Preparation
+from mindefense.targets.base import InputTransform
 from mindefense.targets.cell import forward
 from mindefense.training.config import Epoch, TrainConfig
 from mindefense.training.engines import Engine, EpochGraph, Steps, trains_in_steps
@@ -30,14 +30,14 @@ def train_classifier(
     labels: np.ndarray,
     config: TrainConfig,
     *,
-    prepare: Preparation | None = None,
+    prepare: InputTransform | None = None,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: int = 50,
     resume: bool = False,
     description: Mapping[str, Any] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     progress: Progress | bool | None = None,
-    crew: Crew | None = None,
+    crew: ProcessGroup | None = None,
 ) -> tuple[Epoch, ...]:
     """Trains `net` in place.
 
@@ -97,7 +97,9 @@ def train_classifier(
     return tuple(history)
 
 
-def _start_alike(net: nn.Cell, engine: Engine, history: list[Epoch], config: TrainConfig, crew: Crew) -> list[Epoch]:
+def _start_alike(
+    net: nn.Cell, engine: Engine, history: list[Epoch], config: TrainConfig, crew: ProcessGroup
+) -> list[Epoch]:
     """Gives every rank the weights, the optimizer's state and the history of rank 0."""
     columns = _columns(history)
     state = {**parameters_of(net), **engine.state(), **{f"history.{name}": np.array(columns[name]) for name in columns}}
@@ -117,7 +119,7 @@ def _rows(columns: Mapping[str, Sequence[float]], config: TrainConfig) -> list[E
 
 
 def check_rows(
-    net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str, *, prepare: Preparation | None = None
+    net: nn.Cell, features: np.ndarray, labels: np.ndarray, loss: str, *, prepare: InputTransform | None = None
 ) -> None:
     """Checks that `net` can be trained on these rows.
 

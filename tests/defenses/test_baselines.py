@@ -23,7 +23,7 @@ from mindefense.defenses import (
 )
 from mindefense.defenses.defended import DEFENSES
 from mindefense.errors import CheckpointError, InputError
-from mindefense.keyed import keyed_uniform
+from mindefense.keyed_noise import keyed_uniform
 from mindefense.metrics import budget_table
 from mindefense.runtime import compiled
 

@@ -14,9 +14,9 @@ from mindefense.confidence import softmax as probs_of
 from mindefense.data.vectors import open_vectors
 from mindefense.defenses import DefenderClassifier, DefenMI, DefenMIConfig, MemGuard, Rounding, bulk, class_mean_probs
 from mindefense.defenses.bulk import defend_vectors
-from mindefense.defenses.reshaping import put_on_top
+from mindefense.defenses.driver import put_on_top
 from mindefense.errors import DataError, InputError, OutputError
-from mindefense.keyed import KeyedDraws, write_key
+from mindefense.keyed_noise import KeyedDraws, write_key
 
 N, C, ROWS = 50, 6, 16
 LOGITS = plain_logits(N, C)
@@ -468,7 +468,7 @@ def test_command_with_a_key(recorded, tmp_path):
 
 
 def bulk_defense(name):
-    from mindefense.evaluation.lineup import DefenseSpec
+    from mindefense.defenses.registry import DefenseSpec
 
     return DefenseSpec.parse_unfitted(name).build_unfitted(C)
 

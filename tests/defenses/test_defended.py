@@ -25,7 +25,7 @@ from mindefense.defenses import (
 )
 from mindefense.errors import CheckpointError, InputError, OutputError
 from mindefense.images import ImageTransform
-from mindefense.keyed import keyed_laplace, keyed_uniform
+from mindefense.keyed_noise import keyed_laplace, keyed_uniform
 from mindefense.models import MLP
 from mindefense.targets.cell import Network, forward
 

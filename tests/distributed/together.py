@@ -1,4 +1,4 @@
-"""What `Crew` and `SharedWork` promise, tried by all ranks of a job; rank 0 writes what came out to the file named."""
+"""What `ProcessGroup` and `SharedWork` promise, tried by all ranks; rank 0 writes what came out to the file named."""
 
 import json
 import sys

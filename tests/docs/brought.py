@@ -30,7 +30,7 @@ from mindefense.confidence import softmax
 from mindefense.data import SOURCES, Source, load_location, load_outputs, make_cifar_like, make_location_like
 from mindefense.defenses import DefenderClassifier, DefenMI, DefenMIConfig, Rounding, fit_defender, fit_defenmi
 from mindefense.evaluation import evaluate_outputs
-from mindefense.keyed import KeyedNoise, read_key, write_key
+from mindefense.keyed_noise import KeyedNoise, read_key, write_key
 from mindefense.models import MLP
 from mindefense.serving import GuardedModel, export_guarded
 from mindefense.training import TrainConfig, train_classifier

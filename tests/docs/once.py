@@ -22,7 +22,7 @@ from mindspore import Tensor, nn
 
 from mindefense import target, training
 from mindefense.checkpoint import parameters_of, save_checkpoint
-from mindefense.defenses.reshaping import Reshaper
+from mindefense.defenses.driver import Reshaper
 
 
 class Memory:

@@ -7,8 +7,8 @@ import pytest
 from pages import page
 
 from mindefense.defenses import DefendedModel, DefenderClassifier, DefenMIConfig, MemGuardConfig
-from mindefense.evaluation.lineup import DefenseSpec
-from mindefense.keyed import read_key
+from mindefense.defenses.registry import DefenseSpec
+from mindefense.keyed_noise import read_key
 from mindefense.serving import Manifest, export_guarded
 
 PAGE = page("docs/deployment.md")

@@ -6,8 +6,8 @@ from pages import page
 
 from mindefense.arguments import EXIT_CODES
 from mindefense.attacks.registry import ATTACKS
+from mindefense.defenses.registry import DefenseSpec, TrainingSpec
 from mindefense.evaluation.gate import Gate
-from mindefense.evaluation.lineup import DefenseSpec, TrainingSpec
 
 SECTIONS = page("docs/evaluation.md").sections
 

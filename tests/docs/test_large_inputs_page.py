@@ -11,8 +11,8 @@ from pages import page
 from mindefense.confidence import log_probs, softmax
 from mindefense.data import outputs, vectors
 from mindefense.defenses import Rounding, load_defense
-from mindefense.evaluation.lineup import DefenseSpec
-from mindefense.keyed import keyed_laplace, read_key
+from mindefense.defenses.registry import DefenseSpec
+from mindefense.keyed_noise import keyed_laplace, read_key
 
 PAGE = page("docs/large_inputs.md")
 TORCH, KERAS, MINDSPORE, SAVE = (block.text for block in PAGE.under("How to save it"))

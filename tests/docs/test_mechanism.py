@@ -10,7 +10,7 @@ from running import Reader
 from settings import Setting
 
 from mindefense.cli import build_parser
-from mindefense.keyed import KeyedNoise
+from mindefense.keyed_noise import KeyedNoise
 
 
 def block(language, *lines):

@@ -12,7 +12,7 @@ from mindefense.checkpoint import load_checkpoint
 from mindefense.data import load_outputs
 from mindefense.evaluation import evaluate_outputs
 from mindefense.evaluation.evidence import digest_of_members
-from mindefense.types import Answers
+from mindefense.types import Outputs
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_members_are_told_by_who_they_are_and_not_by_their_order():
     def answers(indices, is_member):
         n = len(indices)
         probs = np.full((n, 2), 0.5)
-        return Answers(np.zeros(n, np.int64), np.array(is_member), np.array(indices), probs, None)
+        return Outputs(np.zeros(n, np.int64), np.array(is_member), np.array(indices), probs, None)
 
     first = digest_of_members(answers([5, 3, 9], [True, True, False]))
     assert digest_of_members(answers([9, 3, 5], [False, True, True])) == first

@@ -8,8 +8,9 @@ import pytest
 from mindefense import cli
 from mindefense.data import load_outputs
 from mindefense.data.outputs import with_defended
+from mindefense.defenses import DefenseSpec
 from mindefense.errors import DataError, InputError
-from mindefense.evaluation import DefenseSpec, evaluate_outputs
+from mindefense.evaluation import evaluate_outputs
 from mindefense.evaluation.recorded import fit_recorded, recorded_scenario
 
 ROWS, CLASSES = 800, 5

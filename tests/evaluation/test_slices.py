@@ -9,7 +9,7 @@ import pytest
 from mindefense.errors import InputError
 from mindefense.evaluation.slices import record_columns, slices_of
 from mindefense.metrics import auc, auc_interval, membership_metrics
-from mindefense.types import Answers, AttackResult, Trial
+from mindefense.types import AttackResult, Outputs, Trial
 
 
 def trial_of(scores, is_member, samples=None, *, name="a", knowledge="none", adversary="static", defended=False):
@@ -23,7 +23,7 @@ def answers_of(labels, is_member, confidence, predicted, classes=4):
     n = len(labels)
     probs = np.repeat((1 - confidence)[:, None] / (classes - 1), classes, axis=1)
     probs[np.arange(n), predicted] = confidence
-    return Answers(labels, is_member, np.arange(n) + 1000, probs)
+    return Outputs(labels, is_member, np.arange(n) + 1000, probs)
 
 
 def random_case(seed, n=800, classes=4):
@@ -155,7 +155,7 @@ def test_records_hold_a_row_a_sample_and_nothing_for_those_not_judged():
         trial_of(np.array([0.1, 0.9]), np.array([False, True]), np.array([3, 0]), name="lr", knowledge="auditor"),
         trial_of(np.array([-np.inf, 1.0, 0.0, 0.5]), is_member, name="gap", defended=True),
     ]
-    answers = Answers(answers.labels, is_member, answers.indices, answers.clean_probs, defended)
+    answers = Outputs(answers.labels, is_member, answers.indices, answers.clean_probs, defended)
     columns = record_columns(trials, answers)
     assert {name: column.tolist() for name, column in columns.items()} == {
         "index": [1000, 1001, 1002, 1003],
@@ -173,7 +173,7 @@ def test_records_hold_a_row_a_sample_and_nothing_for_those_not_judged():
     text = io.StringIO()
     csv.writer(text).writerow([column[1] for column in columns.values()])
     assert text.getvalue().strip() == "1001,1,True,1,True,0.75,0.75,0.25,0.25,,1.0"
-    undefended = Answers(answers.labels, is_member, answers.indices, answers.clean_probs)
+    undefended = Outputs(answers.labels, is_member, answers.indices, answers.clean_probs)
     assert not any("defended_" in name for name in record_columns([], undefended))
 
 

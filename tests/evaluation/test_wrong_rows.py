@@ -5,7 +5,7 @@ import pytest
 
 from mindefense.data import load_outputs
 from mindefense.evaluation import evaluate_outputs
-from mindefense.reports.answers import answer_evaluation, states_of
+from mindefense.reports.findings import answer_evaluation, states_of
 from mindefense.reports.results import to_json
 
 ROWS, CLASSES = 2000, 6

@@ -9,10 +9,10 @@ import pandas
 import pytest
 
 from mindefense.errors import InputError
-from mindefense.reports.answers import answer_evaluation
+from mindefense.reports.findings import answer_evaluation
 from mindefense.reports.report import states_of
 from mindefense.reports.results import to_json, write_results
-from mindefense.reports.words import rounded
+from mindefense.reports.wording import rounded
 
 VOID = {"br", "hr", "img", "input", "path", "use", "rect", "meta", "link"}
 HOSTILE = "<script>alert('1')</script>\"&amp; $x^2$"

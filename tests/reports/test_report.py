@@ -21,12 +21,12 @@ from mindefense.evaluation.summary import confidence_histogram, roc_points
 from mindefense.metrics import roc_curve_points
 from mindefense.reports import report
 from mindefense.reports.appendix import not_run_by_reason
-from mindefense.reports.figures import frontier_of
+from mindefense.reports.plots import frontier_of
 from mindefense.reports.report import as_html, as_markdown, comparison_page, evaluation_page, read_results, write_report
 from mindefense.reports.results import SCHEMA_VERSION
 from mindefense.reports.upgrade import upgraded
-from mindefense.reports.words import find, of_hundred, percent, rounded
-from mindefense.types import LEVELS, Answers
+from mindefense.reports.wording import find, of_hundred, percent, rounded
+from mindefense.types import LEVELS, Outputs
 
 KINDS = (
     "smoke run",
@@ -754,7 +754,7 @@ def test_kept_points_are_few_and_on_the_curve(n, values):
 
 def test_histogram_counts_everybody_once():
     probs = np.array([[1.0, 0.0], [0.5, 0.5], [0.04, 0.96], [0.96, 0.04]], np.float32)
-    answers = Answers(np.zeros(4, int), np.array([True, True, False, False]), np.arange(4), probs, probs[::-1])
+    answers = Outputs(np.zeros(4, int), np.array([True, True, False, False]), np.arange(4), probs, probs[::-1])
     clean = confidence_histogram(answers, defended=False)
     assert (clean.members[10], clean.members[19], sum(clean.members)) == (1, 1, 2)
     assert (clean.non_members[0], clean.non_members[19], sum(clean.non_members)) == (1, 1, 2)

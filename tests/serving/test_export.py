@@ -17,7 +17,7 @@ from mindefense.confidence import log_softmax
 from mindefense.defenses import ClassMean, DefendedModel
 from mindefense.defenses.defended import DEFENSES
 from mindefense.errors import CheckpointError, InputError, OutputError
-from mindefense.keyed import KeyedDraws, KeyedNoise
+from mindefense.keyed_noise import KeyedDraws, KeyedNoise
 from mindefense.models import vgg16
 from mindefense.runtime import compiled
 from mindefense.serving import GuardedModel, Manifest, export, export_guarded
@@ -161,7 +161,7 @@ def test_names_of_parameters_are_given_back(defense_of, tmp_path):
 
 
 class Loops(nn.Cell):
-    """Answers, but does not compile."""
+    """Outputs, but does not compile."""
 
     def construct(self, x):
         return ms.Tensor(np.zeros((len(x.asnumpy()), CLASSES), np.float32))

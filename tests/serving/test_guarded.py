@@ -15,7 +15,7 @@ from toy_graphs import BATCH, CLASSES, KEY, X
 
 from mindefense.defenses import DefendedModel, Temperature
 from mindefense.errors import CheckpointError, InputError
-from mindefense.keyed import write_key
+from mindefense.keyed_noise import write_key
 from mindefense.models import MLP
 from mindefense.serving import GuardedModel, Manifest, export_guarded
 from mindefense.targets.base import Target

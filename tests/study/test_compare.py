@@ -10,7 +10,7 @@ from mindefense.evaluation.comparison import contender, mark_dominated
 from mindefense.evaluation.summary import published_budgets, sharpest_slices, target_facts, utility
 from mindefense.evaluation.verdict import verdict_of
 from mindefense.metrics import budget_table, membership_metrics, utility_metrics
-from mindefense.types import Answers, AttackResult, Contender, Trial, UtilityMetrics, Verdict
+from mindefense.types import AttackResult, Contender, Outputs, Trial, UtilityMetrics, Verdict
 
 METRICS = membership_metrics([0.9, 0.1], [True, False], threshold=0.5)
 BURDEN = {"leak": 0.7, "auc": 0.8, "l1": 0.5, "ece": 0.1, "nll": 1.0, "error": 0.2}
@@ -83,7 +83,7 @@ def probs(seed):
 
 
 def answers(*, defended):
-    return Answers(LABELS, IS_MEMBER, np.arange(N) + 1000, probs(0), probs(1) if defended else None)
+    return Outputs(LABELS, IS_MEMBER, np.arange(N) + 1000, probs(0), probs(1) if defended else None)
 
 
 def trial(name, seed, *, knowledge="auditor", adversary="static", defended=False, order=None):

@@ -15,7 +15,7 @@ from mindefense import cli
 from mindefense.confidence import log_softmax
 from mindefense.defenses import DefendedModel, load_defense
 from mindefense.images import ImageTransform
-from mindefense.keyed import read_key
+from mindefense.keyed_noise import read_key
 from mindefense.serving import GuardedModel
 from mindefense.study import Preset, Study
 

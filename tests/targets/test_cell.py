@@ -8,7 +8,7 @@ from mindspore import nn, ops
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
 from mindefense.models import MLP
-from mindefense.targets.base import AsTheyAre, Target, clean_target
+from mindefense.targets.base import Identity, Target, clean_target
 from mindefense.targets.cell import Network, forward
 
 ROWS = np.float32(np.random.default_rng(0).normal(size=(23, 5)))
@@ -67,7 +67,7 @@ class Fixed(nn.Cell):
         return ms.Tensor(np.repeat(self.answer, len(x), axis=0))
 
 
-class Answers(nn.Cell):
+class Outputs(nn.Cell):
     """A network that answers with what `change` makes of what it is asked."""
 
     def __init__(self, change):
@@ -190,7 +190,7 @@ def test_a_graph_gives_the_same_bits(outside):
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 @pytest.mark.parametrize("samples", [ROWS, BYTES, np.float64(ROWS)])
 def test_samples_as_they_are(order, batch_size, samples):
-    batches = list(AsTheyAre().batches(samples, batch_size, order=order))
+    batches = list(Identity().batches(samples, batch_size, order=order))
     wanted = np.float32(samples if order is None else samples[order])
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (-(-len(wanted) // batch_size) - 1)
     assert {batch.dtype for batch in batches} == {np.dtype(np.float32)}
@@ -200,7 +200,7 @@ def test_samples_as_they_are(order, batch_size, samples):
 @pytest.mark.parametrize("seed", [0, 7])
 def test_samples_as_they_are_cannot_be_varied(seed):
     with pytest.raises(InputError, match=r"^augment: expected images, to crop and flip, got samples of another kind$"):
-        list(AsTheyAre().batches(ROWS, 8, augment_seed=seed))
+        list(Identity().batches(ROWS, 8, augment_seed=seed))
 
 
 @pytest.mark.parametrize(
@@ -243,13 +243,13 @@ def test_forward_refuses(capfd, net, rows, words):
 def test_answers_about_other_rows_than_asked_are_refused(change, shape, rows):
     words = f"answer of the network: expected one row of logits for each of the 8 samples .*, got shape {shape}; "
     with pytest.raises(InputError, match=f"^{words}"):
-        forward(Answers(change), ROWS[:rows], batch_size=8)
+        forward(Outputs(change), ROWS[:rows], batch_size=8)
 
 
 @pytest.mark.parametrize("change", [lambda x: x[:, :1], lambda x: x[:, 0]])
 def test_one_output_a_sample_is_refused_and_the_advice_works(change):
     with pytest.raises(InputError, match="one number a sample; of the logit z of class 1 answer") as caught:
-        Network(Answers(change)).logits(ROWS)
+        Network(Outputs(change)).logits(ROWS)
     assert "\n" not in str(caught.value)
 
     class Wrapped(nn.Cell):
@@ -262,10 +262,10 @@ def test_one_output_a_sample_is_refused_and_the_advice_works(change):
             return ops.stack((0 * z, z), axis=1)
 
     assert "ops.stack((0 * z, z), axis=1), where z = net(x).reshape(-1)" in str(caught.value)
-    logits = Network(Wrapped(Answers(change))).logits(ROWS)
+    logits = Network(Wrapped(Outputs(change))).logits(ROWS)
     np.testing.assert_array_equal(logits, np.stack((0 * ROWS[:, 0], ROWS[:, 0]), axis=1))
     with pytest.raises(InputError, match="from before a sigmoid"):
-        Network(Wrapped(Answers(lambda x: ops.sigmoid(change(x))))).logits(ROWS)
+        Network(Wrapped(Outputs(lambda x: ops.sigmoid(change(x))))).logits(ROWS)
 
 
 def test_one_output_is_right_for_a_network_that_tells_members():
@@ -277,15 +277,15 @@ def test_a_sigmoid_for_each_class_is_refused_and_the_advice_works():
         return ops.sigmoid(4 * x)
 
     with pytest.raises(InputError, match=r"^logits of the network: expected values from before a sigmoid") as caught:
-        forward(Answers(sigmoid), ROWS)
+        forward(Outputs(sigmoid), ROWS)
     assert "answer ops.log(p / (1 - p)) of its p, clipped to 1e-7 … 1 - 1e-7" in str(caught.value)
 
     def undone(x):
         p = ops.clamp(sigmoid(x), 1e-7, 1 - 1e-7)
         return ops.log(p / (1 - p))
 
-    np.testing.assert_allclose(forward(Answers(undone), ROWS), 4 * ROWS, atol=1e-2)
-    forward(Answers(undone), 100 * ROWS)  # where p is 0 or 1 in float32
+    np.testing.assert_allclose(forward(Outputs(undone), ROWS), 4 * ROWS, atol=1e-2)
+    forward(Outputs(undone), 100 * ROWS)  # where p is 0 or 1 in float32
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_a_sigmoid_for_each_class_is_refused_and_the_advice_works():
     ],
 )
 def test_logits_that_no_sigmoid_can_have_made_are_taken(change, rows):
-    assert forward(Answers(change), ROWS[:rows]).shape == (rows, 5)
+    assert forward(Outputs(change), ROWS[:rows]).shape == (rows, 5)
 
 
 # ---------------------------------------------------------------------- the same answer again
@@ -319,10 +319,10 @@ class InAList(nn.Cell):
 
 
 VARYING = {
-    "dropout": Answers(lambda x: ops.dropout(x, 0.2, training=True)),
-    "noise": Answers(lambda x: x + 0.05 * ops.standard_normal(x.shape)),
+    "dropout": Outputs(lambda x: ops.dropout(x, 0.2, training=True)),
+    "noise": Outputs(lambda x: x + 0.05 * ops.standard_normal(x.shape)),
     "a Cell in a list": InAList(training=True),
-    "statistics of the batch": Answers(lambda x: (x - x.mean(0)) / x.std(0)),
+    "statistics of the batch": Outputs(lambda x: (x - x.mean(0)) / x.std(0)),
 }
 
 
@@ -341,8 +341,8 @@ def test_a_network_that_answers_differently_the_second_time_is_refused(name, row
         MLP((5, 8, 3)),
         InAList(training=False),
         nn.SequentialCell(nn.Dense(5, 8), nn.BatchNorm1d(8), nn.Dropout(p=0.5), nn.Dense(8, 3)).set_train(True),
-        Answers(lambda x: x + 1e-6 * ops.standard_normal(x.shape)),  # rounding of a device that adds in any order
-        Answers(lambda x: 0 * x),
+        Outputs(lambda x: x + 1e-6 * ops.standard_normal(x.shape)),  # rounding of a device that adds in any order
+        Outputs(lambda x: 0 * x),
     ],
 )
 @pytest.mark.parametrize("rows", [200, 20, 1])

@@ -16,8 +16,8 @@ from mindefense.defenses.baselines import (
 from mindefense.defenses.classifier import DefenderClassifier
 from mindefense.defenses.defenmi import DefenMI
 from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+from mindefense.defenses.registry import LINEUP, TRAINING_LINEUP, DefenseSpec, TrainingSpec, parse_lineup
 from mindefense.errors import InputError
-from mindefense.evaluation.lineup import LINEUP, TRAINING_LINEUP, DefenseSpec, TrainingSpec, parse_lineup
 
 CLASSES = 4
 MEANS = np.full((CLASSES, CLASSES), 0.1, np.float32) + 0.6 * np.eye(CLASSES, dtype=np.float32)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from mindefense.metrics.identified import fewest_beyond_chance
 from mindefense.metrics.levels import FALSE_ALARMS, FEWEST_TO_CLEAR, OFTEN_RIGHT
-from mindefense.reports.words import (
+from mindefense.reports.wording import (
     Row,
     apart,
     behind,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mindefense.metrics import small_fpr
-from mindefense.reports import figures as draw
-from mindefense.reports.pictures import Picture
-from mindefense.reports.words import (
+from mindefense.reports import plots as draw
+from mindefense.reports.svg import Picture
+from mindefense.reports.wording import (
     Row,
     apart,
     between,

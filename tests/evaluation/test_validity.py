@@ -7,10 +7,10 @@ import pytest
 
 from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
-from mindefense.evaluation.doubts import doubts
 from mindefense.evaluation.facts import AskedAgain, Facts, FitRows, Training
+from mindefense.evaluation.validity import doubts
 from mindefense.metrics import membership_metrics
-from mindefense.types import Answers, AttackResult, Trial
+from mindefense.types import AttackResult, Outputs, Trial
 
 N = 2000
 JUDGED = np.r_[0:500, 1000:1500]
@@ -31,7 +31,7 @@ def clean_facts(seed=0, n=N, shape=(20,)):
     probs[np.arange(n), labels] += np.where(is_member, 1.5, 1.0)
     probs /= probs.sum(axis=1, keepdims=True)
     defended = np.where(probs == probs.max(axis=1, keepdims=True), 0.4, 0.2)
-    answers = Answers(labels, is_member, np.arange(n) + 10_000, probs, defended)
+    answers = Outputs(labels, is_member, np.arange(n) + 10_000, probs, defended)
     judged = np.r_[0 : n // 4, n // 2 : n * 3 // 4]
     fitted = np.setdiff1d(np.arange(n), judged)
     features = rng.normal(size=(n, *shape)).astype(np.float32)
@@ -374,7 +374,7 @@ def test_rows_drawn_alike_are_hardly_ever_called_different():
     for seed in range(200):
         rng = np.random.default_rng(seed)
         n = 400
-        answers = Answers(rng.integers(10, size=n), rng.random(n) < 0.5, np.arange(n), np.full((n, 10), 0.1))
+        answers = Outputs(rng.integers(10, size=n), rng.random(n) < 0.5, np.arange(n), np.full((n, 10), 0.1))
         features = (rng.random((n, 12)) < 0.3) * rng.normal(size=(n, 12))
         for check in doubts(Facts(trials=[], answers=answers, features=features)):
             if check.name in failed:
@@ -387,7 +387,7 @@ def test_a_small_shift_that_many_rows_show_is_within_the_margin():
     rng = np.random.default_rng(0)
     n = 20_000
     is_member = np.arange(n) % 2 == 0
-    answers = Answers(np.zeros(n, int), is_member, np.arange(n), np.ones((n, 2)) / 2)
+    answers = Outputs(np.zeros(n, int), is_member, np.arange(n), np.ones((n, 2)) / 2)
     for shift, passed in ((0.08, True), (0.4, False)):  # in standard deviations of the mean; AUC 0.52 and 0.61
         features = (rng.normal(size=n) + shift * is_member)[:, None]
         assert look(Facts(trials=[], answers=answers, features=features), "treatment").passed == passed
@@ -397,7 +397,7 @@ def test_a_small_shift_that_many_rows_show_is_within_the_margin():
 def test_classes_are_compared_by_what_so_many_rows_can_tell(n, passed):
     ones = round(n / 4 * 1.08)
     labels = np.r_[np.repeat([1, 0], [ones, n // 2 - ones]), np.repeat([0, 1], [ones, n // 2 - ones])]
-    answers = Answers(labels, np.arange(n) < n // 2, np.arange(n), np.ones((n, 2)) / 2)
+    answers = Outputs(labels, np.arange(n) < n // 2, np.arange(n), np.ones((n, 2)) / 2)
     assert look(Facts(trials=[], answers=answers), "class-balance").passed == passed
 
 
@@ -412,7 +412,7 @@ def made(n_classes, *, n=2000, lead=4.0, gap=1.5, seed=3):
 
 def failed_of(labels, is_member, logits, defended=None):
     probs = [None if some is None else np.exp(log_softmax(some.astype(np.float32))) for some in (logits, defended)]
-    answers = Answers(labels, is_member, np.arange(len(labels)), *probs)
+    answers = Outputs(labels, is_member, np.arange(len(labels)), *probs)
     return {check.name for check in doubts(Facts(trials=[], answers=answers)) if not check.passed}
 
 
@@ -469,7 +469,7 @@ def test_two_saturated_classes_in_float32_are_no_duplicates():
     labels, is_member, logits, _ = made(2, lead=12.0, gap=6.0)
     probs = np.exp(log_softmax(logits))[:, :1].astype(np.float32)
     probs = np.concatenate([probs, 1 - probs], axis=1)
-    answers = Answers(labels, is_member, np.arange(2000), probs)
+    answers = Outputs(labels, is_member, np.arange(2000), probs)
     assert all(check.passed for check in doubts(Facts(trials=[], answers=answers)) if check.name == "duplicates")
 
 
@@ -481,7 +481,7 @@ def of_members(accuracy, others, area, n=2000):
     probs = np.full((n, 10), 0.01)
     probs[np.arange(n), np.where(right, labels, rng.integers(10, size=n))] = 0.91
     scores = rng.normal(size=n) + area * is_member
-    answers = Answers(labels, is_member, np.arange(n), probs)
+    answers = Outputs(labels, is_member, np.arange(n), probs)
     return Facts(trials=[trial_of(scores, is_member, np.arange(n))], answers=answers)
 
 

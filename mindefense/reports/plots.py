@@ -14,8 +14,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
-from mindefense.reports.pictures import BLUE, FAINT, GREEN, GRID, INK, PAPER, PURPLE, RED, SOFT, canvas
-from mindefense.reports.words import Row, called, percent
+from mindefense.reports.svg import BLUE, FAINT, GREEN, GRID, INK, PAPER, PURPLE, RED, SOFT, canvas
+from mindefense.reports.wording import Row, called, percent
 
 _STYLES = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), (PURPLE, (0, (1, 1))))
 _SHOWN_CLASSES = 24

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mindefense.reports.words import Row, between, called, identity, learned_from, rounded, state_of
+from mindefense.reports.wording import Row, between, called, identity, learned_from, rounded, state_of
 
 _DAGGER = "†"
 _TINTS = (0.55, 0.6, 0.65, 0.7, 0.8)

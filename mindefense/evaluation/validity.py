@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mindefense.attacks.registry import kinds
-from mindefense.evaluation.doubts_measures import (
+from mindefense.evaluation.facts import Facts, Training, training_name
+from mindefense.evaluation.validity_measures import (
     BETTER_THAN_CHANCE,
     balance_p_value,
     close_twins_in_two_classes,
@@ -23,10 +24,9 @@ from mindefense.evaluation.doubts_measures import (
     telling,
     upper_limit,
 )
-from mindefense.evaluation.facts import Facts, Training, training_name
 from mindefense.evaluation.verdict import verdict_of
 from mindefense.metrics import auc, auc_interval, clopper_pearson
-from mindefense.types import Answers, AttackResult, Check, Trial
+from mindefense.types import AttackResult, Check, Outputs, Trial
 
 FEWEST_SAMPLES = 100
 """Members, and non-members, below which every figure is rough: balanced accuracy is known to ±0.07 at best."""
@@ -156,7 +156,7 @@ _SEE_ROWS = (
 )
 
 
-def _defended_match(answers: Answers, answered: np.ndarray) -> tuple[str, str]:
+def _defended_match(answers: Outputs, answered: np.ndarray) -> tuple[str, str]:
     """How often defended and undefended answers name the same class, and what is wrong about that."""
     assert answers.defended_probs is not None
     defended, is_member = answers.defended_probs.argmax(axis=1), answers.is_member
@@ -164,7 +164,7 @@ def _defended_match(answers: Answers, answered: np.ndarray) -> tuple[str, str]:
     return same, _out_of_step(defended, answered, is_member, answers.clean_probs.shape[1])
 
 
-def _unlabelled(answers: Answers, answered: np.ndarray) -> Check:
+def _unlabelled(answers: Outputs, answered: np.ndarray) -> Check:
     found = "The recorded outputs hold no true classes"
     if answers.defended_probs is not None:
         same, wrong = _defended_match(answers, answered)

@@ -18,10 +18,17 @@ from toy_defenses import (
     toy_means,
 )
 
-from mindefense.defenses import DefenMI, DefenMIConfig, MemGuard, MemGuardConfig, class_mean_probs, load_defense
+from mindefense.defenses import (
+    DefenMI,
+    DefenMIConfig,
+    DefenseSpec,
+    MemGuard,
+    MemGuardConfig,
+    class_mean_probs,
+    load_defense,
+)
 from mindefense.defenses.base import DefenseConfig
 from mindefense.errors import InputError
-from mindefense.evaluation import DefenseSpec
 from mindefense.study import StudyConfig
 
 CLASSES = [2, 3, 10, 30]

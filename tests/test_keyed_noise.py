@@ -11,7 +11,7 @@ import scipy.stats
 
 from mindefense import keyed
 from mindefense.errors import InputError, OutputError
-from mindefense.keyed import KeyedDraws, KeyedNoise, derive_key, keyed_laplace, keyed_uniform, read_key, write_key
+from mindefense.keyed_noise import KeyedDraws, KeyedNoise, derive_key, keyed_laplace, keyed_uniform, read_key, write_key
 
 KEY, OTHER = b"a secret of the owner of the model", b"another secret"
 ROWS = np.float32(np.random.default_rng(1).normal(size=(60, 40)))
@@ -61,7 +61,7 @@ def test_same_query_same_bytes_in_another_process(draw, request):
     asked = {"noise": "keyed_laplace(rows, 1.0, key)", "draws": "keyed_uniform(rows, 33, key)"}[kind]
     code = (
         "import sys, numpy as np\n"
-        "from mindefense.keyed import keyed_laplace, keyed_uniform\n"
+        "from mindefense.keyed_noise import keyed_laplace, keyed_uniform\n"
         f"key, rows = {KEY!r}, np.frombuffer(sys.stdin.buffer.read(), np.float32).reshape(60, 40)[::-1]\n"
         f"sys.stdout.buffer.write({asked}.tobytes())\n"
     )
