@@ -296,7 +296,7 @@ def check_data(data_path: str | None = None) -> list[Finding]:
     if root.is_file():
         return [Finding("data", OK, f"{root}, a file; what it holds is for --dataset to say")]
     try:
-        from mindefense.data import LOADERS
+        from mindefense.data import DATASETS, load_location  # noqa: F401  that NumPy is there shows here
         from mindefense.data.files import MissingData
     except ImportError as error:
         return [Finding("data", PROBLEM, f"{root}, not read: {error}", "mend the packages above")]
@@ -305,7 +305,8 @@ def check_data(data_path: str | None = None) -> list[Finding]:
         folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
     except OSError as error:
         return [Finding("data", PROBLEM, f"{root}: {error.strerror}", f"chmod -R u+rX {root}")]
-    for name, load in LOADERS.items():
+    for name, spec in DATASETS.items():
+        load = spec.load()
         for folder in folders:
             try:
                 data = load(folder)

@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 
 from mindefense import arguments, cli
-from mindefense.arguments.choices import DOWNLOADS
-from mindefense.data import LOADERS, SOURCES, Source
+from mindefense.data import SOURCES, Source
 from mindefense.errors import CheckpointError, DataError, InputError, MindefenseError
 
 COMMANDS = (
@@ -224,8 +223,6 @@ def test_choices_are_those_of_the_package():
     assert set(arguments.MODELS) == set(config.MODELS)
     assert set(arguments.SCHEDULES) == set(training.SCHEDULES)
     assert (len(arguments.MODELS), len(arguments.SCHEDULES)) == (len(config.MODELS), len(training.SCHEDULES))
-    assert set(arguments.DATASETS) == set(config.DATASETS) == {*LOADERS, "synthetic"}
-    assert len(arguments.DATASETS) == len(config.DATASETS)
     parser = argparse.ArgumentParser()
     arguments.add_study_arguments(parser)
     arguments.add_training_arguments(parser)
@@ -235,7 +232,6 @@ def test_choices_are_those_of_the_package():
     assert set(choices["alignment"]) == set(ALIGNMENTS)
     assert set(choices["device_target"]) == set(DEVICE_TARGETS)
     assert choices["amp"] == arguments.AMP_LEVELS == config.AMP_LEVELS
-    assert tuple(SOURCES) == DOWNLOADS
 
 
 def test_defaults_describe_a_whole_study():

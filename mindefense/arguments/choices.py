@@ -1,7 +1,10 @@
-"""What may be chosen, by name, and what the command line ends with. Tests hold it against the rooms that do it."""
+"""What may be chosen, by name, and what the command line ends with."""
 
-DATASETS = ("location", "purchase100", "texas100", "ch_mnist", "cifar100", "synthetic")
-DOWNLOADS = ("location", "cifar100")
+from mindefense.data.registry import DATASETS as _DATASETS
+from mindefense.data.registry import SOURCES
+
+DATASETS = (*_DATASETS, "synthetic")
+DOWNLOADS = tuple(SOURCES)
 MODELS = ("mlp", "vgg16")
 SCHEDULES = ("step", "cosine")
 SHELLS = ("bash", "zsh", "tcsh")
@@ -16,10 +19,6 @@ TRAINING = (
     "label_smoothing",
     "augment",
     "canaries",
-)
-DEFENSES = (
-    "none, defenmi, memguard, defenmi@STEPS, memguard@STEPS, memguard=L1_BUDGET, rounding=DIGITS, top-k=K, "
-    "temperature=T, laplace=SCALE, class-mean, label-only"
 )
 EXIT_UNFIT, EXIT_MISTAKE, EXIT_STRICT, EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 EXIT_CODES = {

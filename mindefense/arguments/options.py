@@ -8,7 +8,6 @@ from mindefense.arguments import values
 from mindefense.arguments.choices import (
     AMP_LEVELS,
     DATASETS,
-    DEFENSES,
     DOWNLOADS,
     EXIT_GATE,
     EXIT_INCONCLUSIVE,
@@ -18,6 +17,7 @@ from mindefense.arguments.choices import (
     SHELLS,
 )
 from mindefense.attacks.registry import ATTACKS
+from mindefense.defenses.registry import names_in_words
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool = True, of_study: bool = True) -> None:
@@ -254,7 +254,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         "--defense",
         type=values.defense,
         metavar="NAME",
-        help=f"what to put in front: {DEFENSES} (default: the study's own)",
+        help=f"what to put in front: {names_in_words()} (default: the study's own)",
     )
     parser.add_argument(
         "--file_name",
@@ -310,7 +310,7 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
         "--defenses",
         type=values.lineup,
         metavar="A,B",
-        help=f"which defenses to compare, of {DEFENSES[6:]} (default: all)",
+        help=f"which defenses to compare, of {names_in_words().removeprefix('none, ')} (default: all)",
     )
     parser.add_argument(
         "--training",
@@ -416,7 +416,7 @@ def _add_defense_arguments(parser: argparse.ArgumentParser, *, default: str) -> 
         type=values.defense,
         default=default,
         metavar="NAME",
-        help=f"what to defend with: {DEFENSES} (default: {default})",
+        help=f"what to defend with: {names_in_words()} (default: {default})",
     )
     parser.add_argument(
         "--alignment",

@@ -1,33 +1,43 @@
-"""Data sets: files to `LabelledData`, and who gets which rows. Pure NumPy."""
+"""Data sets: files to `LabelledData`, and who gets which rows. Pure NumPy, loaded when a name is first used."""
 
 from __future__ import annotations
 
+import importlib
 import os
+from typing import TYPE_CHECKING
 
-from mindefense.data.ch_mnist import load_ch_mnist
-from mindefense.data.cifar100 import load_cifar100
-from mindefense.data.download import SOURCES, Source, download
-from mindefense.data.location import load_location
-from mindefense.data.numbers import read_row_numbers
-from mindefense.data.outputs import RecordedOutputs, load_outputs
-from mindefense.data.pipelines import from_datasets
-from mindefense.data.purchase100 import load_purchase100
-from mindefense.data.splits import Split, check_split, parts_split, published_split, split_from_config
-from mindefense.data.synthetic import make_cifar_like, make_location_like
-from mindefense.data.texas100 import load_texas100
+from mindefense.data.download import download  # now: its module has the same name, and would take its place
+from mindefense.data.registry import DATASETS, SOURCES, Source
 from mindefense.errors import InputError
-from mindefense.types import LabelledData
 
-LOADERS = {
-    "location": load_location,
-    "purchase100": load_purchase100,
-    "texas100": load_texas100,
-    "ch_mnist": load_ch_mnist,
-    "cifar100": load_cifar100,
+if TYPE_CHECKING:
+    from mindefense.data.ch_mnist import load_ch_mnist
+    from mindefense.data.cifar100 import load_cifar100
+    from mindefense.data.location import load_location
+    from mindefense.data.numbers import read_row_numbers
+    from mindefense.data.outputs import RecordedOutputs, load_outputs
+    from mindefense.data.pipelines import from_datasets
+    from mindefense.data.purchase100 import load_purchase100
+    from mindefense.data.splits import Split, check_split, parts_split, published_split, split_from_config
+    from mindefense.data.synthetic import make_cifar_like, make_location_like
+    from mindefense.data.texas100 import load_texas100
+    from mindefense.types import LabelledData
+
+_HOMES = {
+    "ch_mnist": ("load_ch_mnist",),
+    "cifar100": ("load_cifar100",),
+    "location": ("load_location",),
+    "numbers": ("read_row_numbers",),
+    "outputs": ("RecordedOutputs", "load_outputs"),
+    "pipelines": ("from_datasets",),
+    "purchase100": ("load_purchase100",),
+    "splits": ("Split", "check_split", "parts_split", "published_split", "split_from_config"),
+    "synthetic": ("make_cifar_like", "make_location_like"),
+    "texas100": ("load_texas100",),
 }
-
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
-    "LOADERS",
+    "DATASETS",
     "SOURCES",
     "RecordedOutputs",
     "Source",
@@ -55,13 +65,23 @@ def load_dataset(name: str, path: str | os.PathLike[str]) -> LabelledData:
     """Loads a data set by its name.
 
     Args:
-        name: A key of `LOADERS`: ``"location"``, ``"purchase100"``, ``"texas100"``, ``"ch_mnist"`` or ``"cifar100"``.
+        name: A key of `DATASETS`: ``"location"``, ``"purchase100"``, ``"texas100"``, ``"ch_mnist"`` or ``"cifar100"``.
         path: The file, or a folder that holds it; see the loader of that name.
 
     Raises:
         InputError: There is no data set of that name.
         DataError: The file is missing, damaged or another.
     """
-    if name not in LOADERS:
-        raise InputError("data set", expected=f"one of {', '.join(LOADERS)}", got=repr(name))
-    return LOADERS[name](path)
+    if name not in DATASETS:
+        raise InputError("data set", expected=f"one of {', '.join(DATASETS)}", got=repr(name))
+    return DATASETS[name].load()(path)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -3,54 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+from mindefense.data.registry import SOURCES
 from mindefense.errors import DataError, InputError, OutputError
 from mindefense.files import replacing
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """One file that can be fetched.
-
-    Attributes:
-        file_name: Name it gets in the user's folder.
-        url: Where it is published.
-        algorithm: Kind of digest, a name that `hashlib` knows.
-        digest: The digest of the right file, hex.
-        size: Its size in bytes.
-    """
-
-    file_name: str
-    url: str
-    algorithm: str
-    digest: str
-    size: int
-
-
-SOURCES = {
-    "location": Source(
-        file_name="dataset_location.tgz",
-        url="https://github.com/privacytrustlab/datasets/raw/master/dataset_location.tgz",
-        algorithm="sha256",
-        digest="927203f85a868f8ee17a0ded1dc61699efe602167beabe34fbf45b4b1de94b33",
-        size=287_293,
-    ),
-    "cifar100": Source(
-        file_name="cifar-100-binary.tar.gz",
-        url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-        algorithm="md5",  # the only digest its publisher names; against damage, as forgery is up to https
-        digest="03b5dce01913d631647c71ecec9e9cb8",
-        size=168_513_733,
-    ),
-}
 
 
 def download(

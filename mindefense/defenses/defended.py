@@ -13,26 +13,13 @@ from mindspore import nn
 
 from mindefense.checkpoint import load_checkpoint
 from mindefense.defenses.base import Defense
-from mindefense.defenses.baselines import (
-    ClassMean,
-    LabelOnly,
-    LaplaceOutput,
-    MemGuardBudget,
-    Rounding,
-    Temperature,
-    TopK,
-)
-from mindefense.defenses.defenmi import DefenMI
-from mindefense.defenses.memguard import MemGuard
+from mindefense.defenses.registry import classes
 from mindefense.defenses.target import DefendedAnswers
 from mindefense.errors import CheckpointError, InputError
 from mindefense.targets.base import BATCH_SIZE, Executor, InputTransform
 from mindefense.targets.cell import Network
 
-DEFENSES: dict[str, type[Defense]] = {
-    kind.name: kind
-    for kind in (ClassMean, DefenMI, LabelOnly, LaplaceOutput, MemGuard, MemGuardBudget, Rounding, Temperature, TopK)
-}
+DEFENSES = classes()
 """All defenses by the names that files give them."""
 
 

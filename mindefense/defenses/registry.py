@@ -6,11 +6,11 @@ Names are checked without MindSpore, which only `DefenseSpec.build` loads.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mindefense.defenses.search import SearchConfig, check_first_round
 from mindefense.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,20 +20,105 @@ if TYPE_CHECKING:
     from mindefense.defenses.classifier import DefenderClassifier
 
 NONE = "none"
-_VALUES: dict[str, str | None] = {
-    "defenmi": None,
-    "memguard": "an L1 budget, such as 0.3",
-    "rounding": "digits after the point, such as 1",
-    "top-k": "how many confidences to keep, such as 3",
-    "temperature": "a temperature, such as 4",
-    "label-only": None,
-    "class-mean": None,
-    "laplace": "the scale of the noise, such as 0.1",
-}
-_SEARCHING = ("defenmi", "memguard")
-_REQUIRED = ("rounding", "top-k", "temperature", "laplace")
-_WHOLE = {"rounding": (0, 7), "top-k": (1, 10**9)}
-"""Whole values, with the least and the largest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DefenseKind:
+    """One defense of the catalogue; the listing below is all there is to add for a new one, beside its class.
+
+    Attributes:
+        home: The module of its class, below `mindefense.defenses`.
+        kind: The class; its ``name`` is what its files bear.
+        build: Makes it, of the specification and the class.
+        value: What its setting is, in words; None if it takes none.
+        shown: The setting in a list of names, such as ``"DIGITS"``.
+        is_required: Whether it cannot do without its setting.
+        whole: The least and the largest of a whole setting; None where any number above 0 will do.
+        searches: Whether it is built on the defender's classifier and searches for each answer.
+        needs_means: Whether it is built on the mean vectors of predicted classes.
+        also: The class in `mindefense.defenses.baselines` that it becomes with a setting; None if it stays the same.
+    """
+
+    home: str
+    kind: str
+    build: Callable[[DefenseSpec, Any, Parts], Defense]
+    value: str | None = None
+    shown: str | None = None
+    is_required: bool = False
+    whole: tuple[int, int] | None = None
+    searches: bool = False
+    needs_means: bool = False
+
+    also: str | None = None
+
+    def load(self) -> Any:
+        """Its class."""
+        return _load(self.home, self.kind)
+
+
+def _load(home: str, name: str) -> Any:
+    return getattr(importlib.import_module(f"mindefense.defenses.{home}"), name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What defenses are built of, given only to those that ask.
+
+    Attributes:
+        classifier: Gives the defender's classifier.
+        class_means: Gives the ``(C, C)`` reference vectors per predicted class.
+        classes: Number of classes C.
+    """
+
+    classifier: Callable[[], DefenderClassifier]
+    class_means: Callable[[], np.ndarray]
+    classes: int
+
+
+def _defenmi(spec: DefenseSpec, kind: Any, parts: Parts) -> Defense:
+    config = _load("defenmi", "DefenMIConfig")
+    return kind(parts.classifier(), parts.class_means(), config(alignment=spec.alignment, max_steps=spec.max_steps))
+
+
+def _memguard(spec: DefenseSpec, kind: Any, parts: Parts) -> Defense:
+    config = _load("memguard", "MemGuardConfig")
+    memguard = kind(parts.classifier(), config(alignment=spec.alignment, max_steps=spec.max_steps))
+    if spec.value is None:
+        return memguard
+    return _load("baselines", "MemGuardBudget")(memguard, spec.value)
+
+
+def _by_value(spec: DefenseSpec, kind: Any, parts: Parts) -> Defense:
+    return kind(spec.value)
+
+
+DEFENSES: dict[str, DefenseKind] = {
+    "defenmi": DefenseKind("defenmi", "DefenMI", _defenmi, searches=True, needs_means=True),
+    "memguard": DefenseKind(
+        "memguard", "MemGuard", _memguard, value="an L1 budget, such as 0.3", shown="L1_BUDGET", searches=True,
+        also="MemGuardBudget",
+    ),
+    "rounding": DefenseKind(
+        "baselines", "Rounding", lambda spec, kind, parts: kind(int(spec.value or 0)),
+        value="digits after the point, such as 1", shown="DIGITS", is_required=True, whole=(0, 7),
+    ),
+    "top-k": DefenseKind(
+        "baselines", "TopK", lambda spec, kind, parts: kind(min(int(spec.value or 1), parts.classes)),
+        value="how many confidences to keep, such as 3", shown="K", is_required=True, whole=(1, 10**9),
+    ),
+    "temperature": DefenseKind(
+        "baselines", "Temperature", _by_value, value="a temperature, such as 4", shown="T", is_required=True
+    ),
+    "label-only": DefenseKind("baselines", "LabelOnly", lambda spec, kind, parts: kind()),
+    "class-mean": DefenseKind(
+        "baselines", "ClassMean", lambda spec, kind, parts: kind(parts.class_means()), needs_means=True
+    ),
+    "laplace": DefenseKind(
+        "baselines", "LaplaceOutput", lambda spec, kind, parts: kind(spec.value, parts.classes),
+        value="the scale of the noise, such as 0.1", shown="SCALE", is_required=True,
+    ),
+}  # fmt: skip
+"""Every defense by the name that ``--defense`` takes."""
 PUBLISHED = "-published"
 """Ends the name of a defense that repeats the published program where it departs from its idea."""
 LINEUP = (
@@ -84,30 +169,35 @@ class DefenseSpec:
         Raises:
             InputError: If there is no such defense, or its value is missing, out of place or no number.
         """
+        from mindefense.defenses.search import SearchConfig, check_first_round  # with NumPy, which names do without
+
+        searching = [known for known, kind in DEFENSES.items() if kind.searches]
         named, at, steps = text.partition("@")
         name, equals, value = named.partition("=")
-        if name.endswith(PUBLISHED) and name.removesuffix(PUBLISHED) in _SEARCHING:
+        if name.endswith(PUBLISHED) and name.removesuffix(PUBLISHED) in searching:
             name, alignment = name.removesuffix(PUBLISHED), "published"
-        if name not in _VALUES:
-            raise InputError("defense", expected=" or ".join(_VALUES), got=repr(text), fix=did_you_mean(name, _VALUES))
-        if at and not (name in _SEARCHING and steps.isdecimal()):
-            fix = f"{' or '.join(_SEARCHING)}, such as {_SEARCHING[0]}@300"
+        if name not in DEFENSES:
+            near = did_you_mean(name, DEFENSES)
+            raise InputError("defense", expected=" or ".join(DEFENSES), got=repr(text), fix=near)
+        kind = DEFENSES[name]
+        if at and not (kind.searches and steps.isdecimal()):
+            fix = f"{' or '.join(searching)}, such as {searching[0]}@300"
             raise InputError(f"defense {name}", expected=f"@STEPS, a whole number, with {fix}", got=repr(text))
         max_steps = SearchConfig(max_steps=int(steps) if at else max_steps).max_steps  # refuses what is no budget
-        wanted = _VALUES[name]
+        wanted = kind.value
         if equals and wanted is None:
             raise InputError(f"defense {name}", expected="no value", got=repr(text))
-        if not equals and name in _REQUIRED:
+        if not equals and kind.is_required:
             raise InputError(f"defense {name}", expected=f"{name}= and {wanted}", got=repr(text))
         number = _number(value) if equals else None
         if equals and number is None:
             raise InputError(f"defense {name}", expected=str(wanted), got=repr(value))
         if number is not None:
-            least, most = _WHOLE.get(name, (0, math.inf))
-            fits = least <= number <= most and (number == int(number) if name in _WHOLE else number > 0)
+            least, most = kind.whole or (0, math.inf)
+            fits = least <= number <= most and (number > 0 if kind.whole is None else number == int(number))
             if not fits and not (name == "memguard" and number == 0):
-                kind = f"a whole number from {least} to {most:,}" if name in _WHOLE else "a number above 0"
-                raise InputError(f"defense {name}", expected=f"{wanted}: {kind}", got=repr(value))
+                rule = "a number above 0" if kind.whole is None else f"a whole number from {least} to {most:,}"
+                raise InputError(f"defense {name}", expected=f"{wanted}: {rule}", got=repr(value))
         if name == "memguard" and number is not None:
             check_first_round(SearchConfig(max_steps=max_steps))
         return cls(name, number, alignment, max_steps)
@@ -121,7 +211,7 @@ class DefenseSpec:
         """
         spec = cls.parse(text)
         if spec.needs_fitting:
-            names = ", ".join(name for name in _VALUES if not cls(name).needs_fitting)
+            names = ", ".join(name for name in DEFENSES if not cls(name).needs_fitting)
             fix = f"a study run with --defense {spec} leaves it as defense.ckpt, and Defense.save writes it in Python"
             raise InputError(f"defense {spec}", expected=f"the .ckpt of one, or {names}", got="a name alone", fix=fix)
         return spec
@@ -129,12 +219,12 @@ class DefenseSpec:
     @property
     def searches(self) -> bool:
         """Whether it needs the defender's classifier."""
-        return self.name in _SEARCHING
+        return DEFENSES[self.name].searches
 
     @property
     def needs_fitting(self) -> bool:
         """Whether it needs to know the model that it stands before."""
-        return self.searches or self.name == "class-mean"
+        return self.searches or DEFENSES[self.name].needs_means
 
     def __str__(self) -> str:
         published = PUBLISHED if self.alignment == "published" and self.searches else ""
@@ -158,28 +248,28 @@ class DefenseSpec:
         Raises:
             InputError: If the value is out of range.
         """
-        from mindefense.defenses import baselines
-        from mindefense.defenses.defenmi import DefenMI, DefenMIConfig
-        from mindefense.defenses.memguard import MemGuard, MemGuardConfig
+        kind = DEFENSES[self.name]
+        return kind.build(self, kind.load(), Parts(classifier, class_means, classes))
 
-        if self.name == "defenmi":
-            config = DefenMIConfig(alignment=self.alignment, max_steps=self.max_steps)
-            return DefenMI(classifier(), class_means(), config)
-        if self.name == "memguard":
-            memguard = MemGuard(classifier(), MemGuardConfig(alignment=self.alignment, max_steps=self.max_steps))
-            return memguard if self.value is None else baselines.MemGuardBudget(memguard, self.value)
-        if self.name == "class-mean":
-            return baselines.ClassMean(class_means())
-        if self.name == "label-only":
-            return baselines.LabelOnly()
-        assert self.value is not None
-        if self.name == "rounding":
-            return baselines.Rounding(int(self.value))
-        if self.name == "top-k":
-            return baselines.TopK(min(int(self.value), classes))
-        if self.name == "temperature":
-            return baselines.Temperature(self.value)
-        return baselines.LaplaceOutput(self.value, classes)
+
+def classes() -> dict[str, type[Defense]]:
+    """All defenses by the names that files give them."""
+    found = [kind.load() for kind in DEFENSES.values()]
+    found += [_load("baselines", kind.also) for kind in DEFENSES.values() if kind.also is not None]
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.name)}
+
+
+def names_in_words() -> str:
+    """The names that ``--defense`` takes, with what follows them."""
+    names = [NONE]
+    for name, kind in DEFENSES.items():
+        if not kind.is_required:
+            names.append(name)
+        if kind.searches:
+            names.append(f"{name}@STEPS")
+        if kind.shown is not None:
+            names.append(f"{name}={kind.shown}")
+    return ", ".join(names)
 
 
 def _unasked() -> NoReturn:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from mindefense.data import LOADERS, read_row_numbers
+from mindefense.data import read_row_numbers
+from mindefense.data.registry import DATASETS as _DATASETS
 from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.defenses.search import ALIGNMENTS
 from mindefense.errors import InputError
 
 SYNTHETIC = "synthetic"
-DATASETS = (SYNTHETIC, *LOADERS)
+DATASETS = (SYNTHETIC, *_DATASETS)
 TABLES, IMAGES = "tables", "images"
 SAMPLES = {"mlp": TABLES, "vgg16": IMAGES}
 """Each target model with the samples that it takes."""

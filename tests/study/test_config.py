@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mindefense.checkpoint import Checkpoint, parameters_of, save_checkpoint
-from mindefense.data import LOADERS, make_cifar_like, make_location_like
+from mindefense.data import make_cifar_like, make_location_like
+from mindefense.data.registry import DATASETS as REGISTERED
 from mindefense.errors import CheckpointError, DataError, InputError
 from mindefense.images import ImageTransform
 from mindefense.models import MLP, VGG16, vgg16
@@ -36,7 +37,7 @@ def config(**settings):
 
 
 def test_every_data_set_has_a_model():
-    assert set(DATASETS) == {"synthetic", *LOADERS} == set(itertools.chain(*MODELS.values()))
+    assert set(DATASETS) == {"synthetic", *REGISTERED} == set(itertools.chain(*MODELS.values()))
     assert set(MODELS["mlp"]) & set(MODELS["vgg16"]) == {"synthetic"}
 
 
@@ -213,7 +214,7 @@ def test_synthetic_data_are_in_the_likeness_of_what_the_model_takes():
 
 
 def test_images_under_the_name_of_a_table_are_refused(monkeypatch):
-    monkeypatch.setitem(LOADERS, "ch_mnist", lambda path: IMAGES)
+    monkeypatch.setattr("mindefense.data.ch_mnist.load_ch_mnist", lambda path: IMAGES)
     with pytest.raises(DataError, match=r"expected one row of features a sample, got \(18, 3, 32, 32\)"):
         load_data(StudyConfig(dataset="ch_mnist", data_path="x"))
 
