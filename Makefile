@@ -24,10 +24,11 @@ docs: $(READY)
 	rm -rf build/docs
 	$(BIN)/python -m sphinx -q -n -W --keep-going -E -d build/doctrees docs build/docs
 
-# One pip call, so that all pins hold together: mindarmour alone would bring a NumPy that breaks mindspore.
+# One pip call, so that all pins hold together: mindarmour alone would bring a NumPy that breaks mindspore. Compat mode
+# puts the folder on the path, where editors and type checkers find the package too.
 $(READY): setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e ".[test]"
 	touch $@
 
 clean:
