@@ -126,7 +126,7 @@ def progress_of(given: Progress | bool | None) -> Progress:
         given = sys.stderr.isatty() or _in_notebook()
     if isinstance(given, bool):
         return ConsoleProgress() if given else Quiet()
-    if not callable(getattr(given, "stage", None)):
+    if given is None or not callable(getattr(given, "stage", None)):
         expected = "True, False, None, or an object with stage() and say()"
         raise InputError("progress", expected=expected, got=repr(given))
     return given

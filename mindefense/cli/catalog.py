@@ -28,7 +28,7 @@ class Command:
 
     summary: str
     text: str
-    examples: tuple[tuple[str, str], tuple[str, str]]
+    examples: tuple[tuple[str, str], ...]
     work: Callable[[argparse.Namespace], Outcome | None]
     adders: tuple[Adder, ...]
 

@@ -206,8 +206,8 @@ def compare_outputs(
     known = undefended.sets.known
     built = _built(defenses, known, lambda: outputs.log_probs[known.features()], seed=seed, progress=progress)
     numbers = outputs.indices[undefended.sets.everyone.features()]
-    defenses = built(outputs.log_probs.shape[1])
-    return _compared(runner, subject, defenses, noise="keyed", knows=True, indices=numbers)
+    ready = built(outputs.log_probs.shape[1])
+    return _compared(runner, subject, ready, noise="keyed", knows=True, indices=numbers)
 
 
 def _built(

@@ -188,13 +188,14 @@ def evidence_for(undefended: Scenario, answers: Outputs, subject: Subject) -> Ev
     """What was judged, and when."""
     model = undefended.model
     digests = dict(subject.digests)
-    is_live = model is not None and undefended.answers_variants
-    if is_live:
+    if not undefended.answers_variants:  # of recorded outputs, no more is known than their file
+        model = None
+    if model is not None:
         digests["parameters"] = model.digest()
     return evidence_of(
         answers,
-        network=model.kind if is_live else None,
-        parameters=model.parameters() if is_live else None,
+        network=None if model is None else model.kind,
+        parameters=None if model is None else model.parameters(),
         digests=digests,
     )
 

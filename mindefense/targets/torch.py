@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mindefense.errors import InputError, MindefenseError
 from mindefense.keyed_noise import KeyedNoise
 from mindefense.targets.base import BATCH_SIZE, InputTransform, Model, checked_logits, one_each, refused
-
-if TYPE_CHECKING:
-    import torch
 
 _REMEDIES = {
     "probs": 'leave the softmax out of the module, or give FunctionTarget(f, gives="probs") with an f that calls it',
@@ -41,12 +39,8 @@ class TorchTarget(Model):
         "statistics of the batch"
     )
 
-    def __init__(self, module: torch.nn.Module, *, batch_size: int = BATCH_SIZE, prepare: InputTransform | None = None):
-        try:
-            import torch
-        except ImportError as error:
-            fix = 'pip install "mindefense[torch]"'
-            raise InputError("PyTorch", expected="to be installed", got="none", fix=fix) from error
+    def __init__(self, module: Any, *, batch_size: int = BATCH_SIZE, prepare: InputTransform | None = None):
+        torch = _torch()
         if not isinstance(module, torch.nn.Module):
             got = f"the class {module.__name__}" if isinstance(module, type) else type(module).__name__
             raise InputError("module", expected="a torch.nn.Module", got=got, fix="build it and load its weights")
@@ -58,8 +52,7 @@ class TorchTarget(Model):
         self, samples: np.ndarray, *, noise: KeyedNoise | None = None, on_rows: Callable[[int], None] | None = None
     ) -> np.ndarray:
         """``(N, C)`` float32 logits of ``(N, ...)`` samples; see `Model.ask`."""
-        import torch
-
+        torch = _torch()
         if not len(samples):
             raise InputError("features", expected="at least one row", got="none")
         was_training = {module: module.training for module in self.module.modules()}
@@ -97,3 +90,11 @@ class TorchTarget(Model):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
         return digest.hexdigest()
+
+
+def _torch() -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        fix = 'pip install "mindefense[torch]"'
+        raise InputError("PyTorch", expected="to be installed", got="none", fix=fix) from error
