@@ -73,7 +73,10 @@ MISTAKES = {
     "unknown attacker": (["evaluate", "--out", "x", "--attacks", "gab"], ["--attacks", "gap, confidence", "'gab'"]),
     "unknown gate": (["evaluate", "--out", "x", "--fail-above", "f1=1"], ["--fail_above", "METRIC=LIMIT", "tpr@0.01"]),
     "missing vectors": (["defend", "--out", "x", "--outputs", "no.npy"], ["no.npy", "nothing of that name", "np.save"]),
-    "defense to be fitted": (["defend", "--out", "x", "--defense", "class-mean"], ["the .ckpt", "rounding"]),
+    "defense to be fitted": (
+        ["defend", "--out", "x", "--defense", "class-mean"],
+        ["--defense", "expected --outputs beside it"],
+    ),
     "resume of no vectors": (["defend", "--out", "x", "--resume"], ["--resume", "expected --outputs beside it"]),
     "unknown format": (["export", "--out", "x", "--file_format", "ONNX"], ["--file_format", "MINDIR", "loops"]),
     "batch of nobody": (["export", "--out", "x", "--batch_size", "0"], ["--batch_size", "at least 1", "export --help"]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mindefense import keyed
+from mindefense import keyed_noise
 from mindefense.errors import InputError, OutputError
 from mindefense.keyed_noise import KeyedDraws, KeyedNoise, derive_key, keyed_laplace, keyed_uniform, read_key, write_key
 
@@ -178,7 +178,7 @@ def test_draws_are_those_of_numpy(count):
 
 @pytest.mark.parametrize(("raw", "low", "high"), [(0, -38, -36), (2**64 - 1, 36, 38), (2**63, 0, 0), (2**11, -37, -35)])
 def test_the_ends_of_the_stream_are_finite(raw, low, high, monkeypatch):
-    monkeypatch.setattr(keyed, "_raw", lambda rows, count, key: np.full((len(rows), count), raw, np.uint64))
+    monkeypatch.setattr(keyed_noise, "_raw", lambda rows, count, key: np.full((len(rows), count), raw, np.uint64))
     noise = keyed_laplace(ROWS[:2], 1.0, KEY)
     assert ((noise >= low) & (noise <= high)).all()
 
@@ -273,7 +273,7 @@ def test_full_disk_leaves_no_key(tmp_path, monkeypatch):
         def write(self, _):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keyed, "open", Full, raising=False)
+    monkeypatch.setattr(keyed_noise, "open", Full, raising=False)
     with pytest.raises(OutputError, match="No space left on device; choose"):
         write_key(tmp_path / "k")
     assert list(tmp_path.iterdir()) == []

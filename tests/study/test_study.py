@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -11,7 +12,6 @@ import time
 
 import numpy as np
 import pytest
-from mindefense.evaluation.progress import Quiet
 
 from mindefense import cli
 from mindefense.attacks.registry import AttackContext, select
@@ -20,6 +20,7 @@ from mindefense.data import make_location_like
 from mindefense.errors import CheckpointError, InputError, OutputError
 from mindefense.evaluation import AttackRunner, EvaluationConfig
 from mindefense.models import MLP
+from mindefense.progress import Quiet
 from mindefense.study import Study, StudyConfig, evaluator, roles, trainer
 from mindefense.study.networks import StudyNetworks
 from mindefense.study.stages import Stages
@@ -645,3 +646,15 @@ def test_a_network_trained_otherwise_is_refused(study):
     save_checkpoint(study / "shadow.ckpt", held.parameters, {**held.description, "train": train})
     with pytest.raises(CheckpointError, match=r"shadow\.ckpt belongs to another study: its train differ"):
         Study(None, study).evaluate()
+
+
+def test_a_network_is_named_by_class_size_and_digests(at_once):
+    held = json.loads((at_once / "results.json").read_text(encoding="utf-8"))
+    evidence = held["evidence"]
+    checkpoint = at_once / "target.ckpt"
+    assert evidence["digests"]["checkpoint"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert evidence["network"] == "MLP"
+    parameters = load_checkpoint(checkpoint).parameters
+    assert evidence["parameters"] == sum(array.size for array in parameters.values())
+    assert set(evidence["digests"]) == {"checkpoint", "parameters", "data", "members"}
+    assert all(len(digest) == 64 for digest in evidence["digests"].values())
