@@ -227,7 +227,8 @@ def comparison(evaluation):
     )
 
 
-STORED = Path(__file__).parent.parent.parent / "docs" / "results" / "location"
+STORED = Path(__file__).parent / "version_3"
+"""Real results as files of schema 3 hold them: one evaluation and one comparison of Location."""
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "location_defense.py"
 
 
@@ -309,7 +310,7 @@ def one_attack(record):
 @pytest.fixture(scope="session")
 def stored_comparison():
     """A real comparison of many defenses, of schema 3."""
-    return json.loads((STORED / "tradeoff_seed0.json").read_text(encoding="utf-8"))
+    return json.loads((STORED / "comparison.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -322,7 +323,7 @@ def kinds(evaluation, comparison, recorded, recorded_alone, one_attack, smoke_ru
         "recorded alone": recorded_alone,
         "one attack": one_attack,
         "failed checks and canaries": as_stored(to_json(no_roc)),
-        "old": json.loads((STORED / "fresh_noise_seed0.json").read_text(encoding="utf-8")),
+        "old": json.loads((STORED / "results.json").read_text(encoding="utf-8")),
         "comparison": as_stored(comparison_to_json(comparison)),
         "old comparison": stored_comparison,
     }
