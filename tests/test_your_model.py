@@ -24,6 +24,7 @@ from mindefense import (
     load_defense,
     load_outputs,
 )
+from mindefense.attacks import BoundaryDistanceAttack
 from mindefense.defenses import LabelOnly
 from mindefense.errors import CheckpointError, InputError, MindefenseError
 from mindefense.targets.cell import forward
@@ -548,7 +549,8 @@ def test_an_attack_is_fitted_and_judged_by_at_most_max_samples():
     assert by_key(found)["mine", "static", False].n_members == 7
 
 
-def test_max_queries_reaches_attacks_that_search():
+def test_max_queries_reaches_attacks_that_search(monkeypatch):
+    monkeypatch.setattr(BoundaryDistanceAttack, "max_samples", 15)  # it takes a while for each
     images = (IMAGES - IMAGES.min()) / (IMAGES.max() - IMAGES.min())  # the attack takes features in 0 … 1
     contexts = []
     own = {"mine": AttackSpec(lambda context: contexts.append(context) or Margin())}

@@ -1,5 +1,6 @@
 """Recorded outputs behind a defense, without a study: fitted on rows that judge nobody, evaluated from the files."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,9 +13,18 @@ from mindefense.defenses import DefenseSpec
 from mindefense.errors import DataError, InputError
 from mindefense.evaluation import evaluate_outputs
 from mindefense.evaluation.recorded import fit_recorded, recorded_scenario
+from mindefense.training import PUBLISHED_DEFENDER
 
 ROWS, CLASSES = 800, 5
 ATTACKS = ("confidence", "max-confidence", "shokri-label")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def soon_fitted():
+    """A tenth of the published epochs: the classifier need not be good here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mindefense.training.PUBLISHED_DEFENDER", dataclasses.replace(PUBLISHED_DEFENDER, epochs=40))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +70,8 @@ def test_a_fitted_defense_is_evaluated(fitted):
 def test_rows_that_it_was_fitted_on_judge_nobody_behind_it(fitted):
     outputs, defense = fitted
     found = evaluate_outputs(outputs, attacks=ATTACKS, defense=defense)
-    assert found.undefended.identified.n_members == ROWS // 2
-    assert found.defended.identified.n_members == ROWS // 4
+    assert any(one.by_all is not None for one in found.attacks if not one.defended)
+    assert all(one.by_all is None for one in found.attacks if one.defended)
     known = recorded_scenario(outputs).sets.known
     assert not set(known.indices()) & set(recorded_scenario(outputs).sets.judged.indices())
 
