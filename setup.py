@@ -42,7 +42,7 @@ setup(
         "torch": ["torch>=2.1"],  # for evaluate() of a live PyTorch module; recorded outputs need none
         "test": [
             "pytest>=8",
-            "pytest-xdist>=3.5",
+            "pytest-xdist>=3.7",
             "hypothesis>=6",
             "ruff>=0.6",
             "pyright>=1.1.380",

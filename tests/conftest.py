@@ -9,11 +9,27 @@ import pytest
 import mindefense  # noqa: F401  sets MindSpore's log level, which must happen before anybody imports mindspore
 from mindefense import cli
 
+LONG = (
+    *("distributed/", "docs/test_pages", "docs/test_readme_page", "study/", "test_examples", "docs/", "serving/"),
+    *(
+        "test_cli_json",
+        "test_docs_site",
+        "test_training",
+        "attacks/test_thresholds",
+        "reports/",
+        "evaluation/",
+        "defenses/",
+    ),
+)
+"""Parts of the names of tests that take long, the longest first."""
+
 
 def pytest_collection_modifyitems(config, items):
     """With several processes, the tests of a file stay in one, since they share what takes long; each page in one."""
     if not config.pluginmanager.hasplugin("xdist"):
         return
+    # What takes longest first, or one process works on it alone at the end.
+    items.sort(key=lambda item: next((k for k, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
     for item in items:
         block = getattr(getattr(item, "callspec", None), "params", {}).get("block")
         group = getattr(block, "page", item.nodeid.partition("::")[0])

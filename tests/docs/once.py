@@ -20,9 +20,10 @@ import pytest
 from matplotlib.figure import Figure
 from mindspore import Tensor, nn
 
-from mindefense import target, training
+from mindefense import training
 from mindefense.checkpoint import parameters_of, save_checkpoint
 from mindefense.defenses.driver import Reshaper
+from mindefense.targets import cell
 
 
 class Memory:
@@ -30,7 +31,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._held: dict[str, Any] = {}
-        self._train, self._forward = training.train_classifier, target.forward
+        self._train, self._forward = training.train_classifier, cell.forward
         self._reshape, self._draw = Reshaper.run, Figure.savefig
 
     def remember(self, patch: pytest.MonkeyPatch) -> None:
