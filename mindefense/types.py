@@ -525,8 +525,8 @@ class Verdict:
         sharpest_low: Lower end of the interval of its `auc`, likewise.
         sharpest_high: Upper end.
         attackers: How many there were to pick from.
-        gap_accuracy: Balanced accuracy of the gap attack, which no defense that keeps the predicted class can lower;
-            None if true classes are unknown, so that it could not take part.
+        gap_accuracy: Balanced accuracy of the gap attack. No defense that keeps the predicted class can lower the
+            undefended one. None if true classes are unknown, so that it could not take part.
         level: One of `LEVELS`.
         identifies: The attacker that identifies the largest share of the members almost surely, by the lower bound;
             None if too few non-members judge.

@@ -238,7 +238,7 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
                 else "Compare defenses: `mindefense compare --out DIR`, or try one: `mindefense run --defense defenmi`."
             )
         else:
-            floor = after["gap_accuracy"]
+            floor = before["gap_accuracy"]  # of a defense that changes classes, the floor is not its own
             why = (
                 ""
                 if floor is None

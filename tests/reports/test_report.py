@@ -598,6 +598,17 @@ def test_with_few_non_members_nothing_is_said_of_small_rates(kinds):
     assert answer.short == "That cannot be told: there are too few non-members."
 
 
+def test_the_floor_of_defenses_that_keep_classes_is_the_undefended_gap(kinds):
+    held = copy.deepcopy(kinds["recorded"])
+    held["defense"] |= {"keeps_labels": False, "label_changes": 256}
+    held["verdict"]["undefended"]["gap_accuracy"], held["verdict"]["defended"]["gap_accuracy"] = 0.52, 0.648
+    held["verdict"]["defended"]["level"] = "leak"
+    step = next(answer for answer in page_of(held).answers if answer.question == "What to do next?")
+    said = " ".join([step.short, *step.text])
+    assert "The gap attack alone is right in 52.0%, and no defense that keeps the predicted classes lowers that" in said
+    assert "64.8%" not in said
+
+
 def test_shares_at_different_rates_are_told_apart(kinds):
     held = copy.deepcopy(kinds["recorded"])
     for state, fpr in (("undefended", 0.001), ("defended", 0.01)):
