@@ -80,7 +80,7 @@ class GuardedModel:
             said = str(error).strip().splitlines()[0]
             raise CheckpointError(str(graph_file), expected="a graph that loads", got=said, fix=fix) from error
         model = cls(graph, manifest, secret)
-        model._graph_file = graph_file
+        model._graph_file = graph_file.resolve()  # it may be loaded again from another working folder
         model.query(np.zeros((1, *manifest.input_shape), np.float32))  # the first stranger need not wait
         return model
 

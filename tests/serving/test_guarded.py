@@ -214,6 +214,14 @@ def test_graph_that_mindspore_stumbles_over_is_loaded_afresh(exported, guarded_o
         guarded.query(X)
 
 
+def test_graph_is_loaded_afresh_from_another_working_folder_too(exported, guarded_of, tmp_path, monkeypatch):
+    monkeypatch.chdir(exported("memguard").parent)
+    guarded = GuardedModel.load("guarded")
+    monkeypatch.chdir(tmp_path)
+    guarded._graph = Says(RuntimeError("The actor already exists: Default/Switch-op0"))
+    np.testing.assert_array_equal(guarded.query(X), guarded_of("memguard").query(X))
+
+
 @pytest.fixture
 def copied(exported, tmp_path):
     """A graph of one's own to spoil."""
