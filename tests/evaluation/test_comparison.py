@@ -5,12 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mindefense.confidence import softmax
 from mindefense.data import from_datasets, load_outputs
-from mindefense.defenses import Rounding
+from mindefense.defenses import MemGuard, MemGuardBudget, Rounding, fit_defender
 from mindefense.errors import InputError
 from mindefense.evaluation import compare, compare_outputs, evaluate
 from mindefense.reports.results import comparison_to_json
 from mindefense.targets import FunctionTarget
+from mindefense.training import PUBLISHED_DEFENDER
 
 CLASSES, N = 4, 400
 ATTACKS = ("confidence", "max-confidence", "shokri-label")
@@ -125,3 +127,17 @@ def test_without_rows_for_the_defender_nothing_can_be_fitted(given):
     data, split = from_datasets(rows(0), rows(1), num_classes=CLASSES, name="rows", synthetic=True, defender_share=0.0)
     with pytest.raises(InputError, match="at least one row to fit defenmi on"):
         compare(target, data, split, ["rounding=1", "defenmi"], attacks=("confidence",), progress=False)
+
+
+def test_a_defense_that_owns_a_classifier_reports_how_good_it_is(given):
+    target, data, split = given
+    rows = np.concatenate((split.defender_members, split.defender_non_members))
+    probs = softmax(target.logits(data.features[rows]))
+    is_member = np.isin(rows, split.defender_members)
+    config = dataclasses.replace(PUBLISHED_DEFENDER, epochs=3)
+    classifier = fit_defender(probs, is_member, config=config, progress=False)
+    defense = MemGuardBudget(MemGuard(classifier), 0.3)
+    found = evaluate(*given, attacks=("confidence",), defense=defense, progress=False)
+    right = (classifier.member_probability(probs) > 0.5) == is_member
+    assert found.defense.classifier_accuracy == right.mean()
+    assert found.budgets == ()  # the published table is about the search alone
