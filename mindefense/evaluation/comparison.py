@@ -11,17 +11,17 @@ import numpy as np
 
 from mindefense.attacks.base import Attack
 from mindefense.attacks.registry import AttackContext, AttackSpec
-from mindefense.confidence import softmax
 from mindefense.data import Split
 from mindefense.data.outputs import RecordedOutputs
 from mindefense.defenses.base import Defense
-from mindefense.defenses.registry import NONE, DefenseSpec, parse_lineup
+from mindefense.defenses.registry import NONE, DefenseSpec, Parts, parse_lineup
 from mindefense.errors import InputError
 from mindefense.evaluation.api import prepared
 from mindefense.evaluation.config import EvaluationConfig
+from mindefense.evaluation.fitting import fitted_parts
 from mindefense.evaluation.recorded import recorded_scenario, recorded_settings
 from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE, AttackRunner, attackers_of
-from mindefense.evaluation.scenario import Rows, Scenario
+from mindefense.evaluation.scenario import Scenario
 from mindefense.evaluation.summary import Subject, answers_of, checks_of, evidence_for, is_noised, utility
 from mindefense.evaluation.verdict import changed, held_against, verdict_of
 from mindefense.progress import Progress
@@ -161,10 +161,15 @@ def compare(
             fix = "keep some for the defender: of from_datasets, defender_share above 0"
             expected = f"at least one row to fit {needing[0]} on"
             raise InputError(f"split {split.name} defender_non_members", expected=expected, got="none", fix=fix)
-    built = _built(
-        defenses, rows, None if rows is None else lambda: model.logits(rows.features()), seed=seed, progress=progress
-    )
-    return _compared(runner, subject, built(data.num_classes), noise=noise, knows=False)
+
+    def parts() -> Parts:
+        known = undefended.sets.everyone if rows is None else rows  # without any, nothing that is fitted gets here
+        return fitted_parts(
+            lambda: model.logits(known.features()), known.is_member(),
+            classes=data.num_classes, seed=seed, progress=progress,
+        )  # fmt: skip
+
+    return _compared(runner, subject, _built(defenses, parts), noise=noise, knows=False)
 
 
 def compare_outputs(
@@ -193,6 +198,9 @@ def compare_outputs(
     Raises:
         InputError: If a defense is unknown, there are too few rows, or labels are missing.
     """
+    if outputs.defended_log_probs is not None:
+        fix = "give a file of the undefended ones"
+        raise InputError(outputs.name, expected="undefended answers alone", got="defended ones too", fix=fix)
     if outputs.labels is None:
         fix = "record them as labels: what a defense costs is measured by them"
         raise InputError(f"labels of {outputs.name}", expected="true classes", got="none", fix=fix)
@@ -204,45 +212,30 @@ def compare_outputs(
     settings = recorded_settings(outputs, attacks, own_attacks, adversary)
     subject = Subject(dataset=outputs.name, seed=seed, settings=settings, digests={"outputs": outputs.sha256})
     known = undefended.sets.known
-    built = _built(defenses, known, lambda: outputs.log_probs[known.features()], seed=seed, progress=progress)
+
+    def parts() -> Parts:
+        return fitted_parts(
+            lambda: outputs.log_probs[known.features()], known.is_member(),
+            classes=outputs.log_probs.shape[1], seed=seed, progress=progress,
+        )  # fmt: skip
+
     numbers = outputs.indices[undefended.sets.everyone.features()]
-    ready = built(outputs.log_probs.shape[1])
+    ready = _built(defenses, parts)
     return _compared(runner, subject, ready, noise="keyed", knows=True, indices=numbers)
 
 
 def _built(
-    defenses: Sequence[str] | Mapping[str, Defense],
-    rows: Rows | None,
-    logits: Callable[[], np.ndarray] | None,
-    *,
-    seed: int,
-    progress: Progress | bool | None,
-) -> Callable[[int], Mapping[str, Callable[[], Defense]]]:
-    """For C classes, how each defense comes about, by name; a classifier is fitted once, when it is needed."""
-    from mindefense.defenses.classifier import DefenderClassifier, fit_defender
-    from mindefense.defenses.defenmi import class_mean_probs
-    from mindefense.training import PUBLISHED_DEFENDER
-
+    defenses: Sequence[str] | Mapping[str, Defense], parts: Callable[[], Parts]
+) -> dict[str, Callable[[], Defense]]:
+    """How each defense comes about, by name."""
     if isinstance(defenses, Mapping):
-        given = dict(defenses)
-        for name, one in given.items():
+        for name, one in defenses.items():
             if not isinstance(one, Defense):
                 raise InputError(f"defense {name}", expected="a Defense", got=type(one).__name__)
-        return lambda classes: {name: functools.partial(given.__getitem__, name) for name in given}
+        return {name: functools.partial(defenses.__getitem__, name) for name in defenses}
     specs = parse_lineup((defenses,) if isinstance(defenses, str) else tuple(defenses))
-
-    @functools.cache
-    def classifier() -> DefenderClassifier:
-        assert rows is not None
-        assert logits is not None
-        config = dataclasses.replace(PUBLISHED_DEFENDER, seed=seed + 2)  # as in a study
-        return fit_defender(softmax(logits()), rows.is_member(), config=config, progress=progress)
-
-    def means() -> np.ndarray:
-        assert logits is not None
-        return class_mean_probs(logits())
-
-    return lambda classes: {str(spec): functools.partial(spec.build, classifier, means, classes) for spec in specs}
+    made = parts()
+    return {str(spec): functools.partial(spec.build, made.classifier, made.class_means, made.classes) for spec in specs}
 
 
 def _compared(

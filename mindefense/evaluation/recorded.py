@@ -15,6 +15,7 @@ from mindefense.data.outputs import RecordedOutputs
 from mindefense.defenses.base import Defense
 from mindefense.defenses.registry import DefenseSpec
 from mindefense.errors import InputError
+from mindefense.evaluation.fitting import fitted_parts
 from mindefense.evaluation.runner import ADVERSARIES, AttackRunner, attackers_of
 from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
@@ -153,18 +154,10 @@ def fit_recorded(
     Raises:
         InputError: If there are too few rows of a kind.
     """
-    from mindefense.defenses.classifier import fit_defender
-    from mindefense.defenses.defenmi import class_mean_probs
-    from mindefense.training import PUBLISHED_DEFENDER
-
     known = recorded_scenario(outputs, seed=seed, fit_share=fit_share).sets.known
     answers = outputs.log_probs[known.features()]
-    config = dataclasses.replace(PUBLISHED_DEFENDER, seed=seed + 2)  # as in a study
-    return spec.build(
-        lambda: fit_defender(np.exp(answers), known.is_member(), config=config, progress=progress),
-        lambda: class_mean_probs(answers),
-        answers.shape[1],
-    )
+    parts = fitted_parts(lambda: answers, known.is_member(), classes=answers.shape[1], seed=seed, progress=progress)
+    return spec.build(parts.classifier, parts.class_means, parts.classes)
 
 
 def _target(log_probs: np.ndarray) -> Target:

@@ -116,8 +116,8 @@ def _digests(samples: np.ndarray) -> list[bytes]:
 class Model(abc.ABC):
     """A trained model: samples in, logits out. Each sample is given to it once.
 
-    Subclasses say how a model of one framework is asked: `ask`, and `size` and `digest` for the record of what was
-    evaluated.
+    Subclasses say how a model of one framework is asked: `ask`, and `parameters` and `digest` for the record of what
+    was evaluated.
 
     Args:
         prepare: Makes the model's inputs of samples; None if they are the inputs.
@@ -129,7 +129,7 @@ class Model(abc.ABC):
         batch_size: As given.
         on_rows: As given.
         kind: What to call the model in results, such as the name of its class.
-        in_batch_of_others: What may be wrong with a model that does not repeat its answers, for a message.
+        remedy_for_randomness: What to do about a model that does not repeat its answers, for a message.
     """
 
     kind: str

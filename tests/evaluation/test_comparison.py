@@ -109,6 +109,9 @@ def test_recorded_outputs_are_compared(tmp_path):
     found = compare_outputs(outputs, ["class-mean", "label-only"], attacks=ATTACKS, progress=False)
     assert [one.name for one in found.contenders] == ["none", "class-mean", "label-only"]
     assert found.contenders[0].verdict.level == "leak"
+    both = dataclasses.replace(outputs, defended_log_probs=outputs.log_probs)
+    with pytest.raises(InputError, match="undefended answers alone"):
+        compare_outputs(both, ["rounding=1"])
     with pytest.raises(InputError, match="labels of outputs"):
         compare_outputs(dataclasses.replace(outputs, labels=None), ["rounding=1"])
 

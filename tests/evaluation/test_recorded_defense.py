@@ -90,7 +90,8 @@ def test_only_the_known_rows_are_fitted_on(folder, monkeypatch):
     fit_recorded(outputs, DefenseSpec.parse("memguard"))
     assert len(seen["probs"]) == outputs.split.sum()
     known = np.exp(outputs.log_probs[outputs.split])
-    assert {row.tobytes() for row in seen["probs"]} == {row.tobytes() for row in known}
+    in_order = [np.sort(probs, axis=0) for probs in (seen["probs"], known)]
+    np.testing.assert_allclose(*in_order, rtol=1e-4, atol=1e-7)
     assert seen["is_member"].sum() == (outputs.split & outputs.is_member).sum()
 
 
