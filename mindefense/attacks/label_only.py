@@ -77,15 +77,32 @@ class LabelRobustnessAttack(ScoreAttack):
         self._check(samples.features)  # the wrong kind must show before anything is asked
         scores = np.zeros(len(samples))
         right = np.flatnonzero(target.labels(samples.features) == samples.labels)
-        per_sample = self.variants_per_sample * samples.features[:1].nbytes
-        step = max(1, _CHUNK_BYTES // per_sample)
-        for first in range(0, len(right), step):
-            positions = right[first : first + step]
-            changed = self.variants(samples.take(positions))
-            said = target.labels(changed.reshape(-1, *changed.shape[2:])).reshape(changed.shape[:2])
-            hits = (said == samples.labels[positions, None]).sum(axis=1)
-            scores[positions] = (1 + hits) / (1 + self.variants_per_sample)
+        scores[right] = self._shares(target, samples.take(right), np.ones(len(right), bool))
         return scores
+
+    def correct_share(self, target: Target, samples: Samples) -> np.ndarray:
+        """Share of correct answers among the sample and its variants, whether or not the sample's own is correct.
+
+        Returns:
+            ``(N,)`` float64 in 0 … 1.
+
+        Raises:
+            InputError: If the features are not of the kind this attack changes.
+        """
+        self._check(samples.features)
+        return self._shares(target, samples, target.labels(samples.features) == samples.labels)
+
+    def _shares(self, target: Target, samples: Samples, right: np.ndarray) -> np.ndarray:
+        shares = np.zeros(len(samples))
+        per_sample = self.variants_per_sample * samples.features[:1].nbytes
+        step = max(1, _CHUNK_BYTES // per_sample) if len(samples) else 1
+        for first in range(0, len(samples), step):
+            chunk = slice(first, first + step)
+            changed = self.variants(samples.take(np.arange(len(samples))[chunk]))
+            said = target.labels(changed.reshape(-1, *changed.shape[2:])).reshape(changed.shape[:2])
+            hits = (said == samples.labels[chunk, None]).sum(axis=1)
+            shares[chunk] = (right[chunk] + hits) / (1 + self.variants_per_sample)
+        return shares
 
 
 class _RepeatedAttack(LabelRobustnessAttack):

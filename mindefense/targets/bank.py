@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mindefense.errors import InputError
 from mindefense.targets.base import Model, Target
+from mindefense.types import Samples
 
 
 class ShadowBank:
@@ -17,6 +18,10 @@ class ShadowBank:
         targets: The K models as targets.
         in_training: ``(K, N)`` bool: which model was trained on which row of the data set.
         models: The K models themselves, undefended, for those who put them behind a defense; None if there are none.
+        pool: Rows, each of which some models were trained on and others were not, by which attackers learn how members
+            differ from non-members; None if there are none.
+        population: Rows that no model was trained on and that are not judged; None if there are none.
+        is_offline: Whether the models were trained on none of the rows that are judged.
 
     Raises:
         InputError: If there are no targets, or the matrix has another number of lines.
@@ -27,7 +32,16 @@ class ShadowBank:
         (1, (1, 3, 2), [[True, False]])
     """
 
-    def __init__(self, targets: Sequence[Target], in_training: np.ndarray, *, models: Sequence[Model] | None = None):
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        in_training: np.ndarray,
+        *,
+        models: Sequence[Model] | None = None,
+        pool: Samples | None = None,
+        population: Samples | None = None,
+        is_offline: bool = False,
+    ):
         if not targets:
             raise InputError("shadows", expected="at least one model", got="none")
         if in_training.ndim != 2 or len(in_training) != len(targets):
@@ -36,6 +50,8 @@ class ShadowBank:
         self.targets = tuple(targets)
         self.in_training = in_training
         self.models = () if models is None else tuple(models)
+        self.pool, self.population, self.is_offline = pool, population, is_offline
+        self._measured: dict[tuple[str, bytes], np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -43,6 +59,30 @@ class ShadowBank:
     def __getitem__(self, number: int) -> Target:
         """One of the models, as a target like any other."""
         return self.targets[number]
+
+    @property
+    def rows(self) -> Samples:
+        """`pool`, which must be there.
+
+        Raises:
+            InputError: If it is not.
+        """
+        if self.pool is None:
+            raise InputError("shadows", expected="a bank with rows to learn from", got="no pool", fix="give it a pool")
+        return self.pool
+
+    def measure(self, name: str, of: Callable[[Target, Samples], np.ndarray], samples: Samples) -> np.ndarray:
+        """``(K, n)`` float64: one number of each model for each sample, computed once for a name and rows.
+
+        Args:
+            name: What the number is called.
+            of: A target and samples → ``(n,)``.
+            samples: The rows.
+        """
+        key = name, samples.indices.tobytes()
+        if key not in self._measured:
+            self._measured[key] = np.stack([of(target, samples) for target in self.targets])
+        return self._measured[key]
 
     def query(self, samples: np.ndarray) -> np.ndarray:
         """``(K, n, C)`` float32 log-probabilities of ``(n, ...)`` samples."""
@@ -62,4 +102,38 @@ def trained_on(rows: Sequence[np.ndarray], *, of: int = 0) -> np.ndarray:
     held = np.zeros((len(rows), size), bool)
     for line, one in zip(held, rows, strict=True):
         line[one] = True
+    return held
+
+
+def assign_rows(pool: int, size: int, count: int, *, seed: int) -> np.ndarray:
+    """Which model of a bank is trained on which rows of a pool.
+
+    The models come in groups in which each row of the pool is given at most once: pairs where a model takes half of the
+    pool. So each row is in as many models as any other, whatever number of whole groups is used, and a bank can grow.
+
+    Args:
+        pool: Rows of the pool, N.
+        size: Training rows of a model, at most half of the pool.
+        count: Models, K.
+        seed: Decides which rows.
+
+    Returns:
+        ``(K, N)`` bool with `size` rows in each line.
+
+    Raises:
+        InputError: If the pool is smaller than two models need.
+
+    Example:
+        >>> held = assign_rows(4, 2, 2, seed=0)
+        >>> held.sum(axis=0).tolist(), held.sum(axis=1).tolist()
+        ([1, 1, 1, 1], [2, 2])
+    """
+    if not 1 <= size <= pool // 2:
+        raise InputError("pool", expected=f"at least {2 * size} rows, for two models of {size}", got=str(pool))
+    held = np.zeros((count, pool), bool)
+    group = pool // size
+    for first in range(0, count, group):
+        order = np.random.default_rng((seed, first // group)).permutation(pool)
+        for place in range(min(group, count - first)):
+            held[first + place, order[place * size : (place + 1) * size]] = True
     return held

@@ -1,0 +1,255 @@
+"""Attackers with a bank of shadow models: LiRA, RMIA, calibration, and a classifier that is fitted on the bank.
+
+Each asks the model under attack what it asks the models of the bank, and compares the answers for each row. The bank
+also finds the threshold: each of its models in turn is attacked with the help of the others.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from mindefense.attacks.bank_statistics import InAndOut, calibrated, lira, log_odds, rmia, tell_of_each_other
+from mindefense.attacks.base import Attack, check_fitted, one_thread
+from mindefense.attacks.label_only import LabelRobustnessAttack
+from mindefense.errors import InputError
+from mindefense.metrics import auc, best_threshold
+from mindefense.targets.bank import ShadowBank
+from mindefense.targets.base import Target
+from mindefense.types import Samples
+
+FEWEST_MODELS = 4
+"""Models of a bank below which none is left to calibrate by while another plays the target."""
+Statistic = Callable[[Target, Samples], np.ndarray]
+"""A model's answers to samples → ``(N,)`` float64, higher for rows that the model was trained on."""
+
+
+def log_odds_of_true_class(target: Target, samples: Samples) -> np.ndarray:
+    """The log-odds of the true class; see `bank_statistics.log_odds`."""
+    return log_odds(target.query(samples.features), samples.labels)
+
+
+def log_prob_of_true_class(target: Target, samples: Samples) -> np.ndarray:
+    """The log-probability of the true class."""
+    log_probs = target.query(samples.features)
+    return log_probs[np.arange(len(samples)), samples.labels].astype(np.float64)
+
+
+class BankAttack(Attack):
+    """Scores rows by what a model answers and what the models of a bank answer.
+
+    `fit` takes the bank in place of a target with known members. Scores depend on no row whose membership in the
+    target's training data is known, so every row may judge.
+
+    Attributes:
+        threshold_: After `fit`: the threshold of the best balanced accuracy for the models of the bank, each attacked
+            with the help of those that do not tell about it.
+        bank_: After `fit`: the bank.
+    """
+
+    learns_from = ("online", "offline")
+    fits_scores = False
+
+    def fit(self, bank: ShadowBank) -> BankAttack:  # type: ignore[override]
+        """Finds the threshold.
+
+        Args:
+            bank: Models that the attacker trained, with the rows by which their membership is told (`ShadowBank.pool`).
+
+        Raises:
+            InputError: If the bank has fewer than `FEWEST_MODELS` models or no pool.
+        """
+        if len(bank) < FEWEST_MODELS:
+            raise InputError(
+                "shadows",
+                expected=f"at least {FEWEST_MODELS} models, so that each can be attacked with the help of others",
+                got=str(len(bank)),
+                fix="train more of them",
+            )
+        self.bank_ = bank
+        self._learn()
+        return self
+
+    def _learn(self) -> None:
+        scores, held = self.on_the_bank()
+        self.threshold_ = best_threshold(scores, held)
+
+    def on_the_bank(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the models of the bank, each attacked with the help of others: all rows of the pool, and the truth.
+
+        Returns:
+            ``(M,)`` float64 scores and ``(M,)`` bool, whether that model was trained on that row.
+        """
+        scores, truth = zip(*self._each_model(), strict=True)
+        return np.concatenate(scores), np.concatenate(truth)
+
+    def _each_model(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        pool = self.bank_.rows
+        held = self.bank_.trained_on(pool.indices)
+        for number, others in enumerate(~tell_of_each_other(held)):
+            if others.sum() >= 2:
+                yield self._score(self.bank_[number], pool, others), held[number]
+
+    def score(self, target: Target, samples: Samples) -> np.ndarray:
+        """``(N,)`` float64, higher = more likely a member."""
+        check_fitted(self, "bank_")
+        return self._score(target, samples, np.ones(len(self.bank_), bool))
+
+    @abc.abstractmethod
+    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
+        """Scores of a model's answers, calibrated by those models of the bank that `by` ``(K,)`` bool names."""
+
+    def _in_and_out(self, name: str, of: Statistic, samples: Samples, by: np.ndarray) -> InAndOut:
+        values = self.bank_.measure(name, of, samples)[by]
+        return InAndOut.of(values, self.bank_.trained_on(samples.indices)[by])
+
+
+class LiraAttack(BankAttack):
+    """The likelihood ratio attack; see `bank_statistics.lira`.
+
+    Args:
+        name: The statistic's name, under which the bank remembers it.
+        statistic: What Gaussians are fitted to; the log-odds of the true class in the paper.
+    """
+
+    name = "lira"
+
+    def __init__(self, statistic: str = "log-odds", of: Statistic = log_odds_of_true_class):
+        self._statistic, self._of = statistic, of
+
+    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
+        bank = self._in_and_out(self._statistic, self._of, samples, by)
+        return lira(self._of(target, samples), bank)
+
+
+class CalibratedAttack(BankAttack):
+    """The log-odds of the true class, minus their mean over models that were not trained on the row.
+
+    Source:
+        Watson, Guo, Cormode & Sablayrolles, ICLR 2022.
+    """
+
+    name = "calibrated"
+
+    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
+        bank = self._in_and_out("log-odds", log_odds_of_true_class, samples, by)
+        return calibrated(log_odds_of_true_class(target, samples), bank)
+
+
+class RmiaAttack(BankAttack):
+    """The relative membership inference attack; see `bank_statistics.rmia`.
+
+    Args:
+        gamma: By how much the ratio of a row must exceed that of a population row; 2 in the paper.
+
+    Attributes:
+        a_: After `fit`: the offline constant that is best on the bank.
+    """
+
+    name = "rmia"
+    _CONSTANTS = (0.0, 0.33, 0.67, 1.0)
+
+    def __init__(self, gamma: float = 2.0):
+        if not gamma >= 1:
+            raise InputError("gamma", expected="a number of at least 1", got=repr(gamma))
+        self.gamma, self.a_ = gamma, 0.0
+
+    def _learn(self) -> None:
+        # The ranking of rows depends on the constant only where no model was trained on them. The models of the bank
+        # are attacked as the target will be: by models that were not trained on the row.
+        areas = []
+        for constant in self._CONSTANTS:
+            self.a_ = constant
+            areas.append(auc(*self.on_the_bank()))
+        self.a_ = self._CONSTANTS[int(np.argmax(areas))]
+        super()._learn()
+
+    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
+        bank, known = self.bank_, log_prob_of_true_class
+        held = bank.trained_on(samples.indices)[by]
+        values = bank.measure("log-prob", known, samples)[by]
+        if bank.is_offline:
+            values = np.where(held, np.nan, values)
+        if bank.population is None:
+            # Without rows of its own, a row is compared with the others that are judged.
+            mine, theirs = known(target, samples), np.where(held, np.nan, values)
+        else:
+            mine, theirs = known(target, bank.population), bank.measure("log-prob", known, bank.population)[by]
+        return rmia(
+            known(target, samples),
+            values,
+            held,
+            population=mine,
+            bank_on_population=theirs,
+            gamma=self.gamma,
+            a=self.a_,
+        )
+
+
+class BankClassifierAttack(BankAttack):
+    """A classifier that learns from the models of the bank how members differ from non-members.
+
+    Each model of the bank plays the target once. The features of a row are, for each statistic, the value, its means
+    over the other models that were and were not trained on the row, the differences from both, and the spread of the
+    latter. Gradient boosting learns from them whether the model was trained on the row. This is LiRA with densities
+    that are learned and not assumed.
+
+    Args:
+        statistics: The statistics by name.
+        seed: Seeds the classifier.
+    """
+
+    name = "bank"
+
+    def __init__(self, statistics: dict[str, Statistic] | None = None, *, seed: int = 0):
+        self._statistics = statistics or {"log-odds": log_odds_of_true_class}
+        self._seed = seed
+
+    def _learn(self) -> None:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        self.classifier_: Any = None
+        features, held = zip(*self._each_model(), strict=True)
+        truth = np.concatenate(held)
+        classifier = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=self._seed)
+        with one_thread():
+            self.classifier_ = classifier.fit(np.concatenate(features), truth)
+        # A membership probability above the share of members is a likelihood ratio above 1; see `prior_threshold`.
+        self.threshold_ = float(truth.mean())
+
+    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
+        columns = []
+        for name, of in self._statistics.items():
+            values, bank = of(target, samples), self._in_and_out(name, of, samples, by)
+            each = InAndOut.of(
+                self.bank_.measure(name, of, samples)[by], self.bank_.trained_on(samples.indices)[by], each_row=True
+            )
+            columns += [values, values - bank.mean_out, bank.mean_out, each.std_out]
+            if not self.bank_.is_offline:
+                columns += [values - bank.mean_in, bank.mean_in]
+        features = np.column_stack(columns)
+        if self.classifier_ is None:
+            return features
+        with one_thread():
+            return self.classifier_.predict_proba(features)[:, 1].astype(np.float64)
+
+
+class CorrectShare:
+    """The share of a sample and its variants that a model classifies correctly: all that labels alone tell.
+
+    Args:
+        attack: Makes the variants.
+
+    Source:
+        Choquette-Choo, Tramèr, Carlini & Papernot, ICML 2021, section 3.
+    """
+
+    def __init__(self, attack: LabelRobustnessAttack):
+        self.attack = attack
+
+    def __call__(self, target: Target, samples: Samples) -> np.ndarray:
+        """``(N,)`` float64 in 0 … 1."""
+        return self.attack.correct_share(target, samples)

@@ -1,0 +1,201 @@
+"""What a bank of shadow models says of one model's answers: functions of arrays, in NumPy.
+
+K models are the bank, N rows are asked about, and ``held`` says which model was trained on which row. A statistic is
+one number for each model and row, higher for rows that the model was trained on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+ENOUGH_FOR_EACH_ROW = 64
+"""Models from which on the variances of each row are estimated from that row alone (Carlini et al. 2022, figure 9)."""
+_LEAST_STD = 1e-6
+_ALIKE = 0.3
+"""Correlation of two models' training rows above which one of them tells about the other."""
+
+
+def log_odds(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The logarithm of the odds of the true class: log p_y − log Σ p_k over the other classes.
+
+    Args:
+        log_probs: ``(N, C)`` log-probabilities.
+        labels: ``(N,)`` true classes.
+
+    Returns:
+        ``(N,)`` float64, computed from the other classes' probabilities, since ``1 - p_y`` has no digits left where p_y
+        is nearly 1.
+
+    Source:
+        Carlini et al., S&P 2022, section IV-B ("stable" logit scaling).
+
+    Example:
+        >>> log_odds(np.log([[0.8, 0.1, 0.1]]), np.array([0])).round(4).tolist()
+        [1.3863]
+    """
+    rows = np.arange(len(labels))
+    values = log_probs.astype(np.float64)
+    true = values[rows, labels]
+    values[rows, labels] = -np.inf
+    largest = values.max(axis=1)
+    return true - (largest + np.log(np.exp(values - largest[:, None]).sum(axis=1)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InAndOut:
+    """A statistic of the models that were trained on a row (in), and of those that were not (out).
+
+    Attributes:
+        mean_in: ``(N,)`` float64; NaN for a row that no model was trained on.
+        mean_out: ``(N,)`` float64; NaN for a row that all models were trained on.
+        std_in: ``(N,)`` float64 above 0.
+        std_out: ``(N,)`` float64 above 0.
+    """
+
+    mean_in: np.ndarray
+    mean_out: np.ndarray
+    std_in: np.ndarray
+    std_out: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, held: np.ndarray, *, each_row: bool | None = None) -> InAndOut:
+        """Means and standard deviations of ``(K, N)`` values.
+
+        Args:
+            values: The statistic, for each model and row.
+            held: ``(K, N)`` bool: which model was trained on which row.
+            each_row: Whether each row has standard deviations of its own. False pools them over all rows, which few
+                models allow. None decides by the number of models.
+        """
+        if each_row is None:
+            each_row = len(values) >= ENOUGH_FOR_EACH_ROW
+        mean_in, std_in = _moments(values, held, each_row=each_row)
+        mean_out, std_out = _moments(values, ~held, each_row=each_row)
+        # A side without two models of any row takes the spread of the other side.
+        std_in, std_out = (np.where(np.isnan(one), other, one) for one, other in ((std_in, std_out), (std_out, std_in)))
+        least = [np.maximum(np.nan_to_num(std, nan=1.0), _LEAST_STD) for std in (std_in, std_out)]
+        return cls(mean_in, mean_out, *least)
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether no model was trained on any of the rows."""
+        return bool(np.isnan(self.mean_in).all())
+
+    def filled(self) -> tuple[np.ndarray, np.ndarray]:
+        """The two means, where a missing one is estimated from the other and the usual difference between them."""
+        differences = self.mean_in - self.mean_out
+        usual = float(np.nanmean(differences)) if not np.isnan(differences).all() else 0.0
+        mean_in = np.where(np.isnan(self.mean_in), self.mean_out + usual, self.mean_in)
+        return mean_in, np.where(np.isnan(self.mean_out), self.mean_in - usual, self.mean_out)
+
+
+def _moments(values: np.ndarray, chosen: np.ndarray, *, each_row: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation ``(N,)`` of the chosen values of each row; NaN where there are none."""
+    counts = chosen.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(chosen, values, 0.0).sum(axis=0) / counts
+        squares = np.where(chosen, (values - mean) ** 2, 0.0).sum(axis=0)
+        pooled = np.sqrt(squares.sum() / np.maximum(counts - 1, 0).sum())
+        if not each_row:
+            return mean, np.full(len(mean), pooled)
+        return mean, np.where(counts >= 2, np.sqrt(squares / (counts - 1)), pooled)
+
+
+def lira(values: np.ndarray, bank: InAndOut) -> np.ndarray:
+    """The likelihood ratio attack: how much likelier a value is under "in" than under "out", both Gaussian.
+
+    Where no model was trained on any of the rows, the one-sided test is used: how far the value is above the mean of
+    "out", in standard deviations. The paper's ``log Φ`` of it has the same order, and ties where it rounds to 0.
+
+    Args:
+        values: ``(N,)`` the statistic of the model under attack.
+        bank: The statistic of the bank.
+
+    Returns:
+        ``(N,)`` float64, higher = more likely a member.
+
+    Source:
+        Carlini, Chien, Nasr, Song, Terzis & Tramèr, S&P 2022, algorithm 1 (online) and equation 4 (offline).
+    """
+    if bank.is_offline:
+        return (values - bank.mean_out) / bank.std_out
+    mean_in, mean_out = bank.filled()
+    z_in, z_out = (values - mean_in) / bank.std_in, (values - mean_out) / bank.std_out
+    return (z_out**2 - z_in**2) / 2 + np.log(bank.std_out) - np.log(bank.std_in)
+
+
+def calibrated(values: np.ndarray, bank: InAndOut) -> np.ndarray:
+    """The value minus the mean of models that were not trained on the row.
+
+    Source:
+        Watson, Guo, Cormode & Sablayrolles, ICLR 2022, equation 3.
+    """
+    return values - bank.filled()[1]
+
+
+def rmia(
+    log_probs: np.ndarray,
+    bank: np.ndarray,
+    held: np.ndarray,
+    *,
+    population: np.ndarray,
+    bank_on_population: np.ndarray,
+    gamma: float,
+    a: float,
+) -> np.ndarray:
+    """The relative test: the share of population rows whose likelihood ratio is smaller by the factor `gamma`.
+
+    The ratio of a row is the probability of its true class under the model under attack, over its mean under models in
+    general. Equal shares are ordered by the ratio itself.
+
+    Args:
+        log_probs: ``(N,)`` log-probabilities of the true class under the model under attack.
+        bank: ``(K, N)`` the same under the bank.
+        held: ``(K, N)`` bool: which model was trained on which row.
+        population: ``(Z,)`` as `log_probs`, of rows that are in no training set.
+        bank_on_population: ``(K, Z)`` likewise.
+        gamma: The factor, at least 1.
+        a: Offline only: the mean over models in general is ``((1 + a) p_out + (1 - a)) / 2``.
+
+    Returns:
+        ``(N,)`` float64 in 0 … 1 (and a little above), higher = more likely a member.
+
+    Source:
+        Zarifzadeh, Liu & Shokri, ICML 2024, equations 2 to 4 and appendix B.2.2.
+    """
+    usual = _offline_mean(bank_on_population, np.zeros(bank_on_population.shape, bool), a)
+    ratios_of_population = np.sort(population - usual)
+    if held.any():
+        probs = np.exp(bank)
+        sides = InAndOut.of(probs, held, each_row=False)
+        # A probability is not below zero, which a filled mean may be.
+        mean = np.log(np.maximum(sum(sides.filled()) / 2, np.finfo(np.float64).tiny))
+    else:
+        mean = _offline_mean(bank, held, a)
+    ratios = log_probs - mean
+    shares = np.searchsorted(ratios_of_population, ratios - np.log(gamma), side="right") / len(population)
+    return shares + 0.5 / len(population) / (1 + np.exp(-np.clip(ratios, -500, 500)))
+
+
+def _offline_mean(log_probs: np.ndarray, held: np.ndarray, a: float) -> np.ndarray:
+    """The logarithm of the mean probability under models in general, from models that were not trained on the row."""
+    out = InAndOut.of(np.exp(log_probs), held, each_row=False).mean_out
+    return np.log(np.maximum(((1 + a) * out + (1 - a)) / 2, np.finfo(np.float64).tiny))
+
+
+def tell_of_each_other(held: np.ndarray) -> np.ndarray:
+    """``(K, K)`` bool: which models' training rows tell about which others', each about itself.
+
+    A model that plays the target must not be calibrated by itself. Nor must it be by a model that was trained on just
+    the rows that it was not trained on, because the others' counts would tell which rows it was trained on.
+
+    Args:
+        held: ``(K, N)`` bool: which model was trained on which row.
+    """
+    centered = held - held.mean(axis=1, keepdims=True)
+    size = np.sqrt((centered**2).sum(axis=1))
+    size[size == 0] = 1.0
+    correlation = (centered / size[:, None]) @ (centered / size[:, None]).T
+    return (np.abs(correlation) >= _ALIKE) | np.eye(len(held), dtype=bool)
