@@ -16,7 +16,19 @@ from typing import Any
 from mindefense.errors import InputError, did_you_mean
 
 TABLES = (
-    *("run", "train", "train-defender", "train-shadow", "defend", "evaluate", "compare", "export", "diff", "download"),
+    *(
+        "run",
+        "train",
+        "train-defender",
+        "train-shadow",
+        "train-shadows",
+        "defend",
+        "evaluate",
+        "compare",
+        "export",
+        "diff",
+        "download",
+    ),
     *("report", "doctor", "demo", "location_defense", "example_vgg_cifar"),
 )
 """Commands, and scripts without their ``.py``: the tables that a file may have."""
@@ -299,9 +311,10 @@ def _from_results(
             raise KeyError
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"--config {path}", expected="results.json of a study", got="something else") from error
-    for name, both in (("knowledge", {"auditor", "shadow"}), ("adversary", {"static", "adaptive"})):
-        chosen = settings.get(name, ["both"])
-        settings[name] = "both" if set(chosen) == both else chosen
+    for name, every in (("knowledge", "all"), ("adversary", "both")):
+        chosen = settings.get(name, [every])
+        settings[name] = chosen if len(chosen) == 1 else every
+    settings.pop("shadows", None)  # trained by a command of their own
     settings["device_target"] = settings.pop("device", None)
     for name, wanted in _ELSEWHERE.items():
         if name == "members" and not isinstance(settings.get(name), str):

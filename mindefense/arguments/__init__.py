@@ -16,6 +16,7 @@ from mindefense.arguments.choices import (
 )
 from mindefense.arguments.options import (
     add_attacker_arguments,
+    add_bank_arguments,
     add_bulk_arguments,
     add_common_arguments,
     add_compared_outputs_arguments,
@@ -55,6 +56,7 @@ __all__ = [
     "TRAINING",
     "Parser",
     "add_attacker_arguments",
+    "add_bank_arguments",
     "add_bulk_arguments",
     "add_common_arguments",
     "add_compared_outputs_arguments",

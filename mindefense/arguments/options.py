@@ -87,6 +87,20 @@ def add_resume_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
 
+def add_bank_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which shadow models, and how many."""
+    parser.add_argument(
+        "--shadows",
+        type=values.positive,
+        default=8,
+        metavar="K",
+        help="shadow models that the bank is to have, 4 at least for an attack (default: 8)",
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--online", action="store_true", help="each is trained on half of the judged rows (the default)")
+    kind.add_argument("--offline", action="store_true", help="they are trained on other rows than those judged")
+
+
 def add_download_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say what is fetched, and where to."""
     parser.add_argument("name", choices=DOWNLOADS, help="data set")
@@ -115,9 +129,10 @@ def add_attacker_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--knowledge",
-        choices=("both", "auditor", "shadow"),
-        default="both",
-        help="auditor knows members of the target, shadow trains a model of its own (default: both)",
+        choices=("all", "auditor", "shadow", "online", "offline"),
+        default="all",
+        help="auditor knows members of the target, shadow trains a model of its own, online and offline have a bank of "
+        "shadow models (default: all)",
     )
     group.add_argument(
         "--adversary",

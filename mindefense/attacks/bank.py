@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from mindefense.attacks.bank_statistics import InAndOut, calibrated, lira, log_odds, rmia, tell_of_each_other
-from mindefense.attacks.base import Attack, check_fitted, one_thread
-from mindefense.attacks.label_only import LabelRobustnessAttack
+from mindefense.attacks.base import Attack, check_fitted
+from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack
 from mindefense.errors import InputError
 from mindefense.metrics import auc, best_threshold
 from mindefense.targets.bank import ShadowBank
@@ -23,6 +24,7 @@ from mindefense.types import Samples
 
 FEWEST_MODELS = 4
 """Models of a bank below which none is left to calibrate by while another plays the target."""
+CORRECT_SHARE = "correct-share"
 Statistic = Callable[[Target, Samples], np.ndarray]
 """A model's answers to samples → ``(N,)`` float64, higher for rows that the model was trained on."""
 
@@ -102,22 +104,24 @@ class BankAttack(Attack):
     def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
         """Scores of a model's answers, calibrated by those models of the bank that `by` ``(K,)`` bool names."""
 
-    def _in_and_out(self, name: str, of: Statistic, samples: Samples, by: np.ndarray) -> InAndOut:
-        values = self.bank_.measure(name, of, samples)[by]
-        return InAndOut.of(values, self.bank_.trained_on(samples.indices)[by])
+    def _in_and_out(
+        self, name: str, of: Statistic, samples: Samples, by: np.ndarray, *, each_row: bool | None = None
+    ) -> InAndOut:
+        values = self.bank_.measure(name, of, samples, variants=name == CORRECT_SHARE)[by]
+        return InAndOut.of(values, self.bank_.trained_on(samples.indices)[by], each_row=each_row)
 
 
 class LiraAttack(BankAttack):
     """The likelihood ratio attack; see `bank_statistics.lira`.
 
     Args:
-        name: The statistic's name, under which the bank remembers it.
-        statistic: What Gaussians are fitted to; the log-odds of the true class in the paper.
+        statistic: The statistic's name, under which the bank remembers it.
+        of: What Gaussians are fitted to; the log-odds of the true class in the paper.
     """
 
-    name = "lira"
-
     def __init__(self, statistic: str = "log-odds", of: Statistic = log_odds_of_true_class):
+        self.name = "lira-label" if statistic == CORRECT_SHARE else "lira"
+        self.asks = "variants" if statistic == CORRECT_SHARE else "samples"
         self._statistic, self._of = statistic, of
 
     def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
@@ -202,10 +206,11 @@ class BankClassifierAttack(BankAttack):
         seed: Seeds the classifier.
     """
 
-    name = "bank"
-
     def __init__(self, statistics: dict[str, Statistic] | None = None, *, seed: int = 0):
         self._statistics = statistics or {"log-odds": log_odds_of_true_class}
+        only = {CORRECT_SHARE: "bank-label", "log-odds": "bank-confidence"}
+        self.name = only[next(iter(self._statistics))] if len(self._statistics) == 1 else "bank"
+        self.asks = "variants" if CORRECT_SHARE in self._statistics else "samples"
         self._seed = seed
 
     def _learn(self) -> None:
@@ -215,7 +220,7 @@ class BankClassifierAttack(BankAttack):
         features, held = zip(*self._each_model(), strict=True)
         truth = np.concatenate(held)
         classifier = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=self._seed)
-        with one_thread():
+        with threadpool_limits(1):  # sums and ties of splits do not depend on the machine's cores
             self.classifier_ = classifier.fit(np.concatenate(features), truth)
         # A membership probability above the share of members is a likelihood ratio above 1; see `prior_threshold`.
         self.threshold_ = float(truth.mean())
@@ -223,33 +228,43 @@ class BankClassifierAttack(BankAttack):
     def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
         columns = []
         for name, of in self._statistics.items():
-            values, bank = of(target, samples), self._in_and_out(name, of, samples, by)
-            each = InAndOut.of(
-                self.bank_.measure(name, of, samples)[by], self.bank_.trained_on(samples.indices)[by], each_row=True
-            )
-            columns += [values, values - bank.mean_out, bank.mean_out, each.std_out]
+            values, bank = of(target, samples), self._in_and_out(name, of, samples, by, each_row=True)
+            columns += [values, values - bank.mean_out, bank.mean_out, bank.std_out]
             if not self.bank_.is_offline:
                 columns += [values - bank.mean_in, bank.mean_in]
         features = np.column_stack(columns)
         if self.classifier_ is None:
             return features
-        with one_thread():
+        with threadpool_limits(1):
             return self.classifier_.predict_proba(features)[:, 1].astype(np.float64)
 
 
 class CorrectShare:
     """The share of a sample and its variants that a model classifies correctly: all that labels alone tell.
 
+    Bits are flipped where all features are 0 or 1, images are shifted, and noise is added to other features.
+
     Args:
-        attack: Makes the variants.
+        seed: Seeds the variants, which are those of the label-only attackers of that seed.
 
     Source:
         Choquette-Choo, Tramèr, Carlini & Papernot, ICML 2021, section 3.
     """
 
-    def __init__(self, attack: LabelRobustnessAttack):
-        self.attack = attack
+    def __init__(self, *, seed: int = 0):
+        self._kinds = BitFlipAttack(seed=seed), ShiftAttack(), NoiseRobustnessAttack(seed=seed)
 
     def __call__(self, target: Target, samples: Samples) -> np.ndarray:
         """``(N,)`` float64 in 0 … 1."""
-        return self.attack.correct_share(target, samples)
+        attack = next(one for one in self._kinds if one.unsupported(samples) is None)
+        return attack.correct_share(target, samples)
+
+
+def label_statistics(seed: int) -> dict[str, Statistic]:
+    """The statistics of an attacker that sees predicted classes alone."""
+    return {CORRECT_SHARE: CorrectShare(seed=seed)}
+
+
+def all_statistics(seed: int) -> dict[str, Statistic]:
+    """The statistics of an attacker that sees confidences too."""
+    return {"log-odds": log_odds_of_true_class, **label_statistics(seed)}

@@ -28,7 +28,8 @@ class Attack(abc.ABC):
     Attributes:
         name: What to call it in results.
         needs_fit: Whether `fit` learns anything. One that does not is judged by all rows, once, and is never fitted.
-        learns_from: ``"auditor"``, ``"shadow"`` or both: what it may be fitted on.
+        learns_from: ``"auditor"``, ``"shadow"`` or both: what it may be fitted on. ``"online"`` and ``"offline"`` for
+            attacks with a bank of shadow models; see `mindefense.attacks.bank.BankAttack`.
         fits_scores: Whether scores depend on the samples it was fitted on, so that it cannot be judged by them. False
             where `fit` finds nothing but `threshold_`: its ranking may then be judged by every sample.
         asks: ``"samples"`` if it asks the target about the samples alone, ``"variants"`` if about changed ones too,

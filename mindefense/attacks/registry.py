@@ -140,6 +140,18 @@ def _mindarmour(method: str) -> Callable[[AttackContext], Attack]:
     return make
 
 
+def _label_lira(context: AttackContext) -> Attack:
+    name, of = next(iter(_load("bank", "label_statistics")(context.seed).items()))
+    return _load("bank", "LiraAttack")(name, of)
+
+
+def _with_bank(kind: str, *statistics: str) -> Callable[[AttackContext], Attack]:
+    """Makes an attack with a bank from the names of functions that give its statistics."""
+    return lambda context: _load("bank", kind)(
+        *(_load("bank", name)(context.seed) for name in statistics), seed=context.seed
+    )
+
+
 def _averaging(repeats: int, perturbation: float = 0.0) -> Callable[[AttackContext], Attack]:
     def make(context: AttackContext) -> Attack:
         return _load("averaging", "AveragingAttack")(
@@ -154,6 +166,7 @@ def _averaging(repeats: int, perturbation: float = 0.0) -> Callable[[AttackConte
 
 _TRUE_CLASS, _CLASSIFIERS = "thresholds on the true class", "classifiers that see the true class"
 _LABEL_ONLY, _REPEATED = "label-only", "repeated queries"
+_BANK, _BANK_LABEL = "a bank of shadow models", "a bank of shadow models, label-only"
 _EACH_CLASS = "A threshold for each true class."
 _CONFIDENCE = "The confidence in the true class, against one threshold."
 _ENTROPY = "How evenly the confidences are spread, against one threshold; the true class is not needed."
@@ -232,6 +245,39 @@ ATTACKS: Mapping[str, AttackSpec] = {
         _plain("label_only", "ShiftAttack"),
         "Predicted classes alone: whether they stay the same when the image is shifted or mirrored.",
         _LABEL_ONLY,
+    ),
+    "lira": AttackSpec(
+        _plain("bank", "LiraAttack"),
+        "The log-odds of the true class, and how likely they are for shadow models with and without the sample.",
+        _BANK,
+    ),
+    "rmia": AttackSpec(
+        _plain("bank", "RmiaAttack"),
+        "The confidence in the true class over its mean in shadow models, compared with that of other samples.",
+    ),
+    "calibrated": AttackSpec(
+        _plain("bank", "CalibratedAttack"),
+        "The log-odds of the true class, minus their mean in shadow models without the sample.",
+    ),
+    "lira-label": AttackSpec(
+        _label_lira,
+        "Predicted classes of changed samples alone, compared with those of shadow models with and without the sample.",
+        _BANK_LABEL,
+    ),
+    "bank-confidence": AttackSpec(
+        _with_bank("BankClassifierAttack"),
+        "The log-odds of the true class beside those of shadow models, by a classifier fitted on the shadow models.",
+        _BANK,
+    ),
+    "bank-label": AttackSpec(
+        _with_bank("BankClassifierAttack", "label_statistics"),
+        "Predicted classes of changed samples alone beside those of shadow models, by a classifier likewise.",
+        _BANK_LABEL,
+    ),
+    "bank": AttackSpec(
+        _with_bank("BankClassifierAttack", "all_statistics"),
+        "Confidences and predicted classes of changed samples beside those of shadow models, by a classifier likewise.",
+        _BANK,
     ),
     "averaging-8": AttackSpec(_averaging(8), "The mean of 8 answers to the same question.", _REPEATED),
     "averaging-64": AttackSpec(_averaging(64), "The mean of 64 answers to the same question.", _REPEATED),

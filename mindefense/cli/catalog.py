@@ -111,6 +111,18 @@ COMMANDS = {
         studies.train_shadow,
         (_FOLDER, _RESUME, _alone),
     ),
+    "train-shadows": Command(
+        "a bank of the attacker's shadow models → shadows/*.ckpt",
+        "Trains many models like the target, each on other rows. Attackers that compare the target with them find the "
+        "most: LiRA, RMIA, and a classifier fitted on the bank. Online models are trained on half of the judged rows "
+        "each, offline models on none of them.",
+        (
+            ("mindefense train-shadows --out runs/location --shadows 8", "after mindefense train"),
+            ("mindefense train-shadows --out runs/location --shadows 32 --resume", "24 more models"),
+        ),
+        studies.train_shadows,
+        (_FOLDER, arguments.add_bank_arguments, _RESUME, _alone),
+    ),
     "defend": Command(
         "the defense and the reshaped vectors → defense.ckpt, defended.npz",
         "Fits the study's defense and reshapes the answers to the rows of the evaluation. With --outputs it reshapes "

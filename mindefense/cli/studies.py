@@ -107,6 +107,14 @@ def train_shadow(args: argparse.Namespace) -> Outcome:
     return _done(study, args, "shadow.ckpt")
 
 
+def train_shadows(args: argparse.Namespace) -> Outcome:
+    """A bank of shadow models."""
+    study = open_study(args)
+    kind = "offline" if args.offline else "online"
+    study.train_shadows(kind, args.shadows, resume=args.resume)
+    return _done(study, args, *(f"shadows/{kind}-{number:03d}.ckpt" for number in range(args.shadows)))
+
+
 def defend(args: argparse.Namespace) -> Outcome:
     """The defense and the reshaped vectors, of a study or of recorded vectors."""
     if args.outputs is not None:
@@ -178,7 +186,7 @@ def attackers(args: argparse.Namespace):
 
     return EvaluationConfig(
         attacks=args.attacks,
-        knowledge=KNOWLEDGE if args.knowledge == "both" else (args.knowledge,),
+        knowledge=KNOWLEDGE if args.knowledge == "all" else (args.knowledge,),
         adversary=ADVERSARIES if args.adversary == "both" else (args.adversary,),
         noise=args.noise,
         max_queries=args.max_queries,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mindefense.attacks.bank import BankAttack
 from mindefense.attacks.base import Attack, scores_of
 from mindefense.attacks.registry import ATTACKS, AttackContext, AttackSpec, kinds, resolve, select
 from mindefense.errors import InputError
@@ -21,8 +22,11 @@ from mindefense.progress import Progress, progress_of
 from mindefense.targets.base import Target
 from mindefense.types import AttackResult, NotRun, RatesByAll, Trial
 
-KNOWLEDGE = ("auditor", "shadow")
-"""What attackers that fit are fitted on: known members of the target itself, or a model that the attacker trained."""
+BANKS = ("online", "offline")
+"""Banks of shadow models, by whether their models were trained on some of the judged rows or on others alone."""
+KNOWLEDGE = ("auditor", "shadow", *BANKS)
+"""What attackers that fit are fitted on: known members of the target itself, a model that the attacker trained, or a
+bank of such models."""
 ADVERSARIES = ("static", "adaptive")
 """Whether an attacker knows of the defense."""
 
@@ -122,7 +126,11 @@ class AttackRunner:
                         limits = " and ".join(attackers.knowledge) or "nothing"
                         self._not_run.append(NotRun(name, wanted, f"attackers were limited to {limits}"))
                     continue
+                if wanted in BANKS and wanted not in undefended.banks and undefended.banks:
+                    continue  # the other bank is there
                 if (reason := self._obstacle(declared, wanted)) is not None:
+                    if wanted == BANKS[1] and not undefended.banks and BANKS[0] in attackers.knowledge:
+                        continue  # said once, of the first
                     self._not_run.append(NotRun(name, wanted, reason))
                 else:
                     self._plan.append((name, declared, wanted))
@@ -218,6 +226,8 @@ class AttackRunner:
                 "there is no shadow; `mindefense train-shadow` trains one where the model has that stage, and "
                 "evaluate(shadow=Network(net)) takes one in Python"
             )
+        if knowledge in BANKS and knowledge not in undefended.banks:
+            return "there is no bank of shadow models; `mindefense train-shadows` trains one"
         if attack.needs_labels and not undefended.sets.labelled:
             return "it looks at the true classes, which the recorded outputs lack; record them as labels"
         return attack.unsupported(undefended.sets.everyone.members)
@@ -236,6 +246,8 @@ class AttackRunner:
 
     def _fit(self, name: str, scenario: Scenario, knowledge: str, adversary: str) -> Attack:
         attack = self.attackers.specs[name].make(self.attackers.context)
+        if isinstance(attack, BankAttack):
+            return attack.fit(scenario.banks[knowledge])
         rows, _ = self._rows(knowledge)
         if rows is None:
             return attack

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -208,6 +208,8 @@ class Scenario:
         sets: The rows.
         shadows: The attacker's own models in the same state, each behind the same defense with a key of the attacker's
             own; None if there are none.
+        banks: The attacker's banks of shadow models in the same state, likewise, by what they were trained on:
+            ``"online"`` on half of the judged rows each, ``"offline"`` on none of them.
         defense: What stands in front of them; None if they are undefended.
         model: The undefended model behind `target`, for defenders and reports: what they ask is no attacker's query.
             None for recorded outputs.
@@ -217,18 +219,26 @@ class Scenario:
     target: Target
     sets: EvaluationSets
     shadows: ShadowBank | None = None
+    banks: Mapping[str, ShadowBank] = dataclasses.field(default_factory=dict)
     defense: DefendedBy | None = None
     model: Model | None = None
     answers_variants: bool = True
 
     @classmethod
-    def undefended(cls, model: Model, sets: EvaluationSets, *, shadow: Model | None = None) -> Scenario:
-        """A model as it is, and the attacker's own, trained on the members of ``sets.shadow``."""
+    def undefended(
+        cls,
+        model: Model,
+        sets: EvaluationSets,
+        *,
+        shadow: Model | None = None,
+        banks: Mapping[str, ShadowBank] | None = None,
+    ) -> Scenario:
+        """A model as it is, and the attacker's own: a shadow trained on the members of ``sets.shadow``, and banks."""
         shadows = None
         if shadow is not None:
             held = np.empty(0, np.int64) if sets.shadow is None else sets.shadow.members.indices
             shadows = ShadowBank([clean_target(shadow)], trained_on([held]), models=[shadow])
-        return cls(clean_target(model), sets, shadows, model=model)
+        return cls(clean_target(model), sets, shadows, dict(banks or {}), model=model)
 
     def behind(
         self,
@@ -257,13 +267,18 @@ class Scenario:
             return defended_target(model, defense, key=key, noise=noise, on_progress=on_progress)
 
         assert self.model is not None
-        shadows = self.shadows
-        if shadows is not None:
-            roles = ["shadow" if not number else f"shadow {number}" for number in range(len(shadows))]
-            targets = [door(model, role) for model, role in zip(shadows.models, roles, strict=True)]
-            shadows = ShadowBank(targets, shadows.in_training, models=shadows.models)
+
+        def bank_behind(bank: ShadowBank, role: str) -> ShadowBank:
+            roles = [role if not number else f"{role} {number}" for number in range(len(bank))]
+            targets = [door(model, name) for model, name in zip(bank.models, roles, strict=True)]
+            return bank.behind(targets, keeps_labels=defense.keeps_labels)
+
         return dataclasses.replace(
-            self, target=door(self.model, "target"), shadows=shadows, defense=DefendedBy(defense, noise, knows)
+            self,
+            target=door(self.model, "target"),
+            shadows=None if self.shadows is None else bank_behind(self.shadows, "shadow"),
+            banks={kind: bank_behind(bank, kind) for kind, bank in self.banks.items()},
+            defense=DefendedBy(defense, noise, knows),
         )
 
     def answers_differing(self, *, seed: int) -> tuple[int, int]:
@@ -280,6 +295,6 @@ class Scenario:
             again = self.target.query(rows, again=1)
         else:
             # The target remembers; a second one of the same model, with the same key, does not.
-            same = dataclasses.replace(self, shadows=None)
+            same = dataclasses.replace(self, shadows=None, banks={})
             again = same.behind(self.defense.defense, seed=seed, noise=self.defense.noise).target.query(rows)
         return int((before != again).any(axis=1).sum()), len(rows)

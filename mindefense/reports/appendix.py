@@ -22,6 +22,16 @@ _THREATS = {
         "knows no members of this model; trained a model of its own on data of the same kind and learned from the "
         "answers of that model (knowledge: shadow)",
     ),
+    "online": (
+        "learned from shadows, online",
+        "has the samples in question, and trained models of its own on half of them each; so it knows what a model "
+        "answers that was, or was not, trained on a sample (knowledge: online)",
+    ),
+    "offline": (
+        "learned from shadows, offline",
+        "trained models of its own on other samples; so it knows what a model answers that was not trained on a sample "
+        "(knowledge: offline)",
+    ),
     "static": ("unaware", "does not know of the defense; learned from answers without it (adversary: static)"),
     "adaptive": (
         "adapts",
@@ -101,6 +111,8 @@ def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
             commands.append(["mindefense", "train-defender"])
         if "shadow" in settings.get("knowledge", ()) and settings.get("model") == "mlp":
             commands.append(["mindefense", "train-shadow"])
+        commands += [["mindefense", "train-shadows", f"--{kind}", "--shadows", str(count)]
+                     for kind, count in settings.get("shadows", {}).items()]  # fmt: skip
         commands.append(["mindefense", *last, *_arguments(settings, _ATTACKED_BY)])
     elif "dataset" in settings:
         commands = [["mindefense", "run", *_arguments(settings, (*_TRAINED_BY, *_ATTACKED_BY)), *_adopted(settings)]]

@@ -19,7 +19,7 @@ from mindefense.reports.results import to_json
 from mindefense.reports.wording import between, percent, rounded
 from mindefense.types import AttackResult, Comparison, DefenseFacts, Evaluation, NotRun
 
-_LEARNED_FROM = {"none": "–", "auditor": "target", "shadow": "shadow"}
+_LEARNED_FROM = {"none": "–", "auditor": "target", "shadow": "shadow", "online": "online", "offline": "offline"}
 _NAMED = 4
 """Attackers left out for the same reason that are named on the screen; the files name all."""
 _NARROW: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": 0, "pad_edge": False, "show_edge": False}

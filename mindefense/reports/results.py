@@ -29,6 +29,8 @@ KNOWLEDGE = {
     "none": "fitted on nothing",
     "auditor": "fitted on known members and non-members of the target itself",
     "shadow": "fitted on a model of the attacker's own, of which all members are known",
+    "online": "fitted on models of the attacker's own, each trained on half of the judged rows",
+    "offline": "fitted on models of the attacker's own, trained on other rows than those judged",
 }
 ADVERSARY = {
     "static": "does not know of the defense: fitted on undefended answers",

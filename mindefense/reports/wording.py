@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
 
-_LEARNED_FROM = {"none": "nothing", "auditor": "the target", "shadow": "a shadow"}
+_LEARNED_FROM = {"none": "nothing", "auditor": "the target", "shadow": "a shadow", "online": "shadows, online",
+                 "offline": "shadows, offline"}  # fmt: skip
 
 Row = Mapping[str, Any]
 
@@ -39,7 +40,9 @@ def learned_from(attack: Row) -> str:
 def who(attack: Row) -> str:
     """An attacker within a sentence."""
     learned = {"none": "which learns from nothing", "auditor": "which learned from known members of this model",
-               "shadow": "which learned from a model of the attacker's own"}  # fmt: skip
+               "shadow": "which learned from a model of the attacker's own",
+               "online": "which learned from shadow models, some of them trained on each sample",
+               "offline": "which learned from shadow models that were trained on other samples"}  # fmt: skip
     knows = " and adapts to the defense" if attack["adversary"] == "adaptive" else ""
     return f"{attack['name']}, {learned.get(attack['knowledge'], attack['knowledge'])}{knows}"
 

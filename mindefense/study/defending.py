@@ -13,7 +13,9 @@ from mindefense.defenses.defended import load_defense
 from mindefense.defenses.defenmi import class_mean_probs
 from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.errors import CheckpointError
+from mindefense.evaluation.runner import BANKS
 from mindefense.evaluation.scenario import EvaluationSets, Scenario
+from mindefense.study.bank import StudyBank
 from mindefense.study.networks import StudyNetworks, StudyParts
 from mindefense.study.roles import means_role
 
@@ -24,10 +26,11 @@ class StudyDefenses:
     Args:
         parts: What the study works with.
         networks: The study's networks.
+        bank: The study's banks of shadow models.
     """
 
-    def __init__(self, parts: StudyParts, networks: StudyNetworks):
-        self._parts, self._networks = parts, networks
+    def __init__(self, parts: StudyParts, networks: StudyNetworks, bank: StudyBank):
+        self._parts, self._networks, self._bank = parts, networks, bank
         self._behind: dict[tuple[str, str, bool], Scenario] = {}
 
     def build(self, spec: DefenseSpec) -> Defense:
@@ -106,7 +109,13 @@ class StudyDefenses:
         """The target as it is, and the attacker's model if it is asked for."""
         target = self._networks.network("target")  # first, since without one it is what must be said
         shadow = self._networks.network("shadow") if with_shadow else None
-        return Scenario.undefended(target, self.sets, shadow=shadow)
+        banks = {kind: bank for kind in BANKS if (bank := self._bank.load(kind)) is not None}
+        return Scenario.undefended(target, self.sets, shadow=shadow, banks=banks)
+
+    def bank_sizes(self) -> dict[str, object]:
+        """How many shadow models the banks have, as settings of results; nothing without a bank."""
+        counts = {kind: count for kind in BANKS if (count := self._bank.count(kind))}
+        return {"shadows": counts} if counts else {}
 
     def behind(self, defense: Defense, name: str, noise: str) -> Scenario:
         """Target, and shadow if it is trained, behind a defense; what was asked before comes from memory.

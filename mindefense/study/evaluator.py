@@ -112,6 +112,7 @@ class Evaluator:
             "split": split.name,
             "order": split.permutation,
             "target_training": described.get("train"),
+            **self._defenses.bank_sizes(),
         }
 
     def _trainings_done(self) -> dict[str, Training]:

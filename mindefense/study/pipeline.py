@@ -22,6 +22,7 @@ from mindefense.evaluation.scenario import Rows, Scenario
 from mindefense.evaluation.summary import Subject
 from mindefense.progress import Progress
 from mindefense.ranks import ProcessGroup
+from mindefense.study.bank import StudyBank
 from mindefense.study.config import AMP_LEVELS, StudyConfig
 from mindefense.study.defending import StudyDefenses
 from mindefense.study.evaluator import Evaluator
@@ -78,7 +79,8 @@ class Study:
         self._parts = StudyParts(config, rows, preset, store, stages, amp, shared)
         self._networks = StudyNetworks(self._parts)
         self._trainer = Trainer(self._parts, self._networks)
-        self._defenses = StudyDefenses(self._parts, self._networks)
+        self._bank = StudyBank(self._parts, self._networks)
+        self._defenses = StudyDefenses(self._parts, self._networks, self._bank)
         self._evaluator = Evaluator(self._parts, self._networks, self._defenses)
 
     # ------------------------------------------------------------------ what it is about
@@ -167,6 +169,17 @@ class Study:
             )
         self.forget_defenses()
         self._trainer.train_shadow(resume=resume)
+
+    def train_shadows(self, kind: str, count: int, *, resume: bool = True) -> None:
+        """Trains a bank of shadow models and writes ``shadows/KIND-NUMBER.ckpt``.
+
+        Args:
+            kind: ``"online"``: each model is trained on half of the judged rows. ``"offline"``: on none of them.
+            count: How many models the bank is to have; those that are there are not trained again.
+            resume: Whether models that are there stay.
+        """
+        self.forget_defenses()
+        self._bank.train(kind, count, resume=resume)
 
     def train_defender(self, *, resume: bool = False) -> None:
         """Trains the defender's classifier on the target's answers and writes ``defender.ckpt``."""

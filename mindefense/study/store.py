@@ -93,7 +93,7 @@ class StudyStore:
     # ------------------------------------------------------------------ checkpoints
 
     def path(self, kind: str) -> Path:
-        """Where the checkpoint of ``"target"``, ``"shadow"``, ``"defender"`` or ``"defense"`` is."""
+        """Where a checkpoint is: of ``"target"``, ``"shadow"``, ``"defender"``, ``"defense"``, or of a bank's model."""
         return self.out / f"{kind}.ckpt"
 
     def holds(self, kind: str) -> bool:
@@ -108,26 +108,31 @@ class StudyStore:
         """
         save_checkpoint(self.path(kind), parameters, description)
 
-    def open(self, kind: str) -> Checkpoint:
-        """A checkpoint of that kind whose training is done; `check_fresh` says whether it is of this study.
+    def open(self, name: str, *, kind: str | None = None, command: str | None = None) -> Checkpoint:
+        """A checkpoint whose training is done; `check_fresh` says whether it is of this study.
+
+        Args:
+            name: As `path` takes it.
+            kind: What it says that it is; None for its name.
+            command: The command that writes it; None for that of its name.
 
         Raises:
             CheckpointError: If it is missing, damaged, unfinished or of another kind; names the command to run.
         """
-        path, command = self.path(kind), COMMANDS[kind]
-        if not self.holds(kind):
+        path, command, kind = self.path(name), command or COMMANDS[name], kind or name
+        if not self.holds(name):
             raise CheckpointError(f"no {path.name} in {self.out}", fix=f"run `mindefense {command} --out {self.out}`")
         held = load_checkpoint(path)
         held.expect(kind)
         check_finished(held, f"run `mindefense {command} --out {self.out} --resume`")
         return held
 
-    def check_fresh(self, held: Checkpoint, kind: str, mark: Mapping[str, Any], train: TrainConfig | None) -> None:
+    def check_fresh(self, held: Checkpoint, name: str, mark: Mapping[str, Any], train: TrainConfig | None) -> None:
         """Refuses what an earlier study has left.
 
         Args:
             held: As `open` returns it.
-            kind: What it is of.
+            name: As `path` takes it, or the command that writes it.
             mark: What a checkpoint of this study says; see `mark_of`.
             train: How the study trains it; None if it is not trained.
 
@@ -140,7 +145,7 @@ class StudyStore:
         if stale:
             raise CheckpointError(
                 f"{held.path} belongs to another study: its {', '.join(stale)} differ",
-                fix=f"run `mindefense {COMMANDS[kind]} --out {self.out}` again",
+                fix=f"run `mindefense {COMMANDS.get(name, name)} --out {self.out}` again",
             )
 
     def history(self, kind: str) -> Mapping[str, Any] | None:

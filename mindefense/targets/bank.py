@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,6 +23,8 @@ class ShadowBank:
             differ from non-members; None if there are none.
         population: Rows that no model was trained on and that are not judged; None if there are none.
         is_offline: Whether the models were trained on none of the rows that are judged.
+        labels_from: The same models in a state with the same predicted classes, which has been asked for them already;
+            None if there is none.
 
     Raises:
         InputError: If there are no targets, or the matrix has another number of lines.
@@ -41,6 +44,7 @@ class ShadowBank:
         pool: Samples | None = None,
         population: Samples | None = None,
         is_offline: bool = False,
+        labels_from: ShadowBank | None = None,
     ):
         if not targets:
             raise InputError("shadows", expected="at least one model", got="none")
@@ -51,6 +55,7 @@ class ShadowBank:
         self.in_training = in_training
         self.models = () if models is None else tuple(models)
         self.pool, self.population, self.is_offline = pool, population, is_offline
+        self._labels_from = labels_from
         self._measured: dict[tuple[str, bytes], np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -71,18 +76,43 @@ class ShadowBank:
             raise InputError("shadows", expected="a bank with rows to learn from", got="no pool", fix="give it a pool")
         return self.pool
 
-    def measure(self, name: str, of: Callable[[Target, Samples], np.ndarray], samples: Samples) -> np.ndarray:
+    def measure(
+        self,
+        name: str,
+        of: Callable[[Target, Samples], np.ndarray],
+        samples: Samples,
+        *,
+        variants: bool = False,
+    ) -> np.ndarray:
         """``(K, n)`` float64: one number of each model for each sample, computed once for a name and rows.
 
         Args:
             name: What the number is called.
             of: A target and samples → ``(n,)``.
             samples: The rows.
+            variants: Whether it is computed from predicted classes of changed samples. What the models answer to these
+                is not remembered, since there are many.
         """
+        if variants and self._labels_from is not None:
+            return self._labels_from.measure(name, of, samples, variants=True)
         key = name, samples.indices.tobytes()
         if key not in self._measured:
-            self._measured[key] = np.stack([of(target, samples) for target in self.targets])
+            with contextlib.ExitStack() as stack:
+                for memory in (*self.models, *self.targets) if variants else ():
+                    stack.enter_context(memory.forgetting())
+                self._measured[key] = np.stack([of(target, samples) for target in self.targets])
         return self._measured[key]
+
+    def behind(self, targets: Sequence[Target], *, keeps_labels: bool) -> ShadowBank:
+        """The same models behind a defense.
+
+        Args:
+            targets: The K models as targets behind it.
+            keeps_labels: Whether the defense keeps predicted classes.
+        """
+        rows = {"pool": self.pool, "population": self.population, "is_offline": self.is_offline}
+        same = self if keeps_labels else None
+        return ShadowBank(targets, self.in_training, models=self.models, **rows, labels_from=same)
 
     def query(self, samples: np.ndarray) -> np.ndarray:
         """``(K, n, C)`` float32 log-probabilities of ``(n, ...)`` samples."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
@@ -89,7 +90,17 @@ class _Remembered:
     def __init__(self, respond: Callable[[np.ndarray], np.ndarray]):
         self._respond = respond
         self._answers: dict[bytes, np.ndarray] = {}
+        self._keeps = True
         self.asked = 0
+
+    @contextlib.contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """New answers are not remembered inside."""
+        before, self._keeps = self._keeps, False
+        try:
+            yield
+        finally:
+            self._keeps = before
 
     def new(self, samples: np.ndarray) -> int:
         """How many different rows among these were not asked before."""
@@ -104,8 +115,11 @@ class _Remembered:
         keys = _digests(samples)
         if new := self._new(keys):
             answers = self._respond(samples[list(new.values())])
-            self._answers.update(zip(new, answers, strict=True))
             self.asked += len(new)
+            given = dict(zip(new, answers, strict=True))
+            if not self._keeps:
+                return np.stack([given[key] if key in given else self._answers[key] for key in keys])
+            self._answers.update(given)
         return np.stack([self._answers[key] for key in keys])
 
 
@@ -196,6 +210,10 @@ class Model(abc.ABC):
         """
         return self._logits(samples)
 
+    def forgetting(self) -> contextlib.AbstractContextManager[None]:
+        """New answers are not remembered inside, for questions that are put once."""
+        return self._logits.forgetting()
+
     def check_repeats(self, samples: np.ndarray) -> None:
         """Asks the model about some samples a second time, among others than before.
 
@@ -281,6 +299,14 @@ class Target:
         if self._labels is None:
             return self.query(samples).argmax(axis=1)
         return self._labels(samples)
+
+    @contextlib.contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """New answers are not remembered inside, for questions that are put once."""
+        with contextlib.ExitStack() as stack:
+            for memory in (self._answers, *([self._labels] if self._labels is not None else [])):
+                stack.enter_context(memory.forgetting())
+            yield
 
     def new(self, samples: np.ndarray) -> int:
         """How many of these samples have not been asked about."""
