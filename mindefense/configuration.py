@@ -16,23 +16,11 @@ from typing import Any
 from mindefense.errors import InputError, did_you_mean
 
 TABLES = (
-    *(
-        "run",
-        "train",
-        "train-defender",
-        "train-shadow",
-        "train-shadows",
-        "defend",
-        "evaluate",
-        "compare",
-        "export",
-        "diff",
-        "download",
-    ),
-    *("report", "doctor", "demo", "location_defense", "example_vgg_cifar"),
+    *("run", "train", "train-defender", "train-shadow", "train-shadows", "defend", "evaluate", "compare", "export"),
+    *("diff", "download", "report", "doctor", "demo", "location_defense", "example_vgg_cifar"),
 )
 """Commands, and scripts without their ``.py``: the tables that a file may have."""
-_OF_A_STUDY = (*TABLES[:8], "location_defense")
+_OF_A_STUDY = (*TABLES[:9], "location_defense")
 """Those that take DefenMI's ``config.ini``."""
 _NO_KEYS = ("help", "config", "section")
 """Options that belong on the command line."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
-from mindefense.checkpoint import load_into
+from mindefense.checkpoint import Checkpoint, load_into
 from mindefense.errors import CheckpointError, InputError
 from mindefense.runtime import versions
 from mindefense.study.networks import StudyNetworks, StudyParts
@@ -116,22 +117,19 @@ class StudyBank:
         Args:
             kind: ``"online"`` or ``"offline"``.
             count: How many models the bank is to have.
-            resume: Whether models that are there stay, and a training that was stopped goes on.
+            resume: Whether a training that was stopped goes on. Finished models of this study stay in either case.
 
         Raises:
-            CheckpointError: If a model that is there is of another study.
+            CheckpointError: If `resume` is asked for and a model that is there is of another study.
         """
         self._loaded.pop(kind, None)
         parts = self._parts
         store, preset = parts.store, parts.preset
         (store.out / "shadows").mkdir(parents=True, exist_ok=True)
-        if not resume:
-            for number in range(self.count(kind)):
-                store.path(self.role(kind, number)).unlink()
         held = assign_rows(len(self.rows(kind).pool), self.rows(kind).size, count, seed=parts.config.seed)
         for number in range(count):
             config = self.training(kind, number)
-            if resume and self._is_done(kind, number):
+            if self._is_done(kind, number):
                 continue
             samples = parts.rows.data.take(self.rows(kind).pool[held[number]])
             title = f"train {kind} shadow {number + 1} of {count}"
@@ -149,7 +147,7 @@ class StudyBank:
                     on_epoch=on_epoch,
                 )
 
-    def _description(self, kind: str, number: int) -> dict:
+    def _description(self, kind: str, number: int) -> dict[str, Any]:
         return {
             "kind": f"{kind} shadow",
             "architecture": self._parts.preset.architecture,
@@ -157,27 +155,18 @@ class StudyBank:
             **self._mark(kind, number),
         }
 
-    def _mark(self, kind: str, number: int) -> dict:
+    def _mark(self, kind: str, number: int) -> dict[str, Any]:
         return mark_of(self._parts.rows.data, self.indices(kind, number), seed=self._parts.config.seed, number=number)
 
     def _is_done(self, kind: str, number: int) -> bool:
-        """Whether a model is there and its training has ended.
-
-        Raises:
-            CheckpointError: If it is of another study.
-        """
-        role = self.role(kind, number)
-        if not self._parts.store.holds(role):
-            return False
+        """Whether a model of this study is there and its training has ended."""
         try:
             self._open(kind, number)
-        except CheckpointError as error:
-            if "not finished" in str(error) or "--resume" in str(error):
-                return False
-            raise
+        except CheckpointError:
+            return False
         return True
 
-    def _open(self, kind: str, number: int):
+    def _open(self, kind: str, number: int) -> Checkpoint:
         role, store = self.role(kind, number), self._parts.store
         held = store.open(role, kind=f"{kind} shadow", command="train-shadows")
         store.check_fresh(held, "train-shadows", self._mark(kind, number), self.training(kind, number))

@@ -170,13 +170,13 @@ class Study:
         self.forget_defenses()
         self._trainer.train_shadow(resume=resume)
 
-    def train_shadows(self, kind: str, count: int, *, resume: bool = True) -> None:
+    def train_shadows(self, kind: str, count: int, *, resume: bool = False) -> None:
         """Trains a bank of shadow models and writes ``shadows/KIND-NUMBER.ckpt``.
 
         Args:
             kind: ``"online"``: each model is trained on half of the judged rows. ``"offline"``: on none of them.
             count: How many models the bank is to have; those that are there are not trained again.
-            resume: Whether models that are there stay.
+            resume: Whether a training that was stopped goes on.
         """
         self.forget_defenses()
         self._bank.train(kind, count, resume=resume)

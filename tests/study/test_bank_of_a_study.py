@@ -1,0 +1,109 @@
+"""A study's bank of shadow models: which rows it is about, its files, and what attackers find with it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mindefense import cli
+from mindefense.checkpoint import load_checkpoint
+from mindefense.errors import CheckpointError
+from mindefense.study import Study
+
+ATTACKS = ("lira", "rmia", "calibrated", "lira-label", "bank-confidence", "bank-label", "bank")
+
+
+@pytest.fixture(scope="module")
+def banked(staged, tmp_path_factory):
+    """A copy of the study with two banks, evaluated with the attackers that need them."""
+    out = tmp_path_factory.mktemp("banked") / "out"
+    shutil.copytree(staged, out)
+    for kind in ("--online", "--offline"):
+        assert cli.main(["train-shadows", "--out", str(out), "--shadows", "4", kind]) == 0
+    assert cli.main(["evaluate", "--out", str(out), "--attacks", ",".join(ATTACKS)]) == 0
+    return out
+
+
+@pytest.fixture
+def copied(banked, tmp_path):
+    shutil.copytree(banked, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_each_attacker_is_there_with_either_bank_before_and_behind_the_defense(banked):
+    held = json.loads((banked / "results.json").read_text())
+    found = {(a["name"], a["knowledge"], a["adversary"], a["defended"]) for a in held["attacks"]}
+    for name in ATTACKS:
+        for knowledge in ("online", "offline"):
+            assert (name, knowledge, "static", False) in found
+            assert (name, knowledge, "static", True) in found
+            assert (name, knowledge, "adaptive", True) in found
+    assert held["settings"]["shadows"] == {"online": 4, "offline": 4}
+
+
+def test_labels_alone_tell_as_much_behind_a_defense_that_keeps_them(banked):
+    held = json.loads((banked / "results.json").read_text())
+    for name in ("lira-label", "bank-label"):
+        areas = {a["auc"] for a in held["attacks"] if (a["name"], a["knowledge"]) == (name, "online")}
+        assert len(areas) == 1
+
+
+def test_online_models_hold_half_of_the_judged_rows_each_and_pairs_all(banked):
+    study = Study(None, banked)
+    bank = study._bank.load("online")
+    judged = study.rows("eval").indices()
+    held = bank.trained_on(judged)
+    assert (held.sum(axis=1) == len(judged) // 2).all()
+    assert (held[0] != held[1]).all()
+    assert (held[2] != held[3]).all()
+    assert bank.in_training.sum() == held.sum()
+    assert not np.isin(bank.population.indices, [*judged, *study.split.target_members]).any()
+
+
+def test_offline_models_hold_none_of_the_judged_rows_nor_members(banked):
+    study = Study(None, banked)
+    bank = study._bank.load("offline")
+    apart = np.concatenate((study.rows("eval").indices(), study.split.target_members, bank.population.indices))
+    assert not bank.trained_on(apart).any()
+    assert (bank.in_training.sum(axis=1) == len(study.split.target_members)).all()
+    assert bank.is_offline
+
+
+def test_a_bank_grows_by_models_and_leaves_the_others(copied):
+    before = {path.name: path.read_bytes() for path in (copied / "shadows").glob("online-*.ckpt")}
+    assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "5"]) == 0
+    after = {path.name: path.read_bytes() for path in (copied / "shadows").glob("online-*.ckpt")}
+    assert sorted(after) == [f"online-{number:03d}.ckpt" for number in range(5)]
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_lost_model_comes_back_with_the_same_weights(copied):
+    path = copied / "shadows" / "online-002.ckpt"
+    before = load_checkpoint(path).parameters
+    path.unlink()
+    assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "4"]) == 0
+    after = load_checkpoint(path).parameters
+    assert {name: value.tobytes() for name, value in after.items()} == {n: v.tobytes() for n, v in before.items()}
+
+
+def test_a_model_of_another_study_is_refused(copied):
+    shutil.copy(copied / "shadows" / "online-001.ckpt", copied / "shadows" / "online-000.ckpt")
+    with pytest.raises(CheckpointError, match=r"another study.*mindefense train-shadows"):
+        Study(None, copied)._bank.load("online")
+    assert cli.main(["evaluate", "--out", str(copied), "--attacks", "lira"]) == 2
+
+
+def test_too_few_models_say_what_to_do(copied, capsys):
+    for number in (2, 3):
+        (copied / "shadows" / f"online-{number:03d}.ckpt").unlink()
+    assert cli.main(["evaluate", "--out", str(copied), "--attacks", "lira", "--knowledge", "online"]) == 2
+    assert "at least 4 models" in capsys.readouterr().err
+
+
+def test_without_a_bank_the_command_that_trains_one_is_named(staged, tmp_path):
+    shutil.copytree(staged, tmp_path / "out")
+    assert cli.main(["evaluate", "--out", str(tmp_path / "out"), "--attacks", "gap,lira,loss"]) == 0
+    held = json.loads((tmp_path / "out" / "results.json").read_text())
+    (left,) = (one for one in held["not_run"] if one["name"] == "lira")
+    assert "mindefense train-shadows" in left["reason"]
