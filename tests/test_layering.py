@@ -139,7 +139,7 @@ def test_rooms_import_from_below():
 
 
 def test_one_room_above_is_imported_by_its_name():
-    assert named(ROOT) == {("types.py", "mindefense.reports.notebook")}
+    assert named(ROOT) == {("types/results.py", "mindefense.reports.notebook")}
 
 
 def test_a_room_that_is_imported_by_its_name_is_noticed(tmp_path):
@@ -155,7 +155,7 @@ def test_mindarmour_has_two_importers():
     ("room", "line"),
     [
         ("metrics/roc.py", "from mindefense.attacks import Attack"),
-        ("types.py", "import mindefense.data.table"),
+        ("types/new.py", "import mindefense.data.table"),
         ("attacks/new.py", "def f():\n    from mindefense.defenses.search import search"),
         ("data/x.py", "from mindefense import models"),
         ("evaluation/x.py", "def f():\n    from mindefense.study import Study"),
