@@ -11,7 +11,7 @@ import mindefense
 
 ROOT = Path(mindefense.__file__).parent
 FLOORS = [
-    ("errors",),
+    ("errors", "lazy"),
     ("types", "files", "checks", "confidence", "keyed_noise", "subprocesses", "progress"),
     ("runtime", "ranks", "data", "models", "images", "metrics"),
     ("checkpoint",),
@@ -30,6 +30,7 @@ WITHOUT_MINDSPORE = [
     "mindefense",
     "mindefense.types",
     "mindefense.errors",
+    "mindefense.lazy",
     "mindefense.checks",
     "mindefense.confidence",
     "mindefense.files",
