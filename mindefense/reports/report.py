@@ -23,8 +23,9 @@ from markupsafe import Markup
 
 from mindefense.errors import DataError, MindefenseError, PackageError
 from mindefense.files import replacing, write_text
+from mindefense.reports.answers import Answer
 from mindefense.reports.appendix import how_to_repeat, known_attackers, not_run_by_reason, threat_models
-from mindefense.reports.findings import Answer, answer_comparison, answer_evaluation, states_of
+from mindefense.reports.findings import answer_comparison, answer_evaluation, states_of
 from mindefense.reports.panels import Plate, evaluation_plates, scale, tradeoff_plates
 from mindefense.reports.results import SCHEMA_VERSION, schema
 from mindefense.reports.svg import Picture
