@@ -200,6 +200,9 @@ MISTAKES = {
     "attack margin: expected a class that is made without arguments": lambda: run(own_attacks={"margin": Sized}),
     "scores of attack margin: expected one for each of 50 samples": lambda: run(own_attacks={"margin": TooFew}),
     "attack margin: expected threshold_ after fit": lambda: run(own_attacks={"margin": NoThreshold}),
+    "attack margin: expected threshold_, since its needs_fit is False": (
+        lambda: run(own_attacks={"margin": told(needs_fit=False)})
+    ),
     "answers of the defense flatten: expected a Tensor": lambda: run(defense=Gives(lambda probs: probs.asnumpy())),
     "answers of the defense flatten row 0: expected a sum of 1": lambda: run(defense=Doubled(0.5)),
 }
@@ -469,8 +472,12 @@ def test_an_attack_that_needs_no_fit_takes_part_whatever_is_known():
 
 
 def test_an_attack_that_needs_no_fit_needs_a_threshold():
-    with pytest.raises(InputError, match="attack mine: expected threshold_ after fit"):
+    with pytest.raises(InputError) as caught:
         run(own_attacks={"mine": told(needs_fit=False)})
+    assert str(caught.value) == (
+        "attack mine: expected threshold_, since its needs_fit is False, got none; set it on the class or in __init__, "
+        "or declare needs_fit = True and set it in fit"
+    )
 
 
 def test_an_attack_that_asks_about_variants_runs_on_a_model_and_not_on_recorded_outputs(tmp_path):
