@@ -161,6 +161,15 @@ class Lettered:
         return np.full((len(rows), CLASSES), 1 / CLASSES)
 
 
+class Threes:
+    """A fitted classifier that never saw the top class."""
+
+    classes_ = np.arange(3)
+
+    def predict_proba(self, rows):
+        return np.full((len(rows), 3), 1 / 3)
+
+
 HOT = np.eye(CLASSES)[LABELS]
 OTHERS = (IMAGES[N:], LABELS[N:])
 MISTAKES = {
@@ -193,6 +202,7 @@ MISTAKES = {
     "target: expected a trained model": lambda: run(ms.Model(Says())),
     "answers of the target row 0: expected": lambda: run(lambda rows: rows.reshape(len(rows), -1)),
     "classes of the target: expected whole numbers from 0": lambda: run(Lettered()),
+    "classes of the Threes: expected 4, as many as my images has, got 3": lambda: run(Threes()),
     "features: expected rows that the network takes": lambda: run(nn.Dense(9, 4)),
     "my images labels: expected classes 0…2, since the network has 3 outputs": (
         lambda: run(Says(lambda logits: logits[:, :3]))

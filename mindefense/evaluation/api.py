@@ -17,7 +17,7 @@ from mindefense.evaluation.scenario import EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
 from mindefense.progress import Progress
 from mindefense.targets.base import Model
-from mindefense.targets.kinds import model_of
+from mindefense.targets.kinds import ClassifierTarget, model_of
 from mindefense.types import Evaluation, LabelledData
 
 
@@ -130,6 +130,16 @@ def prepared(
 def _check_classes(target: Model, data: LabelledData, everyone: Rows) -> None:
     """Refuses labels that the network has no output for, and outputs that are no classes."""
     outputs, largest = target.logits(everyone.features()).shape[1], int(everyone.labels().max())
+    if isinstance(target, ClassifierTarget) and outputs != data.num_classes:
+        fix = "fit it on rows of every class, or give a function that appends a column of zeros for each it never saw"
+        if outputs > data.num_classes:
+            fix = f"say num_classes={outputs}, or give the classifier that belongs to the data"
+        raise InputError(
+            f"classes of the {target.kind}",
+            expected=f"{data.num_classes}, as many as {data.name} has",
+            got=str(outputs),
+            fix=fix,
+        )
     if largest >= outputs:
         raise InputError(
             f"{data.name} labels",
