@@ -93,6 +93,7 @@ def test_strict_names_the_doubts(outputs, tmp_path, capsys):
         (["--attacks", "gab"], "expected gap, "),
         (["--knowledge", "shadow"], "auditors need none"),
         (["--noise", "fresh"], "they answer once"),
+        (["--max_queries", "50"], "attackers that ask about changed samples do not run"),
         (["--fail-above", "auc=60"], "a fraction"),
     ],
 )
