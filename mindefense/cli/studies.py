@@ -300,9 +300,10 @@ def _new_study(args: argparse.Namespace):
 
 def _open_study(given, out, args: argparse.Namespace):
     from mindefense.reports.console import print_opening
-    from mindefense.study.config import IMAGES, StudyConfig, smoke_sizes
+    from mindefense.study.config import StudyConfig, smoke_sizes
     from mindefense.study.pipeline import Study
     from mindefense.study.provenance import settings_of
+    from mindefense.study.registry import IMAGES
     from mindefense.study.roles import roles_in_words
 
     device = use_device(args)

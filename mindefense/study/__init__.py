@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 _HOMES = {
     "config": ("StudyConfig",),
     "pipeline": ("Study",),
-    "presets": ("PRESETS", "Preset"),
+    "presets": ("Preset",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = ["PRESETS", "Preset", "Study", "StudyConfig"]
+__all__ = ["Preset", "Study", "StudyConfig"]
 
 if TYPE_CHECKING:
     from mindefense.study.config import StudyConfig
     from mindefense.study.pipeline import Study
-    from mindefense.study.presets import PRESETS, Preset
+    from mindefense.study.presets import Preset
 
 
 def __getattr__(name: str) -> object:
