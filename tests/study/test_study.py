@@ -454,7 +454,7 @@ def test_a_stage_that_fails_ends_its_bar_and_is_told_no_more(at, staged, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(cell if at == "forward" else evaluator, at, fail)
         with pytest.raises(InterruptedError):
-            opened.answers(scenario)
+            opened.evaluator.answers(scenario)
     title, stage = ("ask target", "query") if at == "forward" else ("defend", "defend")
     assert bars.noted[-1] == ("ended", title)
     assert ((title, 3) in bars.noted) == (at == "forward")
