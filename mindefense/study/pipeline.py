@@ -134,6 +134,7 @@ class Study:
     def adopt_target(self, checkpoint: str | os.PathLike) -> None:
         """Takes a trained target from a checkpoint instead; writes ``study.json`` and ``target.ckpt``.
 
+        ``target.ckpt`` is a copy, since its description, which is inside the file, says more than the given one's.
         Its rows must be those that the split calls the target's members; a checkpoint of this package says which they
         were, and others are taken at the user's word.
 
