@@ -105,6 +105,24 @@ def test_mistakes_are_one_line_and_nothing_is_written(options, word, outputs, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_results_of_more_attackers_that_are_replaced_are_named(outputs, tmp_path, capsys):
+    command = ("evaluate", "--outputs", outputs / "tight.npz", "--out", tmp_path, "--attacks")
+    said = "replaced the results of 4 attackers"
+    for attacks, expected in (
+        (QUICK, None),
+        (QUICK, None),  # the same ones again lose nothing
+        ("entropy", f"{said} in {tmp_path}; this run is without confidence, shokri-label\n"),
+        (QUICK, None),
+    ):
+        assert run(*command, attacks) == 0
+        out = capsys.readouterr().out
+        assert (expected is None) == ("replaced the results" not in out)
+        assert expected is None or expected in out
+    (tmp_path / "results.json").write_text("[]")
+    assert run(*command, "entropy") == 0
+    assert "replaced the results" not in capsys.readouterr().out
+
+
 def test_a_file_that_is_not_there(tmp_path, capsys):
     assert evaluate(tmp_path / "none.npz", tmp_path / "out") == 2
     assert "none.npz" in capsys.readouterr().err
