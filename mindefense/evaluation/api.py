@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mindefense.attacks.base import Attack
 from mindefense.attacks.registry import AttackContext, AttackSpec
 from mindefense.data import Split
@@ -15,7 +17,7 @@ from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE, AttackRunner, attackers_of, names_of
 from mindefense.evaluation.scenario import EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
-from mindefense.progress import Progress
+from mindefense.progress import Progress, progress_of
 from mindefense.targets.base import Model
 from mindefense.targets.kinds import ClassifierTarget, model_of
 from mindefense.types import Evaluation, LabelledData
@@ -108,6 +110,7 @@ def prepared(
         attacks, own_attacks, context=context, knowledge=config.knowledge, adversary=config.adversary
     )
     sets = EvaluationSets.of(data, split, seed=seed, fit_share=fit_share)
+    _ask(model, sets.everyone.features(), progress)
     _check_classes(model, data, sets.everyone)
     for one in (model, *(() if shadow is None else (shadow,))):
         one.check_repeats(sets.everyone.features())
@@ -125,6 +128,26 @@ def prepared(
     digests = {"data": data.fingerprint}
     subject = Subject(dataset=data.name, synthetic=data.synthetic, seed=seed, settings=settings, digests=digests)
     return runner, subject
+
+
+def _ask(model: Model, samples: np.ndarray, progress: Progress | bool | None) -> None:
+    """Asks a model about samples, which it then remembers, and tells how far that is."""
+    on_rows, new = model.on_rows, model.new(samples)
+    if not new:
+        return
+    with progress_of(progress).stage("ask target", new) as advance:
+
+        def count(rows: int) -> None:
+            advance(rows, "")
+            if on_rows is not None:
+                on_rows(rows)
+
+        model.on_rows = count
+        try:
+            model.logits(samples)
+        finally:
+            model.on_rows = on_rows
+        advance(0, f"{new} samples")
 
 
 def _check_classes(target: Model, data: LabelledData, everyone: Rows) -> None:
