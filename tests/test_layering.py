@@ -57,6 +57,7 @@ WITHOUT_MINDSPORE = [
     "mindefense.evaluation.config",
     "mindefense.study",
     "mindefense.study.config",
+    "mindefense.study.registry",
     "mindefense.attacks.metric",
     "mindefense.attacks.classifier",
     "mindefense.attacks.stacked",

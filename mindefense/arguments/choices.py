@@ -2,10 +2,11 @@
 
 from mindefense.data.registry import DATASETS as _DATASETS
 from mindefense.data.registry import SOURCES
+from mindefense.study.registry import MODELS as _MODELS
 
 DATASETS = (*_DATASETS, "synthetic")
 DOWNLOADS = tuple(SOURCES)
-MODELS = ("mlp", "vgg16")
+MODELS = tuple(_MODELS)
 SCHEDULES = ("step", "cosine")
 SHELLS = ("bash", "zsh", "tcsh")
 AMP_LEVELS = ("O0", "O2")

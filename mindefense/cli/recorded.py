@@ -63,11 +63,16 @@ def compare_recorded(args: argparse.Namespace) -> Comparison:
 
 def _attackers_of_outputs(args: argparse.Namespace) -> EvaluationConfig:
     """Who attacks recorded outputs, as the arguments say."""
+    from mindefense.evaluation.config import EvaluationConfig
+
     config = attackers(args)
     if args.knowledge == "shadow":
         raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="auditors need none")
     if args.noise == "fresh":
         raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="they answer once")
+    if config.max_queries != EvaluationConfig.max_queries:
+        fix = "drop it: attackers that ask about changed samples do not run on them"
+        raise InputError("--max_queries", expected="a model", got="recorded outputs", fix=fix)
     return config
 
 

@@ -188,7 +188,7 @@ def attackers(args: argparse.Namespace):
 def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> Outcome:
     """Writes an evaluation and tells it; the outcome has the exit code it deserves."""
     from mindefense.reports.console import print_evaluation
-    from mindefense.reports.results import to_json
+    from mindefense.reports.results import attackers_written, to_json
     from mindefense.reports.save import save_evaluation
 
     screen = args.screen
@@ -196,8 +196,12 @@ def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> O
     if policy is not None:
         evaluation = dataclasses.replace(evaluation, ruling=policy.rule(evaluation))
     evaluation = with_words(evaluation, args)
+    before = attackers_written(out)
     written = save_evaluation(evaluation, out)
     print_evaluation(screen.console, evaluation)
+    if gone := before - {result.name for result in evaluation.attacks}:
+        listed = ", ".join(sorted(gone)[:4]) + (f" and {len(gone) - 4} more" if len(gone) > 4 else "")
+        screen.say(f"replaced the results of {len(before)} attackers in {out}; this run is without {listed}")
     screen.say("wrote " + ", ".join(str(path) for path in written if not path.name.startswith("report.")))
     screen.say(f"report: {Path(out) / 'report.html'}")
     failed = [check.name for check in evaluation.checks if not check.passed]
@@ -300,9 +304,10 @@ def _new_study(args: argparse.Namespace):
 
 def _open_study(given, out, args: argparse.Namespace):
     from mindefense.reports.console import print_opening
-    from mindefense.study.config import IMAGES, StudyConfig, smoke_sizes
+    from mindefense.study.config import StudyConfig, smoke_sizes
     from mindefense.study.pipeline import Study
     from mindefense.study.provenance import settings_of
+    from mindefense.study.registry import IMAGES
     from mindefense.study.roles import roles_in_words
 
     device = use_device(args)

@@ -33,7 +33,6 @@ def evaluate_outputs(
     adversary: Sequence[str] = ADVERSARIES,
     seed: int = 0,
     fit_share: float = 0.5,
-    max_queries: int = 1000,
     defense: Defense | None = None,
     progress: Progress | bool | None = None,
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
@@ -50,7 +49,6 @@ def evaluate_outputs(
         adversary: Whether attackers know of the defense, where defended outputs are there.
         seed: Divides the rows where the outputs do not, and seeds the attackers.
         fit_share: Share of the rows to fit on, where the outputs do not say.
-        max_queries: Most questions about one sample, for attackers that search; recorded outputs answer none.
         defense: What stands in front of the recorded answers, see `fit_recorded`; None where they hold defended ones.
         progress: Told what happens.
         timed: Measures a named stage.
@@ -66,7 +64,7 @@ def evaluate_outputs(
         raise InputError("defense", expected="none, since the outputs hold defended answers", got=defense.name, fix=fix)
     undefended = recorded_scenario(outputs, seed=seed, fit_share=fit_share)
     everyone = undefended.sets.everyone
-    context = AttackContext(seed=seed, max_queries=max_queries)
+    context = AttackContext(seed=seed)
     attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
     runner = AttackRunner(attackers, undefended, progress=progress, timed=timed)
     runner.check_somebody()

@@ -324,8 +324,12 @@ def judge(
     """
     scores = np.concatenate([scores_of(attack, target, samples, name) for samples in (rows.members, rows.non_members)])
     if not hasattr(attack, "threshold_"):
-        fix = "set it in fit, or build on ScoreAttack, which finds it"
-        raise InputError(f"attack {name}", expected="threshold_ after fit", got="none", fix=fix)
+        if attack.needs_fit:
+            expected, fix = "threshold_ after fit", "set it in fit, or build on ScoreAttack, which finds it"
+        else:  # it is never fitted
+            expected = "threshold_, since its needs_fit is False"
+            fix = "set it on the class or in __init__, or declare needs_fit = True and set it in fit"
+        raise InputError(f"attack {name}", expected=expected, got="none", fix=fix)
     is_member = rows.is_member()
     ranked = by_all = None
     if ranks_all and not attack.fits_scores and len(everyone) > len(rows):

@@ -212,7 +212,13 @@ def answer_comparison(results: Row, checks: Sequence[Row], clean: Row, best: Row
     cost, was = best["utility"], clean["utility"]
     changed = f"{cost['label_changes']:,}" if cost["label_changes"] else "no"
     dearest, text = "Nothing: answers are as they were.", []
-    if best is not clean:
+    if best is not clean and cost["accuracy"] is None:
+        dearest = f"With {best['name']}, the answers move by {rounded(cost['mean_l1'])} on average (L1 distance)."
+        text.append(
+            f"With it {changed} predicted classes change. True classes were not recorded, so that accuracy, "
+            "calibration error and log-loss are unknown."
+        )
+    elif best is not clean:
         dearest = f"With {best['name']}, the model's accuracy {moves(was, cost, 'accuracy', '.1%')}."
         text.append(
             f"With it the calibration error, the mean distance between confidence and accuracy, "

@@ -13,12 +13,12 @@ from mindefense.lazy import lazy_names
 _HOMES = {
     "config": ("StudyConfig",),
     "pipeline": ("Study",),
-    "presets": ("PRESETS", "Preset"),
+    "presets": ("Preset",),
 }
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
-__all__ = ["PRESETS", "Preset", "Study", "StudyConfig"]
+__all__ = ["Preset", "Study", "StudyConfig"]
 
 if TYPE_CHECKING:
     from mindefense.study.config import StudyConfig
     from mindefense.study.pipeline import Study
-    from mindefense.study.presets import PRESETS, Preset
+    from mindefense.study.presets import Preset

@@ -17,6 +17,21 @@ EXPECTED = (
 )
 
 
+class ClassifierTarget(FunctionTarget):
+    """A fitted scikit-learn classifier as a target: a column for each class from 0 to the largest that its fit saw.
+
+    Args:
+        classifier: With ``predict_proba`` and ``classes_``.
+        name: What to call it in messages.
+
+    Raises:
+        InputError: If it is not fitted or its classes are not numbered from 0.
+    """
+
+    def __init__(self, classifier: Any, name: str):
+        super().__init__(_by_class(classifier, name), name=type(classifier).__name__)
+
+
 def model_of(given: Any, *, name: str = "target") -> Model:
     """The model that an object is, whatever its framework.
 
@@ -46,7 +61,7 @@ def model_of(given: Any, *, name: str = "target") -> Model:
 
         return TorchTarget(given)
     if hasattr(given, "predict_proba"):
-        return FunctionTarget(_by_class(given, name), name=type(given).__name__)
+        return ClassifierTarget(given, name)
     if _is_of(given, "mindspore", "Model"):
         raise InputError(name, expected=EXPECTED, got="an ms.Model", fix="give the network in it")
     if hasattr(given, "decision_function") and hasattr(given, "fit"):
