@@ -197,7 +197,7 @@ MISTAKES = {
     "my images labels: expected classes 0…2, since the network has 3 outputs": (
         lambda: run(Says(lambda logits: logits[:, :3]))
     ),
-    "attack margin: expected a class that is made without arguments": lambda: run(own_attacks={"margin": Sized}),
+    "attack margin: expected a class without required arguments": lambda: run(own_attacks={"margin": Sized}),
     "scores of attack margin: expected one for each of 50 samples": lambda: run(own_attacks={"margin": TooFew}),
     "attack margin: expected threshold_ after fit": lambda: run(own_attacks={"margin": NoThreshold}),
     "answers of the defense flatten: expected a Tensor": lambda: run(defense=Gives(lambda probs: probs.asnumpy())),

@@ -324,7 +324,7 @@ def judge(
     """
     scores = np.concatenate([scores_of(attack, target, samples, name) for samples in (rows.members, rows.non_members)])
     if not hasattr(attack, "threshold_"):
-        fix = "set it in fit, or build on ScoreAttack, which finds it"
+        fix = "set it in fit, or derive the attack from ScoreAttack, which finds it"
         raise InputError(f"attack {name}", expected="threshold_ after fit", got="none", fix=fix)
     is_member = rows.is_member()
     ranked = by_all = None

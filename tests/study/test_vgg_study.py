@@ -269,8 +269,8 @@ def test_example_shows_before_and_after_with_a_defense(tutorial):
     for word in ("unaware of it", "adapts to it", "behind the defense", "cost of memguard (corrected)"):
         assert word in defended
         assert word not in plain
-    assert plain.endswith("nothing was defended; to see what a defense changes: --defense defenmi\n")
-    assert "nothing was defended" not in defended
+    assert plain.endswith("no defense was used; to see the effect of one: --defense defenmi\n")
+    assert "no defense was used" not in defended
     assert held_in(folder / "parity")["defense"]["name"] == "memguard"
 
 
