@@ -158,7 +158,7 @@ def compare(
     if rows is None and not isinstance(defenses, Mapping):
         needing = [name for name in defenses if DefenseSpec.parse(name).needs_fitting]
         if needing:
-            fix = "keep some for the defender: of from_datasets, defender_share above 0"
+            fix = "give the defender some rows; in from_datasets set defender_share above 0"
             expected = f"at least one row to fit {needing[0]} on"
             raise InputError(f"split {split.name} defender_non_members", expected=expected, got="none", fix=fix)
 

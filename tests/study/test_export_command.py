@@ -60,7 +60,7 @@ def test_export_leaves_a_graph_that_serves(study, capfd):
     net, defense, _ = Study(None, study).guard()
     model = DefendedModel(net, load_defense(study / "defense.ckpt"), key=key)
     assert defense.name == "defenmi"
-    assert "a query takes at most 1800 passes of the search; a study that is run with --max_steps 300" in out
+    assert "a query takes at most 1800 passes of the search; to bound it, run and evaluate the study" in out
     held = json.loads((study / "guarded.json").read_text(encoding="utf-8"))
     assert (held["most_passes"], held["amp"]) == (1800, "O0")
     assert held["sources"] == {name: sha256(study / name) for name in ("target.ckpt", "defense.ckpt")}
