@@ -187,7 +187,7 @@ MISTAKES = {
     "answer of the network: expected one row of logits for each of the 64 samples": (
         lambda: run(Says(lambda logits: logits.mean(0, keep_dims=True)))
     ),
-    "network: expected the same answer whenever a sample is asked about": (
+    "network: expected the same answer to a repeated query": (
         lambda: run(Says(lambda logits: ops.dropout(logits, 0.5, training=True)))
     ),
     "target: expected a trained model": lambda: run(ms.Model(Says())),
@@ -248,7 +248,7 @@ MORE = {
     ),
     "dropout for a defender": (
         lambda: fit_defenmi(Says(lambda logits: ops.dropout(logits, 0.5, training=True)), *rows()),
-        ["network: expected the same answer whenever", "set_train(False)"],
+        ["network: expected the same answer to a repeated query", "set_train(False)"],
     ),
     "one output for a defender": (
         lambda: fit_defenmi(Says(lambda logits: logits[:, :1]), *rows()), ["at least two classes", "(0 * z, z)"]
