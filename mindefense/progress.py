@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _SILENCE = 60
-"""Seconds without a line, elsewhere than on a terminal, after which the next news of a stage is told."""
+"""Seconds after the last line before the next progress of a stage is printed, if the output is not a terminal."""
 
 
 class Progress(Protocol):
