@@ -314,7 +314,7 @@ def _open_study(given, out, args: argparse.Namespace):
             found = {name: value for name, value in settings_of(pre_trained).items() if name not in asked}
             if found:
                 listed = ", ".join(f"{name} {value:g}" for name, value in found.items())
-                args.screen.say(f"settings recorded in {os.path.basename(pre_trained)}: {listed}")
+                args.screen.say(f"settings taken from {os.path.basename(pre_trained)}: {listed}")
             given = {**found, **asked}
         settings = {field.name for field in dataclasses.fields(StudyConfig)}
         chosen = {name: value for name, value in given.items() if name in settings and value is not None}

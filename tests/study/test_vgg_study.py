@@ -412,7 +412,7 @@ def test_sizes_are_those_of_the_file_and_are_said(few_images, foreign, tmp_path,
     out = tmp_path / "out"
     given = ("train", "--data_path", str(few_images), "--dataset", "cifar100", "--pre_trained", str(wrapped))
     assert cli.main([*given, "--num_samples", "20", "--out", str(out)]) == 0
-    assert "as wrapped.ckpt has it: image_size 32, width_multiplier 0.0625" in capfd.readouterr().out
+    assert "settings taken from wrapped.ckpt: image_size 32, width_multiplier 0.0625" in capfd.readouterr().out
     assert Study(None, out).config.image_size == 32
     assert load_checkpoint(out / "target.ckpt").parameters.keys() == held.keys()  # without the prefix
 
