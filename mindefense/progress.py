@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _SILENCE = 60
-"""Seconds without a line, elsewhere than on a terminal, after which the next news of a stage is told."""
+"""Seconds after the last line before the next progress of a stage is printed, if the output is not a terminal."""
 _MEASURED = 5
-"""Seconds that the pace of a stage is measured for, at least, before it is said how long the rest takes."""
+"""Shortest time in seconds over which the speed of a stage is measured before its remaining time is printed."""
 
 
 class Progress(Protocol):

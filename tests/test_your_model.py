@@ -196,7 +196,7 @@ MISTAKES = {
     "answer of the network: expected one row of logits for each of the 64 samples": (
         lambda: run(Says(lambda logits: logits.mean(0, keep_dims=True)))
     ),
-    "network: expected the same answer whenever a sample is asked about": (
+    "network: expected the same answer to a repeated query": (
         lambda: run(Says(lambda logits: ops.dropout(logits, 0.5, training=True)))
     ),
     "target: expected a trained model": lambda: run(ms.Model(Says())),
@@ -207,7 +207,7 @@ MISTAKES = {
     "my images labels: expected classes 0…2, since the network has 3 outputs": (
         lambda: run(Says(lambda logits: logits[:, :3]))
     ),
-    "attack margin: expected a class that is made without arguments": lambda: run(own_attacks={"margin": Sized}),
+    "attack margin: expected a class without required arguments": lambda: run(own_attacks={"margin": Sized}),
     "scores of attack margin: expected one for each of 50 samples": lambda: run(own_attacks={"margin": TooFew}),
     "attack margin: expected threshold_ after fit": lambda: run(own_attacks={"margin": NoThreshold}),
     "attack margin: expected threshold_, since its needs_fit is False": (
@@ -261,7 +261,7 @@ MORE = {
     ),
     "dropout for a defender": (
         lambda: fit_defenmi(Says(lambda logits: ops.dropout(logits, 0.5, training=True)), *rows()),
-        ["network: expected the same answer whenever", "set_train(False)"],
+        ["network: expected the same answer to a repeated query", "set_train(False)"],
     ),
     "one output for a defender": (
         lambda: fit_defenmi(Says(lambda logits: logits[:, :1]), *rows()), ["at least two classes", "(0 * z, z)"]

@@ -130,7 +130,7 @@ def compare(
         split: Which of its rows are members of what.
         defenses: Names as ``--defenses`` takes them, such as ``["defenmi", "rounding=1"]``; those that need a
             classifier or class means are fitted on the split's defender rows. Or defenses by the names to give them.
-        attacks: As of `evaluate`, likewise all that follow.
+        attacks: See `evaluate`, also for the following arguments.
         own_attacks: Attackers of your own.
         knowledge: ``"auditor"``, ``"shadow"`` or both.
         adversary: ``"static"``, ``"adaptive"`` or both.
@@ -158,7 +158,7 @@ def compare(
     if rows is None and not isinstance(defenses, Mapping):
         needing = [name for name in defenses if DefenseSpec.parse(name).needs_fitting]
         if needing:
-            fix = "keep some for the defender: of from_datasets, defender_share above 0"
+            fix = "give the defender some rows; in from_datasets set defender_share above 0"
             expected = f"at least one row to fit {needing[0]} on"
             raise InputError(f"split {split.name} defender_non_members", expected=expected, got="none", fix=fix)
 
@@ -183,7 +183,7 @@ def compare_outputs(
     fit_share: float = 0.5,
     progress: Progress | bool | None = None,
 ) -> Comparison:
-    """The same of recorded outputs; defenses that are fitted are fitted on rows that judge nobody.
+    """Compares defenses of recorded outputs; defenses are fitted on rows on which no attacker is evaluated.
 
     Where the outputs hold no labels, attackers that look at true classes are not run, and accuracy, calibration error
     and negative log-likelihood are None.
@@ -191,7 +191,7 @@ def compare_outputs(
     Args:
         outputs: From `mindefense.data.load_outputs`, undefended.
         defenses: As of `compare`.
-        attacks: As of `evaluate_outputs`, likewise all that follow.
+        attacks: See `evaluate_outputs`, also for the following arguments.
         own_attacks: Attackers of your own.
         adversary: ``"static"``, ``"adaptive"`` or both.
         seed: Divides the rows where the outputs do not, and seeds the attackers.

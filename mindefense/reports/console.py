@@ -337,7 +337,7 @@ def print_differences(
         if changed:
             say(table)
     say(
-        f"[bold]{len(found.more)} of {len(found.figures)} figures are higher beyond chance, {len(found.less)} lower[/]"
+        f"[bold]{len(found.more)} of {len(found.figures)} figures are significantly higher, {len(found.less)} lower[/]"
         + (" (AUCs compared row by row)" if any(one.paired for one in found.figures) else "")
     )
     for word, those in (("old", found.only_old), ("new", found.only_new)):

@@ -298,7 +298,7 @@ def _titled(results: Row, usual: str) -> str:
 
 
 def _about(names: Sequence[str], everyone: Sequence[str]) -> str:
-    """Whom a failed check is about; what was found is told of the first of them."""
+    """The names that a failed check concerns; its finding is that of the first one."""
     others = [name for name in everyone if name not in names]
     few = len(others) < len(names)
     about = "all" if not others else f"all but {', '.join(others)}" if few else ", ".join(names)

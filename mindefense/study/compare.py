@@ -16,7 +16,7 @@ from mindefense.study.trainer import CLIP_NORM
 from mindefense.types import Comparison, NotRun
 
 DELTA = 1e-5
-"""The δ that the ε of differentially private training is told for."""
+"""The δ for which the ε of differentially private training is reported."""
 
 
 def compare(
@@ -62,7 +62,7 @@ def compare(
         for spec in specs:
             scenario = study.behind(study.build(spec), str(spec), config.noise)
             contest.enter(str(spec), scenario, study.evaluator.answers(scenario))
-            study.forget_defenses()  # nobody asks this contender again
+            study.forget_defenses()  # this contender is not used again
         for way in ways:
             if way.is_private and (reason := why_not_private()) is not None:
                 not_run.append(NotRun(str(way), "training", reason))

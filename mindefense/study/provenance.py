@@ -1,4 +1,4 @@
-"""What a study's files say of where they come from, so that an unfinished or stale one is not taken for another."""
+"""The recorded origin of a study's files, by which unfinished and stale files are recognized."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ def test_canaries_are_told_by_whoever_tells_them_best(evaluation):
 
 
 def test_who_was_left_out_is_told_once_a_reason(evaluation):
-    flips = "the features are all 0 or 1; label-flips is the one for them"
+    flips = "the features are all 0 or 1; use label-flips"
     assert [line for line in particulars(evaluation) if line.startswith("not run")] == [
         f"not run: label-noise (auditor), label-noise (shadow): {flips}",
         "not run: label-shifts (auditor): the samples are not images, so there is nothing to shift",

@@ -165,7 +165,7 @@ def test_a_classifier_of_more_classes_than_the_data_is_refused():
     ("given", "words"),
     [
         (LogisticRegression(), "without classes_"),
-        (LogisticRegression, "the class LogisticRegression; make one"),
+        (LogisticRegression, "the class LogisticRegression; make an object"),
         (LogisticRegression().fit(MEMBERS[0], np.array(list("abcd"))[MEMBERS[1]]), "whole numbers from 0"),
         ("resnet.ckpt", "a trained model: a MindSpore Cell"),
         (None, "got NoneType"),
@@ -205,7 +205,7 @@ def test_defenmi_stands_in_front_of_a_function(data_and_split):
 
 def test_a_function_that_is_random_is_refused(data_and_split):
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match=r"the same answer whenever a sample is asked about.*without dropout"):
+    with pytest.raises(InputError, match=r"the same answer to a repeated query.*without dropout"):
         evaluate(lambda x: softmax(linear(x) + rng.normal(size=(len(x), CLASSES))), *data_and_split, attacks=QUICK)
 
 
