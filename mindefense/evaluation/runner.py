@@ -325,7 +325,10 @@ def judge(
     scores = np.concatenate([scores_of(attack, target, samples, name) for samples in (rows.members, rows.non_members)])
     if not hasattr(attack, "threshold_"):
         if attack.needs_fit:
-            expected, fix = "threshold_ after fit", "set it in fit, or derive the attack from ScoreAttack, which finds it"
+            expected, fix = (
+                "threshold_ after fit",
+                "set it in fit, or derive the attack from ScoreAttack, which finds it",
+            )
         else:  # it is never fitted
             expected = "threshold_, since its needs_fit is False"
             fix = "set it on the class or in __init__, or declare needs_fit = True and set it in fit"
