@@ -73,10 +73,10 @@ PAGES_OF = {"README.md": "index", "CHANGELOG.md": "changelog"}
 """Files above this folder that a page of the site stands for."""
 
 
-# Packages that load their names when they are first used: autodoc looks at what is there.
+# These packages load their names when they are first used; autodoc needs all of them loaded.
 LAZY = ("attacks", "defenses", "evaluation", "serving", "study", "targets")
-for room in map(importlib.import_module, (f"mindefense.{name}" for name in LAZY)):
-    vars(room).update({name: getattr(room, name) for name in room.__all__})
+for package in map(importlib.import_module, (f"mindefense.{name}" for name in LAZY)):
+    vars(package).update({name: getattr(package, name) for name in package.__all__})
 
 
 def show_arguments(app: Sphinx, what: str, name: str, shown: object, options: object, args: str, returns: str | None):

@@ -61,7 +61,7 @@ def pipelines() -> tuple[ds.Dataset, ...]:
 
 
 def train(net: nn.Cell, images: ds.Dataset, *, epochs: int) -> None:
-    """Trains until the images are known by heart, as many networks are."""
+    """Trains until the network has memorized the images, as many networks do."""
     optimizer = nn.Momentum(net.trainable_params(), learning_rate=0.05, momentum=0.9)
     loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
     ms.Model(net, loss, optimizer).train(epochs, images, dataset_sink_mode=False)

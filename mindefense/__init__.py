@@ -5,9 +5,10 @@ Names are loaded when they are first used, so that importing the package is quic
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import TYPE_CHECKING
+
+from mindefense.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -15,7 +16,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("GLOG_v", "3")
 
 _HOMES = {
-    "mindefense.attacks": (
+    "attacks": (
         "Attack",
         "AttackContext",
         "AttackSpec",
@@ -36,7 +37,7 @@ _HOMES = {
         "ScoreAttack",
         "ShiftAttack",
     ),
-    "mindefense.data": (
+    "data": (
         "from_datasets",
         "load_cifar100",
         "load_dataset",
@@ -48,7 +49,7 @@ _HOMES = {
         "published_split",
         "split_from_config",
     ),
-    "mindefense.defenses": (
+    "defenses": (
         "ClassMean",
         "DefenMI",
         "DefenMIConfig",
@@ -69,7 +70,7 @@ _HOMES = {
         "fit_defenmi",
         "load_defense",
     ),
-    "mindefense.evaluation": (
+    "evaluation": (
         "EvaluationConfig",
         "Gate",
         "Policy",
@@ -78,20 +79,20 @@ _HOMES = {
         "evaluate",
         "evaluate_outputs",
     ),
-    "mindefense.images": ("ImageTransform",),
-    "mindefense.keyed_noise": ("read_key", "write_key"),
-    "mindefense.metrics": ("budget_table", "membership_metrics", "utility_metrics"),
-    "mindefense.models": ("MLP", "NSH", "VGG16", "vgg16"),
-    "mindefense.private": ("epsilon", "train_privately", "why_not_private"),
-    "mindefense.reports.save": ("save_evaluation",),
-    "mindefense.serving": ("GuardedModel", "export_guarded"),
-    "mindefense.study": ("Study", "StudyConfig"),
-    "mindefense.targets": ("BeforeSoftmax", "FunctionTarget", "Network", "Target", "TorchTarget"),
-    "mindefense.training": ("TrainConfig", "train_classifier"),
-    "mindefense.types": ("LabelledData", "Samples"),
+    "images": ("ImageTransform",),
+    "keyed_noise": ("read_key", "write_key"),
+    "metrics": ("budget_table", "membership_metrics", "utility_metrics"),
+    "models": ("MLP", "NSH", "VGG16", "vgg16"),
+    "private": ("epsilon", "train_privately", "why_not_private"),
+    "reports.save": ("save_evaluation",),
+    "serving": ("GuardedModel", "export_guarded"),
+    "study": ("Study", "StudyConfig"),
+    "targets": ("BeforeSoftmax", "FunctionTarget", "Network", "Target", "TorchTarget"),
+    "training": ("TrainConfig", "train_classifier"),
+    "types": ("LabelledData", "Samples"),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+__all__ = ["__version__", *(name for names in _HOMES.values() for name in names)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from mindefense.attacks import *  # noqa: F403
@@ -109,13 +110,3 @@ if TYPE_CHECKING:
     from mindefense.targets import *  # noqa: F403
     from mindefense.training import *  # noqa: F403
     from mindefense.types import *  # noqa: F403
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -46,7 +46,7 @@ def check_probs(probs: ArrayLike, *, name: str, tolerance: float = SUM_TOLERANCE
     array = _as_floating_matrix(probs, name)
     with np.errstate(invalid="ignore", over="ignore"):  # comparisons with NaN are False, so such rows are bad
         sums = array.sum(axis=1, dtype=np.float64)
-        row = _first(~((array.min(axis=1) >= 0) & (np.abs(sums - 1) <= tolerance)))
+        row = first_bad(~((array.min(axis=1) >= 0) & (np.abs(sums - 1) <= tolerance)))
     if row is None:
         return array
     values = array[row].astype(np.float64)
@@ -120,7 +120,7 @@ def instead_of_logits(logits: np.ndarray) -> tuple[str, str] | None:
         is_like = (lowest >= -JUST_BELOW) & (np.abs(sums - whole) <= whole * ROUNDED_SUM)
         if (alike := np.count_nonzero(is_like)) > count / 2:
             got = f"rows ≥ 0 that sum to {whole}"
-            if (row := _first(~is_like)) is not None:
+            if (row := first_bad(~is_like)) is not None:
                 got = f"{alike:,} of {count:,} {got}, not row {row}"
             return got, kind
     is_like = (lowest >= 0) & (highest <= 1)
@@ -181,7 +181,7 @@ def check_logits(logits: ArrayLike, *, name: str) -> np.ndarray:
         InputError: If not, naming the first bad row.
     """
     array = _as_floating_matrix(logits, name)
-    if (row := _first(~np.isfinite(array).all(axis=1))) is not None:
+    if (row := first_bad(~np.isfinite(array).all(axis=1))) is not None:
         expected, got, fix = _describe_not_finite(array[row])
         raise InputError(f"{name} row {row}", expected=expected, got=got, fix=fix)
     return array
@@ -208,7 +208,7 @@ def check_scores(scores: ArrayLike, *, name: str) -> np.ndarray:
         raise InputError(name, expected="real numbers", got=str(array.dtype), fix="apply .astype(np.float64)")
     _check_one_dimension(array, name)
     array = array.astype(np.float64, copy=False)
-    if (row := _first(np.isnan(array))) is not None:
+    if (row := first_bad(np.isnan(array))) is not None:
         raise InputError(
             f"{name} row {row}", expected="a number", got="NaN", fix="find out why the attack is undefined"
         )
@@ -229,7 +229,7 @@ def check_fractions(fractions: ArrayLike, *, name: str) -> np.ndarray:
         InputError: If not, naming the first bad row.
     """
     array = check_scores(fractions, name=name)
-    if (row := _first((array < 0) | (array > 1))) is not None:
+    if (row := first_bad((array < 0) | (array > 1))) is not None:
         raise InputError(f"{name} row {row}", expected="0 … 1", got=f"{array[row]:.6g}", fix="apply sigmoid first")
     return array
 
@@ -271,7 +271,7 @@ def check_labels(labels: ArrayLike, *, num_classes: int, name: str) -> np.ndarra
     if array.dtype.kind not in "iu":
         raise InputError(name, expected="integers", got=str(array.dtype), fix="apply .astype(np.int32)")
     _check_one_dimension(array, name)
-    if (row := _first((array < 0) | (array >= num_classes))) is not None:
+    if (row := first_bad((array < 0) | (array >= num_classes))) is not None:
         raise InputError(
             f"{name} row {row}",
             expected=f"a class 0 … {num_classes - 1}",
@@ -339,5 +339,6 @@ def _describe_not_finite(values: np.ndarray) -> tuple[str, str, str]:
     return "finite values", f"{values[column]} in column {column}", fix
 
 
-def _first(is_bad: np.ndarray) -> int | None:
+def first_bad(is_bad: np.ndarray) -> int | None:
+    """The first row that is marked as bad, or None."""
     return int(np.argmax(is_bad)) if is_bad.any() else None

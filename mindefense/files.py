@@ -19,7 +19,7 @@ from typing import Any
 from mindefense.errors import OutputError
 
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
-_ROOMS: set[Path] = set()
+_PART_FOLDERS: set[Path] = set()
 """Folders of files that are being written."""
 
 
@@ -31,56 +31,58 @@ def replacing(
 
     Args:
         path: The file to write. Its folder is made if need be, and removed on failure if it was made.
-        fix: What the message of a failure tells to do.
-        private: Whether its owner alone may read it (mode 0600), whoever could read the file that it replaces; for
-            files that say of single rows whether they were trained on.
+        fix: Advice in the message of a failure.
+        private: Whether only the owner may read the file (mode 0600), even if others could read the file that it
+            replaces; for files with the membership of single rows.
 
     Raises:
         OutputError: If the folder cannot be made or written to, or the disk is full.
     """
     path = Path(path)
     # A folder of its own, since writers may leave temporary files of their own behind when the disk is full.
-    room = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
+    part_folder = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
     try:
         made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
         try:
-            room.mkdir(parents=True, exist_ok=True)
-            _ROOMS.add(room)
-            _sweep(room, path.name)
+            part_folder.mkdir(parents=True, exist_ok=True)
+            _PART_FOLDERS.add(part_folder)
+            _sweep(part_folder, path.name)
             if private:
-                (room / path.name).unlink(missing_ok=True)  # of a process that had the same number
-                # Made here, since a writer would make it for all to read; those that open it keep its mode.
-                os.close(os.open(room / path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR))
-            yield room / path.name
-            os.replace(room / path.name, path)
+                (part_folder / path.name).unlink(missing_ok=True)  # left by an earlier process with the same number
+                # Created here, since a writer would make it readable for all; opening it keeps the mode.
+                os.close(
+                    os.open(part_folder / path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
+                )
+            yield part_folder / path.name
+            os.replace(part_folder / path.name, path)
         except BaseException:
-            shutil.rmtree(room, ignore_errors=True)
+            shutil.rmtree(part_folder, ignore_errors=True)
             for folder in made:
-                with contextlib.suppress(OSError):  # the first error is the one to tell
+                with contextlib.suppress(OSError):  # the first error is the one to report
                     folder.rmdir()
             raise
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(part_folder, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"cannot write {path}: {reason}", fix=fix) from error
     finally:
-        _ROOMS.discard(room)
+        _PART_FOLDERS.discard(part_folder)
 
 
-def _sweep(room: Path, name: str) -> None:
-    """Removes what processes of this host that are no more have left of the same file."""
+def _sweep(part_folder: Path, name: str) -> None:
+    """Removes unfinished versions of the same file that ended processes of this host have left."""
     import psutil  # not on top: `mindefense doctor` works without it
 
-    for other in room.parent.glob(f".{glob.escape(name)}.{_HOST}.*.part"):
+    for other in part_folder.parent.glob(f".{glob.escape(name)}.{_HOST}.*.part"):
         pid = other.name.removesuffix(".part").rpartition(".")[2]
-        if other != room and pid.isdecimal() and not psutil.pid_exists(int(pid)):
+        if other != part_folder and pid.isdecimal() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(other, ignore_errors=True)
 
 
 def drop_unfinished() -> None:
-    """Removes what is being written; for a process that is about to end without unwinding."""
-    for room in list(_ROOMS):
-        shutil.rmtree(room, ignore_errors=True)
+    """Removes unfinished files; for a process that is about to end without unwinding."""
+    for part_folder in list(_PART_FOLDERS):
+        shutil.rmtree(part_folder, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike, text: str, *, private: bool = False) -> None:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _SILENCE = 60
-"""Seconds without a line, elsewhere than on a terminal, after which the next news of a stage is told."""
+"""Seconds after the last line before the next progress of a stage is printed, if the output is not a terminal."""
+_MEASURED = 5
+"""Shortest time in seconds over which the speed of a stage is measured before its remaining time is printed."""
 
 
 class Progress(Protocol):
@@ -42,8 +44,35 @@ class Quiet:
         """Swallows it."""
 
 
+class Brief(Quiet):
+    """A progress that says one thing: as soon as it can be told that a stage takes over a minute more, how long.
+
+    Args:
+        clock: Says how many seconds have gone by.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.perf_counter):
+        self._clock = clock
+
+    @contextlib.contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        """At most one line, on the error stream."""
+        pace, is_told = _Pace(total), False
+
+        def advance(done: int, note: str) -> None:
+            nonlocal is_told
+            pace.advance(done, self._clock())
+            if not is_told and pace.is_long:
+                is_told = True
+                print(pace.news(title, note), file=sys.stderr, flush=True)
+
+        yield advance
+
+
 class ConsoleProgress:
-    """Bars on a terminal; elsewhere one line a finished stage, and at most one a minute while it lasts.
+    """Bars on a terminal; elsewhere one line a finished stage, and while it lasts at most one a minute.
+
+    Elsewhere a line also comes as soon as it can be told that the stage takes over a minute more.
 
     Args:
         console: Where to print; None for the screen's error stream.
@@ -71,8 +100,7 @@ class ConsoleProgress:
         )
 
         began = spoke = self._clock()
-        last, so_far = "", 0
-        first: tuple[float, int] | None = None
+        last, pace, is_told = "", _Pace(total), False
         columns = (
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description:<15}"),
@@ -86,14 +114,14 @@ class ConsoleProgress:
             task = bars.add_task(title, total=total, note="")
 
             def advance(done: int, note: str) -> None:
-                nonlocal last, so_far, first, spoke
-                last, so_far, now = note, so_far + done, self._clock()
+                nonlocal last, spoke, is_told
+                last, now = note, self._clock()
+                pace.advance(done, now)
                 bars.update(task, advance=done, note=note)
-                if not self._console.is_terminal and so_far < total and now - spoke >= _SILENCE:
-                    spoke = now
-                    news = f"{title}: {so_far}/{total}" + (f", {note}" if note else "")
-                    self._console.print(news + _left(first, (now, so_far), total), highlight=False)
-                first = first or (now, so_far)
+                is_due = now - spoke >= _SILENCE or (pace.is_long and not is_told)
+                if not self._console.is_terminal and pace.done < total and is_due:
+                    spoke, is_told = now, is_told or pace.left is not None
+                    self._console.print(pace.news(title, note), highlight=False)
 
             yield advance
         if not self._console.is_terminal:
@@ -106,24 +134,49 @@ class ConsoleProgress:
         self._console.print(escape(text), highlight=False)
 
 
-def _left(first: tuple[float, int] | None, now: tuple[float, int], total: int) -> str:
-    """The time left, from the pace since the first news, which may hold what was done in an earlier run."""
-    if first is None or now[1] <= first[1]:
-        return ""
-    seconds = (now[0] - first[0]) / (now[1] - first[1]) * (total - now[1])
-    return f"; {datetime.timedelta(seconds=round(seconds))} left"
+class _Pace:
+    """How far a stage of `total` units is, and how long the rest takes at its pace so far."""
+
+    def __init__(self, total: int):
+        self.total, self.done = total, 0
+        self.left: float | None = None
+        self._first: tuple[float, int] | None = None
+        self._measured = 0.0
+
+    def advance(self, done: int, now: float) -> None:
+        """Counts units; the pace is that since the first news, which may hold compiling or what an earlier run did."""
+        self.done += done
+        if self._first is None:
+            self._first = now, self.done
+            return
+        began, before = self._first
+        self._measured = now - began
+        if self.done > before:
+            self.left = self._measured / (self.done - before) * (self.total - self.done)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it can be told that the rest takes over a minute."""
+        return self.left is not None and self.left > _SILENCE and self._measured >= _MEASURED
+
+    def news(self, title: str, note: str) -> str:
+        """How far it is and, if that can be told, the time left."""
+        left = "" if self.left is None else f"; {datetime.timedelta(seconds=round(self.left))} left"
+        return f"{title}: {self.done}/{self.total}" + (f", {note}" if note else "") + left
 
 
 def progress_of(given: Progress | bool | None) -> Progress:
     """What a caller wants to be told: True for bars, False for silence, None for bars where somebody looks on.
 
-    Somebody looks on at a terminal, and at a notebook.
+    Somebody looks on at a terminal, and at a notebook. Elsewhere None is one line for each stage that takes minutes.
 
     Raises:
         InputError: If it is nothing that can be told.
     """
     if given is None:
-        given = sys.stderr.isatty() or _in_notebook()
+        if not (sys.stderr.isatty() or _in_notebook()):
+            return Brief()
+        given = True
     if isinstance(given, bool):
         return ConsoleProgress() if given else Quiet()
     if given is None or not callable(getattr(given, "stage", None)):

@@ -1,9 +1,9 @@
-"""Many processes as one: rank 0 leads, every rank does its part of what it asks, and the parts come back in order.
+"""Work on many processes: rank 0 requests a job, every rank does a part, and the parts are returned in order.
 
-A job is started by MindSpore's launcher ``msrun``, on one host or several, and talks through MindSpore's own collective
-operators: on Ascend by HCCL, on GPUs by NCCL, on CPUs by MindSpore itself. What travels is a name, JSON and arrays.
-Those operators give up after a while (on CPUs after 30 s), and rank 0 may be busy for longer; so ranks wait for each
-other on sockets, before each collective operator, and by the same way notice that one of them has ended.
+The processes are started by MindSpore's launcher ``msrun``, on one host or several. They communicate through
+MindSpore's collective operators: on Ascend by HCCL, on GPUs by NCCL, on CPUs by MindSpore itself. A message is a name,
+JSON and arrays. The operators time out (on CPUs after 30 s), but rank 0 may be busy for longer. Ranks therefore first
+wait for each other on sockets; through these they also notice that a rank has ended.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Job = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], "np.ndarray | None
 _END = "end"
 _IN_STEP = "in step: "
 _PIECE = 1 << 26
-"""Bytes that travel at a time."""
+"""Largest number of bytes per transfer."""
 _JOIN_WITHIN = 120.0
-"""Seconds that the others get to come to rank 0."""
+"""Seconds in which the other ranks must connect to rank 0."""
 _SPEAK_WITHIN = 5.0
-"""Seconds that whoever connects gets to say who it is."""
+"""Seconds in which a new connection must identify itself."""
 
 
 def part_of(n: int, *, rank: int, size: int, block: int = 1) -> slice:
@@ -179,7 +179,7 @@ class ProcessGroup:
             return _Lines.from_others(self.size - 1, listener, where["token"])
 
     def _do(self, job: Job, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> np.ndarray | None:
-        # Errors of our own are told to rank 0. Any other ends this process, and so the job.
+        # The package's own errors are reported to rank 0. Any other error ends this process, and with it the job.
         part, failure = None, None
         try:
             part = job(settings, arrays)
@@ -226,7 +226,7 @@ class ProcessGroup:
         return [b"".join(pieces)[:length] for pieces, length in zip(collected, lengths, strict=True)]
 
     def _gather(self, words: np.ndarray) -> np.ndarray:
-        """``(size, n)`` int32: every rank's ``(n,)``. Whole numbers, since those travel as the bits they are."""
+        """``(size, n)`` int32: every rank's ``(n,)``. Integers, since they are transferred bit by bit."""
         return self._all_gather(ms.Tensor(words)).asnumpy().reshape(self.size, -1)
 
 
@@ -276,7 +276,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _this_host() -> str:
-    """What no other host calls itself: many have one name, in containers and where nobody gave them one."""
+    """A name that no other host has; host names alone are not unique, for example in containers."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return socket.gethostname() + (boot.read_text() if boot.is_file() else "")
 
@@ -344,7 +344,7 @@ class _Lines:
                 self._send(rank, line)
 
     def hang_up(self) -> None:
-        """From now on the others may end, and they are told that this rank may."""
+        """Stops watching the other ranks, and tells them that this rank may end."""
         self.stop_watching()
         for line in self._living.values():
             with contextlib.suppress(OSError):

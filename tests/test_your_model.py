@@ -161,6 +161,15 @@ class Lettered:
         return np.full((len(rows), CLASSES), 1 / CLASSES)
 
 
+class Threes:
+    """A fitted classifier that never saw the top class."""
+
+    classes_ = np.arange(3)
+
+    def predict_proba(self, rows):
+        return np.full((len(rows), 3), 1 / 3)
+
+
 HOT = np.eye(CLASSES)[LABELS]
 OTHERS = (IMAGES[N:], LABELS[N:])
 MISTAKES = {
@@ -187,19 +196,23 @@ MISTAKES = {
     "answer of the network: expected one row of logits for each of the 64 samples": (
         lambda: run(Says(lambda logits: logits.mean(0, keep_dims=True)))
     ),
-    "network: expected the same answer whenever a sample is asked about": (
+    "network: expected the same answer to a repeated query": (
         lambda: run(Says(lambda logits: ops.dropout(logits, 0.5, training=True)))
     ),
     "target: expected a trained model": lambda: run(ms.Model(Says())),
     "answers of the target row 0: expected": lambda: run(lambda rows: rows.reshape(len(rows), -1)),
     "classes of the target: expected whole numbers from 0": lambda: run(Lettered()),
+    "classes of the Threes: expected 4, as many as my images has, got 3": lambda: run(Threes()),
     "features: expected rows that the network takes": lambda: run(nn.Dense(9, 4)),
     "my images labels: expected classes 0…2, since the network has 3 outputs": (
         lambda: run(Says(lambda logits: logits[:, :3]))
     ),
-    "attack margin: expected a class that is made without arguments": lambda: run(own_attacks={"margin": Sized}),
+    "attack margin: expected a class without required arguments": lambda: run(own_attacks={"margin": Sized}),
     "scores of attack margin: expected one for each of 50 samples": lambda: run(own_attacks={"margin": TooFew}),
     "attack margin: expected threshold_ after fit": lambda: run(own_attacks={"margin": NoThreshold}),
+    "attack margin: expected threshold_, since its needs_fit is False": (
+        lambda: run(own_attacks={"margin": told(needs_fit=False)})
+    ),
     "answers of the defense flatten: expected a Tensor": lambda: run(defense=Gives(lambda probs: probs.asnumpy())),
     "answers of the defense flatten row 0: expected a sum of 1": lambda: run(defense=Doubled(0.5)),
 }
@@ -248,7 +261,7 @@ MORE = {
     ),
     "dropout for a defender": (
         lambda: fit_defenmi(Says(lambda logits: ops.dropout(logits, 0.5, training=True)), *rows()),
-        ["network: expected the same answer whenever", "set_train(False)"],
+        ["network: expected the same answer to a repeated query", "set_train(False)"],
     ),
     "one output for a defender": (
         lambda: fit_defenmi(Says(lambda logits: logits[:, :1]), *rows()), ["at least two classes", "(0 * z, z)"]
@@ -469,8 +482,12 @@ def test_an_attack_that_needs_no_fit_takes_part_whatever_is_known():
 
 
 def test_an_attack_that_needs_no_fit_needs_a_threshold():
-    with pytest.raises(InputError, match="attack mine: expected threshold_ after fit"):
+    with pytest.raises(InputError) as caught:
         run(own_attacks={"mine": told(needs_fit=False)})
+    assert str(caught.value) == (
+        "attack mine: expected threshold_, since its needs_fit is False, got none; set it on the class or in __init__, "
+        "or declare needs_fit = True and set it in fit"
+    )
 
 
 def test_an_attack_that_asks_about_variants_runs_on_a_model_and_not_on_recorded_outputs(tmp_path):

@@ -1,4 +1,4 @@
-"""How arguments are read: mistakes in one line with the nearest right word, options in either spelling, files."""
+"""Parsing of arguments: one-line errors with the nearest valid word, options in both spellings, and files."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class Formatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Says a mistake in one line; takes no abbreviated options; reads the file of ``--config`` if it has that."""
+    """Reports a mistake in one line, accepts no abbreviated options, and reads the file of ``--config``, if given."""
 
     siblings: Mapping[str, Parser]
-    """Parsers of the other commands, by name: a file of ``--config`` may have tables of theirs."""
+    """Parsers of the other commands, by name: a file of ``--config`` may have tables for them."""
 
     def __init__(self, *, formatter_class: type[argparse.HelpFormatter] = Formatter, **settings):
         super().__init__(formatter_class=formatter_class, allow_abbrev=False, **settings)
         self.siblings = {}
 
     def parse_known_args(self, args=None, namespace=None):
-        """As argparse's, for which what a file of ``--config`` says is typed before all else.
+        """As argparse's, with the options of a ``--config`` file in front of the typed ones.
 
-        Refuses words that are not known, each with the nearest option, and a budget of steps with a defense that takes
-        none. The namespace's ``typed`` is what was typed, for the record.
+        Refuses unknown options and names the nearest valid one. Refuses ``--max_steps`` with a defense that does not
+        search. The namespace's ``typed`` is the command line as typed, for the record.
         """
         typed = sys.argv[1:] if args is None else args
         try:
@@ -57,8 +57,8 @@ class Parser(argparse.ArgumentParser):
         return known, others
 
     def _refuse_unknown(self, args: Sequence[str]) -> None:
-        """Before argparse says which options are missing: a misspelled one is why."""
-        if self._subparsers is not None:  # which take what comes after a command's name
+        """Runs before argparse reports missing options, since a misspelled option is the usual cause."""
+        if self._subparsers is not None:  # the command's own parser checks the words after its name
             return
         options = {name.lstrip("-") for name in self._option_string_actions if name.startswith("--")}
         for place, word in enumerate(args):
@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _as_typed(program: str, words: Sequence[str]) -> str:
-    """A command line with names in place of absolute paths, which are nobody else's business."""
+    """A command line with file names in place of absolute paths, which are private."""
     named = []
     for word in words:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
@@ -92,12 +92,12 @@ def _as_typed(program: str, words: Sequence[str]) -> str:
 
 
 def complain(program: str, message: str) -> None:
-    """One line on stderr, of which a terminal shows the word ``error`` in red."""
+    """Prints one line on stderr; on a terminal the word ``error`` is red."""
     if sys.stderr.isatty():
         try:
             from rich.console import Console
             from rich.text import Text
-        except ImportError:  # `mindefense doctor` says what is missing, and must be able to
+        except ImportError:  # `mindefense doctor` must work without rich, since it reports what is missing
             pass
         else:
             line = Text.assemble(f"{program}: ", ("error", "bold red"), f": {message}")
@@ -107,7 +107,7 @@ def complain(program: str, message: str) -> None:
 
 
 def _searches(defense: str) -> bool:
-    """Whether this defense, whose name is a good one, searches."""
+    """Whether this defense, whose name is valid, searches."""
     from mindefense.defenses.registry import NONE, DefenseSpec
 
     return defense != NONE and DefenseSpec.parse(defense).searches

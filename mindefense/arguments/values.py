@@ -1,6 +1,6 @@
-"""What one word on the command line may be: each function makes a value of it or says what was expected.
+"""Types of arguments: each function converts one word of the command line, or says what was expected.
 
-Nothing here imports MindSpore, so that mistakes answer at once.
+Nothing here imports MindSpore, so that a mistake is reported at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mindefense.errors import DataError, InputError, did_you_mean
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names with commas between them."""
+    """Names separated by commas."""
     listed = tuple(name.strip() for name in text.split(",") if name.strip())
     if not listed:
         raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
@@ -58,7 +58,7 @@ def lineup(text: str) -> tuple[str, ...]:
 
 
 def ways(text: str) -> tuple[str, ...]:
-    """Ways to train."""
+    """Ways of training."""
     from mindefense.defenses.registry import parse_ways
 
     listed = names(text)
@@ -74,7 +74,7 @@ def gate(text: str):
 
 
 def policy(text: str):
-    """Limits, required attackers and fewest rows, from a file."""
+    """Limits, required attackers and the smallest number of rows, from a file."""
     from mindefense.evaluation.policy import Policy
 
     read = _checked(Policy.read, text)
@@ -86,7 +86,7 @@ def policy(text: str):
 
 
 def _checked(parse: Callable, given):
-    """What `parse` makes of an argument; its objection as argparse's."""
+    """The result of `parse`; its error becomes argparse's."""
     try:
         return parse(given)
     except (InputError, DataError) as error:
@@ -106,14 +106,14 @@ def batch(text: str) -> int | None:
 
 
 def file_format(text: str) -> str:
-    """The one format."""
+    """The only format that can hold a search."""
     if text != "MINDIR":
-        raise argparse.ArgumentTypeError(f"expected MINDIR (loops do not export to others), got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected MINDIR (other formats cannot hold loops), got {text!r}")
     return text
 
 
 def steps(text: str) -> int:
-    """An integer of at least 2: the start alone is one step."""
+    """An integer of at least 2: the starting point counts as one step."""
     if not text.isdecimal() or int(text) < 2:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 2, got {text!r}")
     return int(text)
@@ -127,7 +127,7 @@ def positive(text: str) -> int:
 
 
 def members(text: str) -> int | str:
-    """How many rows from the front, or a file that lists them."""
+    """The number of rows from the first one on, or a file that lists their numbers."""
     from mindefense.data.numbers import SUFFIXES, read_row_numbers
 
     if text.isdecimal() and int(text):
@@ -151,7 +151,7 @@ def fraction(text: str) -> float:
 
 
 def seed(text: str) -> int:
-    """An integer that NumPy's legacy generator, which MindArmour draws from, takes too."""
+    """An integer below 2**32, which NumPy's legacy generator also accepts; MindArmour uses that generator."""
     seed = whole(text)
     if seed >= 2**32:
         raise argparse.ArgumentTypeError(f"expected a whole number below 2**32, got {text}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mindefense.lazy import lazy_names
 
 _HOMES = {
     "averaging": ("AveragingAttack",),
@@ -20,7 +21,7 @@ _HOMES = {
     "registry": ("ATTACKS", "AttackContext", "AttackSpec"),
     "stacked": ("StackedAttack",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
 __all__ = [
     "ATTACKS",
     "METHODS",
@@ -65,13 +66,3 @@ if TYPE_CHECKING:
     from mindefense.attacks.neural import NeuralAttack, NSHAttack
     from mindefense.attacks.registry import ATTACKS, AttackContext, AttackSpec
     from mindefense.attacks.stacked import StackedAttack
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""Asking about a sample many times, so that a defense's noise goes away."""
+"""The attack that averages the answers to repeated queries, to remove a defense's noise."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from mindefense.types import Samples
 
 
 class AveragingAttack(Attack):
-    """Any attack, on confidence vectors averaged over repeated answers.
+    """Applies any attack to confidence vectors that are averaged over repeated queries.
 
-    Noise that is fresh for every answer averages out as one over the square root of their number; noise that is a
-    function of the query does not, unless slightly other queries draw other noise: hence `perturbation`.
+    If the noise is fresh for each of n answers, averaging divides its standard deviation by √n. If the noise is a
+    function of the query, repeating the same query does not change it. Slightly changed queries may draw other noise;
+    `perturbation` is the size of that change.
 
-    The first answer averaged is always that to the sample itself, so that one repeat is the base attack alone. The
-    k-th query is a function of seed, row and k: 8 repeats are the first 8 of 64.
+    The first answer is always the one to the sample itself, so that one repeat equals the base attack. The k-th query
+    is a function of seed, row and k: the queries of 8 repeats are the first 8 of 64.
 
     Args:
-        make_base: Makes the attack that is to look at the averages.
-        repeats: Answers averaged for a sample.
-        perturbation: 0 to ask the very same again. For float features the standard deviation of the Gaussian noise
-            on a repeated query; for uint8 images the share of values, above 0 up to 1, that go one level up or down
-            (and not out of range).
+        make_base: Makes the attack that is applied to the averages.
+        repeats: Number of answers that are averaged for a sample.
+        perturbation: 0 repeats the same query. For float features, the standard deviation of the Gaussian noise on a
+            repeated query. For uint8 images, the share of values, above 0 and up to 1, that change by one level up
+            or down within the range.
         seed: Seeds the perturbations.
 
     Attributes:
-        base: The attack that looks at the averages.
+        base: The attack that is applied to the averages.
     """
 
     learns_from = ("auditor",)
@@ -44,7 +45,7 @@ class AveragingAttack(Attack):
             raise InputError("repeats", expected="at least 1", got=repr(repeats))
         if not 0 <= perturbation < np.inf:
             raise InputError("perturbation", expected="a number ≥ 0", got=repr(perturbation))
-        generator(seed)  # says what is wrong with it
+        generator(seed)  # raises InputError if it is not valid
         self.base = make_base()
         self.repeats = repeats
         self.perturbation = perturbation
@@ -55,7 +56,7 @@ class AveragingAttack(Attack):
         self.asks = "variants" if repeats > 1 else self.base.asks
 
     def fit(self, target: Target, members: Samples, non_members: Samples) -> AveragingAttack:
-        """Lets the base attack learn on averaged answers."""
+        """Fits the base attack to averaged answers."""
         self.base.fit(self.averaged(target), members, non_members)
         self.threshold_ = self.base.threshold_
         if hasattr(self.base, "stopped_"):
@@ -63,11 +64,11 @@ class AveragingAttack(Attack):
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
-        """The base attack's score of averaged answers."""
+        """The base attack's score for averaged answers."""
         return self.base.score(self.averaged(target), samples)
 
     def averaged(self, target: Target) -> Target:
-        """The target that answers with the logarithm of the mean of `repeats` confidence vectors."""
+        """A target whose answer is the logarithm of the mean of `repeats` confidence vectors."""
 
         def respond(samples: np.ndarray) -> np.ndarray:
             first = target.query(samples)
@@ -83,7 +84,7 @@ class AveragingAttack(Attack):
 
 
 def _perturbed(samples: np.ndarray, size: float, seed: int, k: int) -> np.ndarray:
-    """The k-th change of each sample, of the same dtype: a function of seed, row and k."""
+    """The k-th perturbation of each sample, in the same dtype; a function of seed, row and k."""
     changed = np.ascontiguousarray(samples).copy()
     for row in changed:
         digest = hashlib.blake2b(row.tobytes(), digest_size=16).digest()

@@ -19,28 +19,28 @@ from mindefense.types import Samples
 
 
 class Attack(abc.ABC):
-    """Learns from samples whose membership the attacker knows, then scores others.
+    """Is fitted to samples whose membership the attacker knows, and then scores other samples.
 
-    On which target and which samples `fit` is called makes the threat model: an auditor fits on known members of the
-    target itself, a shadow attacker on a model of its own, an adaptive one on either behind the same defense. How an
-    attack takes part in an evaluation is what it says of itself in the attributes below, on its class or on the object.
+    The target and the samples that `fit` is called with determine the threat model. An auditor is fitted on known
+    members of the target itself, a shadow attacker on a shadow model. An adaptive attacker is fitted behind the same
+    defense. The attributes below, of the class or of the object, determine how an attack takes part in an evaluation.
 
     Attributes:
-        name: What to call it in results.
-        needs_fit: Whether `fit` learns anything. One that does not is judged by all rows, once, and is never fitted.
-        learns_from: ``"auditor"``, ``"shadow"`` or both: what it may be fitted on. ``"online"`` and ``"offline"`` for
-            attacks with a bank of shadow models; see `mindefense.attacks.bank.BankAttack`.
-        fits_scores: Whether scores depend on the samples it was fitted on, so that it cannot be judged by them. False
-            where `fit` finds nothing but `threshold_`: its ranking may then be judged by every sample.
-        asks: ``"samples"`` if it asks the target about the samples alone, ``"variants"`` if about changed ones too,
-            which recorded outputs cannot answer.
-        needs_labels: Whether it looks at the true classes, which recorded outputs may lack.
-        needs_randomness: Whether it only has a point where answers depend on noise.
-        max_samples: It is fitted on and judged by at most so many of either kind; None for all.
-        threshold_: After `fit`: a sample is called a member if its score is above.
-        stopped_: After `fit`, where that iterates until it converges: how it ended before it did, for a sentence about
-            the attack, such as ``"stopped at its limit of 300 iterations"``; None if it converged.
-        own_threshold: The cut of the attack's authors, where `threshold_` may be another; None where there is no other.
+        name: The attack's name in results.
+        needs_fit: Whether `fit` learns anything. An attack without fitting is evaluated once, on all rows.
+        learns_from: ``"auditor"``, ``"shadow"`` or both: the knowledge that it may be fitted with. ``"online"`` and
+            ``"offline"`` are for attacks with a bank of shadow models; see `mindefense.attacks.bank.BankAttack`.
+        fits_scores: Whether the scores depend on the samples it was fitted on; it is then not evaluated on them. False
+            if `fit` only finds `threshold_`: its ranking may then be evaluated on every sample.
+        asks: ``"samples"`` if it queries the target with the samples alone; ``"variants"`` if also with changed
+            samples, for which recorded outputs have no answers.
+        needs_labels: Whether it uses the true classes, which recorded outputs may lack.
+        needs_randomness: Whether it is useful only if answers depend on noise.
+        max_samples: Largest number of members, and of non-members, that it is fitted and evaluated on; None for all.
+        threshold_: After `fit`: samples with a higher score are classified as members.
+        stopped_: After an iterative `fit`: how it ended without converging, as part of a sentence about the attack,
+            such as ``"stopped at its limit of 300 iterations"``; None if it converged.
+        own_threshold: The threshold of the attack's authors, if it may differ from `threshold_`; otherwise None.
     """
 
     name: ClassVar[str] | str
@@ -56,12 +56,12 @@ class Attack(abc.ABC):
     own_threshold: ClassVar[float | None] = None
 
     def unsupported(self, samples: Samples) -> str | None:
-        """Why it cannot attack such samples, in words for the user; None if it can."""
+        """The reason why it cannot attack such samples, for the user; None if it can."""
         return None
 
     @abc.abstractmethod
     def fit(self, target: Target, members: Samples, non_members: Samples) -> Attack:
-        """Learns from `target`'s answers on samples it was and was not trained on; returns self."""
+        """Learns from the target's answers to `members`, on which it was trained, and `non_members`; returns self."""
 
     @abc.abstractmethod
     def score(self, target: Target, samples: Samples) -> np.ndarray:
@@ -79,10 +79,10 @@ class ScoreAttack(Attack):
 
 
 def scores_of(attack: Attack, target: Target, samples: Samples, name: str) -> np.ndarray:
-    """What an attack says of samples; ``(N,)`` float64.
+    """The attack's scores of samples; ``(N,)`` float64.
 
     Raises:
-        InputError: If that is not one number a sample; calls the attack `name`.
+        InputError: If there is not one number per sample; the message calls the attack `name`.
     """
     what = f"scores of attack {name}"
     scores = check_scores(attack.score(target, samples), name=what)
@@ -92,11 +92,11 @@ def scores_of(attack: Attack, target: Target, samples: Samples, name: str) -> np
 
 
 def prior_threshold(members: Samples, non_members: Samples) -> float:
-    """The cut of a membership probability that was fitted on these samples: the share of members among them.
+    """The threshold for a membership probability that was fitted on these samples: the share of members among them.
 
-    By Bayes' rule a posterior above the prior is a likelihood ratio above 1, where balanced accuracy is highest,
-    whatever the numbers of members and non-members; with as many of either it is 0.5. The prior is taken rather than
-    the best cut on the scores of the fit samples, which a classifier may know by heart.
+    By Bayes' rule, a posterior above the prior is a likelihood ratio above 1. This rule has the highest balanced
+    accuracy for any numbers of members and non-members; with equal numbers the threshold is 0.5. The prior is used
+    instead of the best threshold on the scores of the fit samples, because a classifier may have memorized them.
 
     Returns:
         A share, 0 … 1.
@@ -108,16 +108,17 @@ def prior_threshold(members: Samples, non_members: Samples) -> float:
 
 
 def check_fitted(attack: Attack, learned: str) -> None:
-    """Raises InputError if `attack` has no attribute `learned` yet, which `fit` sets."""
+    """Raises InputError if `attack` does not yet have the attribute `learned`, which `fit` sets."""
     if not hasattr(attack, learned):
         raise InputError(f"attack {attack.name}", expected="a fitted attack", got="none", fix="call fit first")
 
 
 @contextlib.contextmanager
 def convergence_noted() -> Iterator[list[str]]:
-    """Collects what scikit-learn says of fits that did not converge, in place of a warning; others are shown as ever.
+    """Collects scikit-learn's warnings about fits that did not converge; other warnings are shown as usual.
 
-    Fits in other processes, and those whose caller silences the warning, are not heard; see `how_stopped`.
+    Warnings in other processes, and warnings that the caller of the fit suppresses, are not collected; see
+    `how_stopped`.
     """
     from sklearn.exceptions import ConvergenceWarning
 
@@ -137,14 +138,14 @@ def convergence_noted() -> Iterator[list[str]]:
 
 
 def how_stopped(*models: Any, said: Sequence[str] = ()) -> str | None:
-    """What `Attack.stopped_` is for an attack that consists of these models of scikit-learn's, all fitted.
+    """The value of `Attack.stopped_` for an attack that consists of these fitted scikit-learn models.
 
     Args:
-        models: With ``n_iter_`` and ``max_iter``.
-        said: From `convergence_noted`: warnings of fits that do not last, such as those of folds, count too.
+        models: Models with ``n_iter_`` and ``max_iter``.
+        said: The warnings that `convergence_noted` collected, including those of temporary models such as folds.
 
     Returns:
-        How the first of them that did not converge ended; None if all did.
+        How the first model that did not converge ended; None if all converged.
     """
     for model in models:
         if np.max(model.n_iter_) >= model.max_iter:
@@ -153,9 +154,9 @@ def how_stopped(*models: Any, said: Sequence[str] = ()) -> str | None:
 
 
 def one_thread() -> threadpool_limits:
-    """Keeps scikit-learn's matrix products to one thread: with another number, sums are rounded elsewhere.
+    """Limits scikit-learn's matrix products to one thread, since rounding depends on the number of threads.
 
-    So scores do not depend on the machine's cores, nor on a launcher that gives each of its processes one. For use
-    after scikit-learn has been imported.
+    With it, scores do not depend on the number of cores or on a launcher that limits it. Call it after scikit-learn
+    has been imported.
     """
     return threadpool_limits(1, user_api="blas")

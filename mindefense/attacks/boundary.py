@@ -1,4 +1,4 @@
-"""The attack by the distance to the decision boundary, from predicted classes alone."""
+"""The attack by distance to the decision boundary, which uses predicted classes alone."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from mindefense.types import Samples
 _EVALUATIONS = 100
 """Rows for the first estimate of the boundary's direction (Chen et al. 2020, section V)."""
 _PILOTS = 2
-"""Samples that an estimate of the time is made on."""
+"""Number of samples that the time is estimated from."""
 
 
 class BoundaryDistanceAttack(ScoreAttack):
-    """Scores by how far a sample is from the nearest point found that gets another class.
+    """Scores a sample by its distance to the nearest point found that has another predicted class.
 
     Training pushes the boundary away from members (Choquette-Choo et al., ICML 2021, section 3.2; Li & Zhang, CCS 2021,
-    section 3.3). The point is sought by HopSkipJump in L2, which wants many queries, a few at a time: see `estimate`.
+    section 3.3). HopSkipJump searches for the point in L2. It needs many queries in small batches: see `estimate`.
 
-    Takes float features in 0 … 1, or uint8 images, whose levels it counts as 0 … 1 and asks about rounded. The
-    distance is to a point that was asked about as it is, so the class there is known to be another.
+    The features are floats in 0 … 1, or uint8 images. The levels of an image are scaled to 0 … 1, and queries are
+    rounded to levels. The distance is always to a point that was itself queried and got another class.
 
     Args:
-        max_queries: Most rows asked about a sample, itself included. When they are spent, the best point so far counts.
-        seed: Seeds the search, with the sample's index: the score does not depend on a sample's company.
+        max_queries: Largest number of queries for a sample, the sample itself included. When they are used up, the
+            nearest point found so far counts.
+        seed: Seeds the search, together with the sample's index; the score does not depend on the other samples.
     """
 
     name = "boundary-distance"
@@ -42,14 +43,14 @@ class BoundaryDistanceAttack(ScoreAttack):
     def __init__(self, *, max_queries: int = 500, seed: int = 0):
         if max_queries < 1:
             raise InputError("max_queries", expected="at least 1", got=repr(max_queries))
-        generator(seed)  # says what is wrong with it
+        generator(seed)  # raises InputError if it is not valid
         self.max_queries = max_queries
         self.seed = seed
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
-        """L2 distance of the nearest point found, 0 where the sample itself is misclassified.
+        """L2 distance to the nearest point found; 0 if the sample itself is misclassified.
 
-        Where the queries were spent before any point was found it is √D, the diagonal of the cube of D features.
+        If no point was found with these queries, the score is √D, the diagonal of the unit cube of D features.
 
         Returns:
             ``(N,)`` float64.
@@ -63,10 +64,10 @@ class BoundaryDistanceAttack(ScoreAttack):
         return scores
 
     def estimate(self, target: Target, samples: Samples) -> tuple[int, float]:
-        """What `score` would take: the most queries, and seconds.
+        """Estimates the cost of `score`: the largest number of queries, and the seconds.
 
-        Scores the first samples that are classified correctly to find out; the target remembers what it answered, so
-        that this is not lost, and a second estimate on the same target says too little.
+        Scores the first correctly classified samples to measure the time. The target stores its answers, so that this
+        work is used again; for the same reason a second estimate on the same target is too low.
 
         Raises:
             InputError: If the features are neither floats in 0 … 1 nor uint8.
@@ -77,7 +78,7 @@ class BoundaryDistanceAttack(ScoreAttack):
             began = time.perf_counter()
             self._distance(target, samples, position)
             times.append(time.perf_counter() - began)
-        # The shortest: the first may import MindArmour and compile the model.
+        # The minimum, since the first may include importing MindArmour and compiling the model.
         return len(samples) + len(right) * (self.max_queries - 1), min(times, default=0.0) * len(right)
 
     def _right(self, target: Target, samples: Samples) -> np.ndarray:
@@ -108,14 +109,14 @@ class BoundaryDistanceAttack(ScoreAttack):
                 crosses,
                 start,
                 evaluations=_EVALUATIONS,
-                iterations=1 + self.max_queries // _EVALUATIONS,  # so many that the queries end first
+                iterations=1 + self.max_queries // _EVALUATIONS,  # enough that the queries are used up first
                 seed=int(seeds.generate_state(1)[0]),
             )
         return nearest
 
 
 class _Spent(Exception):
-    """All queries for a sample are asked."""
+    """All queries for a sample are used up."""
 
 
 def _check(features: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Attacks that fit one of scikit-learn's classifiers to confidence vectors (Shokri et al. 2017; Salem et al. 2019)."""
+"""Attacks that fit a scikit-learn classifier to confidence vectors (Shokri et al. 2017; Salem et al. 2019)."""
 
 from __future__ import annotations
 
@@ -23,37 +23,35 @@ _NAMES = {"top3": "salem-top3", "label": "shokri-label"}
 
 
 class ClassifierAttack(Attack):
-    """Tells members by a classifier of standard make on numbers that do not depend on the order of the classes.
+    """Fits a standard classifier to features of the confidence vector that do not depend on the order of the classes.
 
-    - ``"top3"``: the three largest confidences, as logarithms, and a network with one hidden layer of 64 (Salem et
-      al., "ML-Leaks", NDSS 2019, adversary 1). It does not see the true label.
-    - ``"label"``: all confidences and the true label (Shokri et al., S&P 2017, section V-D), in one classifier for all
-      classes: the sorted log-probabilities; of the true class log-probability, log-odds, lead over the best other
-      class and rank; whether it comes first; log-odds of the largest; entropy and modified entropy. Behind a defense
-      most of these mislead and the few that do not must still be found, so it is the mean of a strongly penalized
-      logistic regression and 150 extremely randomized trees.
+    - ``"top3"``: a network with one hidden layer of 64 units on the logarithms of the three largest confidences (Salem
+      et al., "ML-Leaks", NDSS 2019, adversary 1). It does not use the true label.
+    - ``"label"``: one classifier for all classes on all confidences and the true label (Shokri et al., S&P 2017,
+      section V-D). Its features are the sorted log-probabilities; the true class's log-probability, log-odds, lead
+      over the best other class, and rank; whether the true class is the largest; the log-odds of the largest; the
+      entropy and the modified entropy. Behind a defense only a few of these features may be informative. The
+      classifier is therefore the mean of a strongly penalized logistic regression and 150 extremely randomized trees.
 
-    Both stand their numbers on the mean and the spread of the fit samples, and both are the same to the last bit for
-    the same seed.
+    Both standardize their features by mean and standard deviation of the fit samples. Both are reproducible to the
+    last bit for the same seed.
 
     Args:
         features: ``"top3"`` or ``"label"``.
         seed: Seeds the start weights or the trees.
 
     Attributes:
-        threshold_: Share of members among the fit samples, which makes up for a different number of either kind.
+        threshold_: Share of members among the fit samples, which corrects for unequal numbers; see `prior_threshold`.
 
     Raises:
-        InputError: If there are no such features, or the seed is out of range.
+        InputError: If `features` is neither, or the seed is out of range.
     """
 
     def __init__(self, features: str, *, seed: int = 0):
         if features not in _NAMES:
             raise InputError("features", expected=" or ".join(_NAMES), got=repr(features))
         if not 0 <= seed < 2**32:
-            raise InputError(
-                "seed", expected="a whole number from 0 to 2**32 - 1, as scikit-learn wants it", got=repr(seed)
-            )
+            raise InputError("seed", expected="a whole number from 0 to 2**32 - 1", got=repr(seed))
         self.name = _NAMES[features]
         self.needs_labels = features == "label"
         self.features = features
@@ -86,7 +84,7 @@ class ClassifierAttack(Attack):
 
 
 def _with_label(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Numbers ``(N, C + 8)`` of a vector and its true label that no renaming of the classes changes."""
+    """Features ``(N, C + 8)`` of vectors and true labels that do not depend on the order of the classes."""
     log_p, log_rest = log_probs_and_rests(log_probs)
     rows = np.arange(len(labels))
     true = log_probs[rows, labels]
@@ -107,7 +105,7 @@ def _with_label(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _network(seed: int) -> Any:
-    """One hidden layer of 64."""
+    """A network with one hidden layer of 64 units."""
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -116,7 +114,7 @@ def _network(seed: int) -> Any:
 
 
 def _committee(seed: int) -> Any:
-    """The mean of a linear model, which few rows suffice for, and of trees, which find what is not linear."""
+    """The mean of a linear model, which needs few rows, and of trees, which find nonlinear differences."""
     from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""Attacks by how firmly a predicted class holds: changed samples are asked about, confidences are not looked at."""
+"""Attacks by the robustness of the predicted class: they query changed samples and do not use confidences."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 _CHUNK_BYTES = 2**26
-"""Bytes of changed samples that exist at a time."""
+"""Bytes of changed samples that are in memory at a time."""
 
 
 def is_image(samples: Samples) -> bool:
-    """Whether the samples are bytes of images ``(N, channels, height, width)``."""
+    """Whether the samples are uint8 images ``(N, channels, height, width)``."""
     return samples.features.dtype == np.uint8 and samples.features.ndim == 4
 
 
 def is_binary(samples: Samples) -> bool:
-    """Whether the samples are vectors of noughts and ones."""
+    """Whether the samples are vectors of zeros and ones."""
     features = samples.features
     return features.ndim == 2 and features.dtype.kind == "f" and bool(((features == 0) | (features == 1)).all())
 
 
 class LabelRobustnessAttack(ScoreAttack):
-    """Scores by the share of changed samples that still get the true class.
+    """Scores a sample by the share of its changed versions that still get the true class.
 
-    A model is right about its members over a wider range of changes (Choquette-Choo, Tramèr, Carlini & Papernot, ICML
-    2021, sections 3.2 to 3.4; Li & Zhang, CCS 2021, section 3). A sample that is itself misclassified scores 0, as
-    in the first paper's section 3.2, and its changed samples are not asked about; so being right comes first, as for
-    the gap attack, and robustness orders those that are.
+    A model classifies its members correctly over a wider range of changes (Choquette-Choo, Tramèr, Carlini & Papernot,
+    ICML 2021, sections 3.2 to 3.4; Li & Zhang, CCS 2021, section 3). A misclassified sample has the score 0, as in
+    the first paper's section 3.2, and its changed versions are not queried. Correctly classified samples thus rank
+    first, as in the gap attack, and are ordered by robustness.
 
-    The changes are a function of the attack's seed and the sample's index, whatever company it is in: all attackers of
-    one seed ask the same questions.
+    The changes are a function of the attack's seed and the sample's index alone, so that all attackers with the same
+    seed send the same queries.
 
     Args:
         seed: Seeds the changes.
@@ -45,13 +45,13 @@ class LabelRobustnessAttack(ScoreAttack):
     asks = "variants"
 
     def __init__(self, *, seed: int = 0):
-        generator(seed)  # says what is wrong with it
+        generator(seed)  # raises InputError if it is not valid
         self.seed = seed
 
     @property
     @abc.abstractmethod
     def variants_per_sample(self) -> int:
-        """How many changed samples `variants` makes of one."""
+        """Number of changed versions that `variants` makes of a sample."""
 
     @abc.abstractmethod
     def variants(self, samples: Samples) -> np.ndarray:
@@ -66,7 +66,7 @@ class LabelRobustnessAttack(ScoreAttack):
         """Raises InputError if the features are not of the kind this attack changes."""
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
-        """Share of right answers among the sample and its variants, 0 where the sample's own is wrong.
+        """Share of correct answers among the sample and its variants; 0 if the sample itself is misclassified.
 
         Returns:
             ``(N,)`` float64 in 0 … 1.
@@ -74,7 +74,7 @@ class LabelRobustnessAttack(ScoreAttack):
         Raises:
             InputError: If the features are not of the kind this attack changes.
         """
-        self._check(samples.features)  # the wrong kind must show before anything is asked
+        self._check(samples.features)  # so that an unsupported kind is reported before the first query
         scores = np.zeros(len(samples))
         right = np.flatnonzero(target.labels(samples.features) == samples.labels)
         scores[right] = self._shares(target, samples.take(right), np.ones(len(right), bool))
@@ -106,7 +106,7 @@ class LabelRobustnessAttack(ScoreAttack):
 
 
 class _RepeatedAttack(LabelRobustnessAttack):
-    """Variants by chance, `repeats` of a sample; the first of many are those of few."""
+    """Makes `repeats` random variants of a sample; a larger number contains the variants of a smaller one."""
 
     def __init__(self, *, repeats: int, seed: int):
         super().__init__(seed=seed)
@@ -135,11 +135,10 @@ class _RepeatedAttack(LabelRobustnessAttack):
 class NoiseRobustnessAttack(_RepeatedAttack):
     """Adds Gaussian noise to float features (Choquette-Choo et al. 2021, section 3.4).
 
-    The paper clips to the range of its images; features of other kinds have none that is known here, so nothing is
-    clipped.
+    The paper clips to the range of its images. Here the range of the features is unknown, so nothing is clipped.
 
     Args:
-        scale: Standard deviation of the noise. The default did best on Location, of 0.05 … 0.5.
+        scale: Standard deviation of the noise. The default was the best of 0.05 … 0.5 on Location.
         repeats: Variants of a sample.
         seed: Seeds the noise.
     """
@@ -147,10 +146,10 @@ class NoiseRobustnessAttack(_RepeatedAttack):
     name = "label-noise"
 
     def unsupported(self, samples: Samples) -> str | None:
-        """Images, and features of noughts and ones, have attacks of their own."""
+        """Excludes images and binary features, for which there are other attacks."""
         if is_image(samples):
-            return "the samples are images; label-shifts is the one for them"
-        return "the features are all 0 or 1; label-flips is the one for them" if is_binary(samples) else None
+            return "the samples are images; use label-shifts"
+        return "the features are all 0 or 1; use label-flips" if is_binary(samples) else None
 
     def __init__(self, scale: float = 0.2, *, repeats: int = 32, seed: int = 0):
         super().__init__(repeats=repeats, seed=seed)
@@ -172,7 +171,7 @@ class BitFlipAttack(_RepeatedAttack):
     """Flips each binary feature with a small probability (Choquette-Choo et al. 2021, section 3.4).
 
     Args:
-        rate: Probability of a flip. The default did best on Location, of 0.002 … 0.1.
+        rate: Probability of a flip. The default was the best of 0.002 … 0.1 on Location.
         repeats: Variants of a sample.
         seed: Seeds the flips.
     """
@@ -180,7 +179,7 @@ class BitFlipAttack(_RepeatedAttack):
     name = "label-flips"
 
     def unsupported(self, samples: Samples) -> str | None:
-        """It flips bits."""
+        """Excludes samples that are not binary."""
         return None if is_binary(samples) else "the features are not all 0 or 1, so there are no bits to flip"
 
     def __init__(self, rate: float = 0.02, *, repeats: int = 32, seed: int = 0):
@@ -212,20 +211,21 @@ class BitFlipAttack(_RepeatedAttack):
 class ShiftAttack(LabelRobustnessAttack):
     """Shifts images by a few pixels, and mirrors them (Choquette-Choo et al. 2021, section 3.3).
 
-    The shifts (i, j) are those with ``|i| + |j| = pixels``, four times `pixels` of them. What comes in at an edge
-    repeats the edge, as in the authors' program. The paper learns an attack model on which of the variants were right;
-    here their share is the score. The mirror image is not the paper's: networks are commonly trained with it.
+    There are ``4 * pixels`` shifts (i, j), those with ``|i| + |j| = pixels``. Pixels shifted in at an edge repeat the
+    edge, as in the authors' program. The paper trains an attack model on the correctness of each variant; here the
+    score is the share of correct ones. The mirror image is an addition to the paper, since networks are often trained
+    with it.
 
     Args:
-        pixels: How far.
+        pixels: Size of the shifts.
     """
 
     name = "label-shifts"
-    # Five more passes an image, which at 224 pixels are hours for some thousands of them.
+    # Five additional passes per image would take hours for thousands of images of 224 pixels.
     max_samples = 500
 
     def unsupported(self, samples: Samples) -> str | None:
-        """It shifts images."""
+        """Excludes samples that are not images."""
         return None if is_image(samples) else "the samples are not images, so there is nothing to shift"
 
     def __init__(self, pixels: int = 1):

@@ -1,4 +1,4 @@
-"""Attacks by one number of the confidence vector (Yeom et al., CSF 2018; Song & Mittal, USENIX Security 2021)."""
+"""Attacks by one number per confidence vector (Yeom et al., CSF 2018; Song & Mittal, USENIX Security 2021)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mindefense.types import Samples
 
 
 class GapAttack(ScoreAttack):
-    """Calls a sample a member if it is classified correctly.
+    """Classifies a sample as a member if the target classifies it correctly.
 
-    Needs nothing but predicted classes, so no defense that keeps them can push the best attacker below it
+    It needs only predicted classes. A defense that keeps them therefore cannot push the best attacker below this one
     (Yeom et al. 2018, section 3.2; Choquette-Choo et al. 2021, section 3).
     """
 
@@ -30,23 +30,23 @@ class GapAttack(ScoreAttack):
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
-        """1.0 where the most likely class is the true one, else 0.0."""
+        """1.0 if the most likely class is the true one, otherwise 0.0."""
         return (target.query(samples.features).argmax(axis=1) == samples.labels).astype(np.float64)
 
 
 class MetricAttack(ScoreAttack):
-    """Compares one number of the vector with one threshold, or with a threshold of the true class's own.
+    """Compares one number per vector with one threshold, or with the threshold of the true class.
 
-    Thresholds per class are those of Song & Mittal 2021, section 3.1: a model is surer of some classes than of others,
-    members or not. Each is the one of the best balanced accuracy among the fit samples of that true class; a class
-    that lacks members or non-members among them takes the threshold of all.
+    Song & Mittal 2021, section 3.1, introduced thresholds per class, because a model is more confident in some classes
+    than in others. Each is the threshold of the best balanced accuracy among the fit samples of that true class. A
+    class without members or without non-members among them gets the threshold of all samples.
 
     Args:
-        per_class: Whether each true class has a threshold of its own; the name then ends in ``-per-class``.
+        per_class: Whether each true class has its own threshold; the name then ends in ``-per-class``.
 
     Attributes:
-        thresholds_: After `fit` with `per_class`: ``(C,)`` float64. Scores are then what the number exceeds the
-            threshold of its class by, and `threshold_` is 0.
+        thresholds_: After `fit` with `per_class`: ``(C,)`` float64. The score is then the number minus the threshold
+            of the true class, and `threshold_` is 0.
     """
 
     name: ClassVar[str] | str
@@ -79,7 +79,7 @@ class MetricAttack(ScoreAttack):
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
-        """The number; with thresholds per class, what it exceeds its class's by."""
+        """The number; with thresholds per class, minus the threshold of the true class."""
         if self.per_class:
             check_fitted(self, "thresholds_")
         values = self.metric(target.query(samples.features), samples.labels)
@@ -93,7 +93,7 @@ class ConfidenceAttack(MetricAttack):
 
     @staticmethod
     def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Log-probability of the true class; what rounds to 0 is taken from the other classes, which do not round."""
+        """Log-probability of the true class; if it rounds to 0, it is computed from the other classes."""
         return log_probs_and_rests(log_probs)[0][np.arange(len(labels)), labels]
 
 
@@ -105,7 +105,7 @@ class MaxConfidenceAttack(MetricAttack):
 
     @staticmethod
     def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Largest log-probability; what rounds to 0 is taken from the other classes, which do not round."""
+        """Largest log-probability; if it rounds to 0, it is computed from the other classes."""
         return log_probs_and_rests(log_probs)[0].max(axis=1)
 
 
@@ -123,7 +123,7 @@ class EntropyAttack(MetricAttack):
 
 
 class ModifiedEntropyAttack(MetricAttack):
-    """Scores by the negative modified entropy, which is 0 for a vector that is right and sure (Song & Mittal 2021).
+    """Scores by the negative modified entropy, which is 0 if the true class has probability 1 (Song & Mittal 2021).
 
     Equation 8, with p the vector and y the true class: Mentr(p, y) = −(1 − p_y) log p_y − Σ_{i≠y} p_i log(1 − p_i).
     """
@@ -132,25 +132,26 @@ class ModifiedEntropyAttack(MetricAttack):
 
     @staticmethod
     def metric(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Negative modified entropy in nats, at most 0; finite, however near to 0 or 1 a probability is."""
+        """Negative modified entropy in nats, at most 0; finite even if a probability is close to 0 or 1."""
         log_p, log_rest = log_probs_and_rests(log_probs)
         true = np.arange(log_p.shape[1]) == labels[:, None]
         return np.where(true, np.exp(log_rest) * log_p, np.exp(log_p) * log_rest).sum(axis=1)
 
 
 class LossAttack(ScoreAttack):
-    """Calls a sample a member if its loss is at most the members' mean loss (Yeom et al. 2018, threshold adversary).
+    """Classifies a sample as a member if its loss is at most the members' mean loss.
 
-    The attacker knows that mean; here it is that of the known members. Non-members are not looked at.
+    This is the threshold adversary of Yeom et al. 2018. The attacker knows that mean; here it is the mean of the known
+    members. Non-members are not used.
     """
 
     name = "loss"
     fits_scores = False
 
     def fit(self, target: Target, members: Samples, non_members: Samples) -> LossAttack:
-        """Takes the mean loss of the members."""
+        """Sets the threshold to the mean loss of the members."""
         mean = self.score(target, members).mean()
-        # Just below, so that members whose losses are all the same are called.
+        # Just below, so that members with equal losses are classified as members.
         self.threshold_ = float(np.nextafter(mean, -np.inf) - 1e-12 * abs(mean))
         return self
 
@@ -162,8 +163,8 @@ class LossAttack(ScoreAttack):
 def log_probs_and_rests(log_probs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """log p and log(1 − p) of every entry, ``(N, C)`` float64 each, from ``(N, C)`` log-probabilities, C at least 2.
 
-    Of the largest entry, which may be so near to 1 that its logarithm rounds to 0, both come from the others, whose
-    logarithms do not round. Finite if `log_probs` are.
+    The largest entry may be so close to 1 that its logarithm rounds to 0. Both its logarithms are therefore computed
+    from the other entries. The results are finite if `log_probs` are.
     """
     log_p = log_probs.astype(np.float64)
     rows, top = np.arange(len(log_p)), log_p.argmax(axis=1)

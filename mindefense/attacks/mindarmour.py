@@ -1,4 +1,4 @@
-"""MindArmour's `MembershipInference` under this package's contract. The only attacks that import mindarmour."""
+"""MindArmour's `MembershipInference` behind this package's interface. The only module that imports mindarmour."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ _FOLDS = 3
 
 
 class MindArmourAttack(Attack):
-    """One of MindArmour's attackers on ``[loss, log-probabilities]``; it sees the true label through the loss.
+    """One of MindArmour's attackers on ``[loss, log-probabilities]``; the true label enters through the loss.
 
-    MindArmour 2.0, ``mindarmour.privacy.evaluation.MembershipInference`` (after Shokri et al., S&P 2017), fed with the
-    answers of the target, so that each sample is queried once however many attackers look at it.
+    MindArmour 2.0, ``mindarmour.privacy.evaluation.MembershipInference`` (after Shokri et al., S&P 2017). It gets the
+    target's recorded answers, so that all attackers together query each sample once.
 
     Args:
         method: ``"lr"``, ``"knn"``, ``"mlp"`` or ``"rf"``.
         grid: Parameter grid of the method's search; None for the tutorial's.
-        seed: Seeds the shuffling and the random search, which MindArmour leaves to NumPy's global state.
+        seed: Seeds the shuffling and the random search, for which MindArmour uses NumPy's global generator.
         n_jobs: Processes for the search over the grid, -1 for all cores; for a few hundred rows 1 is faster.
 
     Attributes:
-        threshold_: Share of members among the fit samples: MindArmour's own cut if there are as many of either, and
-            elsewhere one that does not depend on their numbers.
-        own_threshold: MindArmour's own cut, by which its ``MembershipInference.eval`` decides.
+        threshold_: Share of members among the fit samples; see `prior_threshold`. It equals MindArmour's threshold if
+            there are as many members as non-members.
+        own_threshold: MindArmour's threshold, which its ``MembershipInference.eval`` uses.
     """
 
     learns_from = ("auditor",)
@@ -64,7 +64,7 @@ class MindArmourAttack(Attack):
         if method not in METHODS:
             raise InputError("method", expected=" or ".join(METHODS), got=repr(method))
         if not 0 <= seed < 2**32:
-            raise InputError("seed", expected="a whole number from 0 to 2**32 - 1, as NumPy wants it", got=repr(seed))
+            raise InputError("seed", expected="a whole number from 0 to 2**32 - 1", got=repr(seed))
         self.name = f"mindarmour-{method}"
         self.method = method
         self.grid = dict(grid if grid is not None else METHODS[method])
@@ -72,15 +72,15 @@ class MindArmourAttack(Attack):
         self.n_jobs = n_jobs
 
     def fit(self, target: Target, members: Samples, non_members: Samples) -> MindArmourAttack:
-        """Lets MindArmour fit the attacker on the target's answers."""
+        """Fits MindArmour's attacker to the target's answers."""
         for name, samples in (("members", members), ("non_members", non_members)):
             if len(samples) < _FOLDS:
                 raise InputError(name, expected=f"at least {_FOLDS}, for {_FOLDS}-fold search", got=str(len(samples)))
         inference = _new_inference(self.n_jobs)
         config = [{"method": self.method, "params": self.grid}]
         with _seeded(self.seed), one_thread(), warnings.catch_warnings():
-            # What scikit-learn says of the arguments that MindArmour passes. That a fit did not converge MindArmour
-            # silences itself, and fits in other processes are not heard; so iterations are counted below.
+            # Hides scikit-learn's warnings about arguments that MindArmour passes. Convergence is checked below by
+            # counting iterations: MindArmour suppresses that warning, and warnings of other processes are lost.
             warnings.simplefilter("ignore")
             inference.train(_answers(target, members), _answers(target, non_members), config)
         self.inference_ = inference
@@ -103,15 +103,15 @@ def hop_skip_jump(
 ) -> None:
     """Walks along a decision boundary towards a row, by MindArmour's `HopSkipJumpAttack` (L2, untargeted).
 
-    MindArmour 2.0, after Chen, Jordan & Wainwright, S&P 2020. It starts at uniform noise. What it finds is what
-    `crosses` has seen; that may raise to end the walk.
+    MindArmour 2.0, after Chen, Jordan & Wainwright, S&P 2020. It starts at uniform noise. It returns nothing: the
+    points it visits are the arguments of `crosses`, which may raise to end the walk.
 
     Args:
-        crosses: ``(n, D)`` float64 rows in 0 … 1 → ``(n,)`` bool, whether they are on the other side.
-        row: ``(D,)`` in 0 … 1, for which `crosses` says no.
-        evaluations: Rows for the first estimate of the boundary's direction; the j-th takes √j times as many.
+        crosses: ``(n, D)`` float64 rows in 0 … 1 → ``(n,)`` bool, whether they are beyond the boundary.
+        row: ``(D,)`` in 0 … 1, on this side of the boundary.
+        evaluations: Rows for the first estimate of the boundary's direction; the j-th estimate uses √j times as many.
         iterations: Steps along the boundary.
-        seed: Seeds what MindArmour draws from NumPy's global generator.
+        seed: Seeds the numbers that MindArmour draws from NumPy's global generator.
     """
     with quiet_mindarmour():
         from mindarmour import BlackModel
@@ -119,11 +119,11 @@ def hop_skip_jump(
 
     class Sides(BlackModel):
         def predict(self, inputs: np.ndarray) -> np.ndarray:
-            # One row comes as (1, D), several as (n, 1, D): MindArmour forgets the batch axis in places.
+            # MindArmour passes one row as (1, D) and several as (n, 1, D).
             other = crosses(inputs.reshape(-1, row.size))
             return np.stack((~other, other), axis=1)
 
-    widest = int(evaluations * np.sqrt(iterations)) + 1  # so that MindArmour never cuts a batch in two
+    widest = int(evaluations * np.sqrt(iterations)) + 1  # so that MindArmour never splits a batch
     attack = HopSkipJumpAttack(
         Sides(), init_num_evals=evaluations, max_num_evals=widest, num_iterations=iterations, batch_size=widest
     )
@@ -132,14 +132,14 @@ def hop_skip_jump(
 
 
 def _new_inference(n_jobs: int) -> Any:
-    """A `MembershipInference` whose model answers with what it is given."""
+    """A `MembershipInference` whose model returns its input."""
     with quiet_mindarmour():
         from mindarmour.privacy.evaluation import MembershipInference
     return MembershipInference(ms.train.Model(nn.Identity()), n_jobs=n_jobs)
 
 
 def _answers(target: Target, samples: Samples) -> Any:
-    """The target's answers as the dataset MindArmour wants, one batch, in the order of the samples."""
+    """The target's answers as a dataset for MindArmour: one batch, in the order of the samples."""
     import mindspore.dataset as ds
 
     columns = {"data": target.query(samples.features), "label": samples.labels.astype(np.int32)}
@@ -148,7 +148,7 @@ def _answers(target: Target, samples: Samples) -> Any:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seeds NumPy's global generator and puts its state back afterwards."""
+    """Seeds NumPy's global generator and restores its state afterwards."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

@@ -1,4 +1,4 @@
-"""Attacks by networks on confidence vectors: the published one, and the one that sees the true label too."""
+"""Attacks by neural networks on confidence vectors, without and with the true label."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from mindefense.training import PUBLISHED_ATTACK, Epoch, TrainConfig, train_clas
 from mindefense.types import Samples
 
 NSH_TRAINING = TrainConfig(epochs=150, learning_rate=0.1, decay_every=100, batch_size=64, loss="sigmoid")
-"""How `NSHAttack` trains the published network; the papers do not say enough, so this choice is ours."""
+"""Training of `NSHAttack`'s network. The papers do not give all settings; those here are this package's choice."""
 
 
 class NetworkAttack(Attack):
-    """A network trained to tell the target's answers on members from those on non-members.
+    """A network trained to distinguish the target's answers to members from those to non-members.
 
     Args:
-        config: How to train; its seed seeds the start weights too.
+        config: Settings of the training; its seed also seeds the initial weights.
         on_epoch: Called after every epoch of `fit`.
 
     Attributes:
-        history_: After `fit`: its epochs.
-        threshold_: Share of members among the fit samples: the published cut, 0.5, if there are as many of either.
+        history_: After `fit`: the epochs of the training.
+        threshold_: Share of members among the fit samples; see `prior_threshold`. With equal numbers it is the
+            published threshold, 0.5.
     """
 
     def __init__(self, config: TrainConfig, *, on_epoch: Callable[[Epoch], None] | None = None):
@@ -69,11 +70,11 @@ class NetworkAttack(Attack):
 class NeuralAttack(NetworkAttack):
     """The published attack: a network on the sorted confidence vector alone (Jia et al., CCS 2019, section 5.1).
 
-    It does not see the true label.
+    It does not use the true label.
 
     Args:
-        config: Published: SGD 0.01, a tenth of it after epoch 300, batch 64, 400 epochs; its seed seeds the start
-            weights too.
+        config: Settings of the training; its seed also seeds the initial weights. Published: SGD with learning rate
+            0.01, a tenth of it after epoch 300, batches of 64, 400 epochs.
         on_epoch: Called after every epoch of `fit`.
     """
 
@@ -99,10 +100,10 @@ class NSHAttack(NetworkAttack):
     """A network on the confidences in the order of the classes and the true label (Nasr, Shokri & Houmansadr).
 
     The black-box inference model of "Machine Learning with Membership Privacy using Adversarial Regularization" (CCS
-    2018) and of IEEE S&P 2019, which DefenMI is judged by: see `NSH`.
+    2018) and of IEEE S&P 2019, which the DefenMI paper evaluates with: see `NSH`.
 
     Args:
-        config: How to train; its seed seeds the start weights too.
+        config: Settings of the training; its seed also seeds the initial weights.
         on_epoch: Called after every epoch of `fit`.
     """
 

@@ -1,7 +1,7 @@
-"""Which attacks there are; the listing is the catalogue, and no attack is written down anywhere else.
+"""The list of all attacks, with one sentence about each.
 
-What an attack may be fitted on and which samples it takes is said by its class; see `Attack`. Attacks are imported
-when they are made, so that names and sentences cost nothing.
+The class of an attack says what it may be fitted on and which samples it supports; see `Attack`. An attack's module
+is imported when the attack is made, so that reading the list imports none of them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SMOKE_EPOCHS = 8
 
 @dataclasses.dataclass(frozen=True)
 class AttackContext:
-    """What attacks are made with.
+    """Settings that attacks are made with.
 
     Attributes:
-        seed: Decides everything that is random.
-        smoke: Whether small ones will do.
-        max_queries: Most questions about one sample, for attacks that search.
+        seed: Seeds all random numbers.
+        smoke: Whether the run is a smoke test, for which small attacks suffice.
+        max_queries: Largest number of queries per sample, for attacks that search.
     """
 
     seed: int = 0
@@ -38,14 +38,14 @@ class AttackContext:
 
 @dataclasses.dataclass(frozen=True)
 class AttackSpec:
-    """One attack of the catalogue, or one of a user's.
+    """One attack of the list, or a user's own.
 
     Attributes:
-        make: Makes it, unfitted.
-        looks_at: What it looks at, one sentence.
-        kind: Which attackers find what others do not: a result without any of a kind may be too low. None for those
-            that another kind includes.
-        on_request: Whether it only takes part when it is named, since it asks thousands of questions about a sample.
+        make: Makes the attack, unfitted.
+        looks_at: One sentence on the information that it uses.
+        kind: Group of attacks that find leaks which other groups miss. If no attack of a kind takes part, the result
+            may be too low. None for attacks whose leaks another kind also finds.
+        on_request: Whether it takes part only if it is named, since it needs thousands of queries per sample.
     """
 
     make: Callable[[AttackContext], Attack]
@@ -55,10 +55,10 @@ class AttackSpec:
 
 
 def select(names: Sequence[str] | None) -> dict[str, AttackSpec]:
-    """The attacks of these names; None for all but those on request. The gap attack is always among them.
+    """The attacks with these names; None for all but those on request. The gap attack is always included.
 
     Raises:
-        InputError: If there is no attack of a name.
+        InputError: If a name is unknown.
     """
     if names is None:
         return {name: spec for name, spec in ATTACKS.items() if not spec.on_request}
@@ -69,10 +69,10 @@ def select(names: Sequence[str] | None) -> dict[str, AttackSpec]:
 
 
 def resolve(own: Mapping[str, AttackSpec | type[Attack]]) -> dict[str, AttackSpec]:
-    """Attacks from outside, by name; a class that is made without arguments stands for an `AttackSpec` that makes it.
+    """A user's own attacks by name; a class without constructor arguments is turned into an `AttackSpec`.
 
     Raises:
-        InputError: If one is neither, or its name is none.
+        InputError: If a value is neither a class nor an `AttackSpec`, or a name is not valid.
     """
     from mindefense.attacks.base import Attack
 
@@ -94,15 +94,15 @@ def resolve(own: Mapping[str, AttackSpec | type[Attack]]) -> dict[str, AttackSpe
 
 
 def _check_made_alone(name: str, kind: type[Attack]) -> None:
-    """Whether ``kind()`` makes one, found out without making it."""
+    """Raises InputError if ``kind()`` cannot make an attack; makes none."""
     if missing := sorted(getattr(kind, "__abstractmethods__", ())):
-        fix = "build on ScoreAttack, which has fit, or write both"
+        fix = "derive it from ScoreAttack, which has fit, or define both"
         raise InputError(f"attack {name}", expected="fit and score", got=f"no {' and no '.join(missing)}", fix=fix)
     try:
         inspect.signature(kind).bind()
     except TypeError as error:
-        fix = f"give AttackSpec(lambda context: {kind.__name__}(…)), which fills them in"
-        expected = "a class that is made without arguments"
+        fix = f"pass AttackSpec(lambda context: {kind.__name__}(…)) with these arguments"
+        expected = "a class without required arguments"
         raise InputError(f"attack {name}", expected=expected, got=f"{kind.__name__}, {error}", fix=fix) from error
 
 
@@ -111,7 +111,7 @@ def _load(home: str, name: str) -> Any:
 
 
 def _plain(home: str, kind: str, **settings: Any) -> Callable[[AttackContext], Attack]:
-    """Makes an attack that needs nothing of the context."""
+    """A maker of an attack that does not depend on the context."""
     return lambda context: _load(home, kind)(**settings)
 
 
@@ -123,7 +123,7 @@ def _network(kind: str, training: str) -> Callable[[AttackContext], Attack]:
     def make(context: AttackContext) -> Attack:
         config: TrainConfig = _load("neural", training)
         epochs = SMOKE_EPOCHS if context.smoke else config.epochs
-        # A study's other networks have the seeds before it.
+        # A study's other networks use the seeds up to seed + 2.
         return _load("neural", kind)(dataclasses.replace(config, seed=context.seed + 3, epochs=epochs))
 
     return make
@@ -281,8 +281,7 @@ ATTACKS: Mapping[str, AttackSpec] = {
     ),
     "averaging-8": AttackSpec(_averaging(8), "The mean of 8 answers to the same question.", _REPEATED),
     "averaging-64": AttackSpec(_averaging(64), "The mean of 64 answers to the same question.", _REPEATED),
-    # Of noise of 1e-3, 1e-2 and 0.1, the last gains most on Location; it also measures how well an answer stands
-    # changes.
+    # Of noise of 1e-3, 1e-2 and 0.1, the last is the strongest on Location; it also measures the answer's robustness.
     "averaging-8-perturbed": AttackSpec(
         _averaging(8, 0.1), "The mean of 8 answers to slightly changed questions.", _REPEATED
     ),
@@ -293,11 +292,11 @@ ATTACKS: Mapping[str, AttackSpec] = {
         on_request=True,
     ),
 }
-"""Every attack by name, the cheapest first."""
+"""Every attack by name, cheapest first."""
 
 
 def kinds() -> dict[str, tuple[str, ...]]:
-    """Attacks by kind, in the order of the catalogue."""
+    """Attacks by kind, in the order of `ATTACKS`."""
     found: dict[str, tuple[str, ...]] = {}
     for name, spec in ATTACKS.items():
         if spec.kind is not None:

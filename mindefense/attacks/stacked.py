@@ -18,20 +18,21 @@ from mindefense.types import Samples
 
 _FOLDS = 3
 _LEAST = 1e-13
-"""Probabilities below are taken for this one: what is left of them is rounding."""
+"""Smaller probabilities are replaced by this one, since they consist of rounding errors."""
 _FEWEST = 12
-"""Members, and non-members, below which there is nothing to stack: the linear classifier stands alone."""
+"""With fewer members or fewer non-members only the linear classifier is used."""
 _MOST_COLUMNS = 3000
-"""Columns of the linear classifier up to which each class has coefficients of its own."""
+"""Largest number of columns with which the linear classifier has separate coefficients for each class."""
 
 
 class _Rows(NamedTuple):
-    """Answers and their true labels, seen in several ways; each ``(N, …)`` float64.
+    """Answers and their true labels in several representations; each ``(N, …)`` float64.
 
     Attributes:
-        aligned: ``(N, C)`` log-probabilities in the order of the classes, beginning with the true one.
-        by_class: ``(N, C)`` log-probabilities in the order of the classes, less the mean of those of the others.
-        others: ``(N, C - 1)`` those of the other classes, falling.
+        aligned: ``(N, C)`` log-probabilities, rotated so that the true class comes first, minus the mean over the
+            other classes.
+        by_class: ``(N, C)`` log-probabilities in the order of the classes, minus the same mean.
+        others: ``(N, C - 1)`` log-probabilities of the other classes, in decreasing order.
         summary: ``(N, 5)`` log-odds, log-probability and lead of the true class, entropy, rank.
         labels: ``(N,)`` int true classes.
     """
@@ -44,7 +45,7 @@ class _Rows(NamedTuple):
 
     @classmethod
     def of(cls, log_probs: np.ndarray, labels: np.ndarray) -> _Rows:
-        """The views of ``(N, C)`` log-probabilities and ``(N,)`` true classes."""
+        """The representations of ``(N, C)`` log-probabilities and ``(N,)`` true classes."""
         log_p, log_rest = log_probs_and_rests(np.maximum(log_probs.astype(np.float64), np.log(_LEAST)))
         rows, classes = np.arange(len(log_p)), log_p.shape[1]
         aligned = log_p[rows[:, None], (np.arange(classes) + labels[:, None]) % classes]
@@ -66,23 +67,24 @@ class _Rows(NamedTuple):
 
 
 class StackedAttack(Attack):
-    """Tells members by all that a confidence vector and the true label hold, in any order of the classes.
+    """Combines four classifiers that use the whole confidence vector and the true label.
 
-    Four classifiers see what the others do not, and a logistic regression weighs their out-of-fold scores:
+    Each classifier finds leaks that the others miss. A logistic regression weights their out-of-fold scores:
 
-    - gradient boosting on the log-probabilities in the order that begins with the true class, the sorted ones, and the
-      log-odds, lead and rank of the true class: leaks that depend on thresholds, or on a class in a fixed place
-      relative to the true one;
-    - a linear classifier on the same, with coefficients of each true class's own: leaks that differ by class;
-    - two ratios of normal densities, with shrunken covariances, of the vector in that order and in the order of the
-      classes: classes that go together more, or less, for members.
+    - gradient boosting on the log-probabilities rotated so that the true class comes first, the sorted ones, and the
+      log-odds, lead and rank of the true class: it finds leaks that depend on thresholds, or on a class at a fixed
+      distance from the true one;
+    - a linear classifier on the same features, with separate coefficients for each true class: it finds leaks that
+      differ between classes;
+    - two ratios of normal densities with shrunken covariances, one for the rotated vector and one for the vector in
+      the order of the classes: they find correlations between classes that differ between members and non-members.
 
     Args:
         seed: Seeds the folds and gradient boosting.
 
     Attributes:
-        threshold_: The cut of the highest balanced accuracy on the out-of-fold scores of the rows fitted on.
-        weights_: ``(4,)`` of the classifiers, in the order above.
+        threshold_: The threshold of the highest balanced accuracy on the out-of-fold scores of the fit samples.
+        weights_: ``(4,)`` weights of the classifiers, in the order above.
 
     Raises:
         InputError: If the seed is out of range; in `fit`, if there are fewer than two members or non-members.
@@ -95,7 +97,7 @@ class StackedAttack(Attack):
 
     def __init__(self, *, seed: int = 0):
         if not 0 <= seed < 2**32:
-            expected = "a whole number from 0 to 2**32 - 1, as scikit-learn wants it"
+            expected = "a whole number from 0 to 2**32 - 1"
             raise InputError("seed", expected=expected, got=repr(seed))
         self.seed = seed
 
@@ -112,7 +114,7 @@ class StackedAttack(Attack):
         if fewest < _FEWEST:
             kinds = (_Linear,)
         folds = _folds(is_member, min(_FOLDS, fewest), self.seed)
-        # Imported before the threads are limited, which only reaches libraries that are there.
+        # Imported before the threads are limited, since the limit applies only to libraries that are loaded.
         from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: F401
         from sklearn.linear_model import LogisticRegression
 
@@ -134,7 +136,7 @@ class StackedAttack(Attack):
         return self
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
-        """How much the answers are like those on members, 0 … 1; 0.5 says nothing."""
+        """Membership score of the answers, 0 … 1; 0.5 favors neither side."""
         check_fitted(self, "classifiers_")
         rows = _Rows.of(target.query(samples.features), samples.labels)
         with threadpool_limits(1):
@@ -143,7 +145,7 @@ class StackedAttack(Attack):
 
 
 class _Classifier:
-    """One of the classifiers; made fitted."""
+    """One of the classifiers; the constructor fits it."""
 
     def __init__(self, rows: _Rows, is_member: np.ndarray, seed: int):
         raise NotImplementedError
@@ -202,9 +204,9 @@ class _Linear(_Classifier):
 
 
 class _Densities(_Classifier):
-    """The logarithm of the ratio of two normal densities: that of members' vectors and that of others'.
+    """The logarithm of the ratio of two normal densities, one fitted to members' vectors and one to non-members'.
 
-    Each covariance is drawn towards that of all rows, the more the fewer rows there are for its columns.
+    Each covariance is shrunk towards that of all rows, more strongly if there are few rows for the columns.
     """
 
     def __init__(self, rows: _Rows, is_member: np.ndarray, seed: int):
@@ -240,9 +242,9 @@ class _Aligned(_Densities):
 
 
 class _ByClass(_Densities):
-    """In the order of the classes; what the vectors of one true class have in common is taken off."""
+    """In the order of the classes, minus the mean vector of the true class."""
 
-    _prior_rows = 5.0  # as if so many rows of each class had a mean of 0
+    _prior_rows = 5.0  # shrinks each class's mean towards 0, as if this many further rows had the mean 0
 
     def _fit_vectors(self, rows: _Rows) -> np.ndarray:
         classes = rows.by_class.shape[1]
@@ -257,7 +259,7 @@ class _ByClass(_Densities):
 
 
 def _folds(is_member: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """``(N,)`` the fold of each row, drawn within membership."""
+    """``(N,)`` the fold of each row, drawn separately for members and non-members."""
     rng = np.random.default_rng(seed)
     numbers = np.zeros(len(is_member), np.int64)
     for kind in (True, False):

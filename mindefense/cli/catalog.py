@@ -1,4 +1,4 @@
-"""Every command: what its help says, two examples, its arguments, and the function that does it."""
+"""Every command: its help text, two examples, its arguments, and the function that runs it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Command:
     """One command.
 
     Attributes:
-        summary: What it does and leaves, for the list of all.
-        text: What a newcomer wants to know, above the options.
-        examples: What to type, and what that is for.
-        work: Does it.
-        adders: Add its arguments.
+        summary: What it does, and the files that it writes, for the list of commands.
+        text: Introduction to the command, shown above its options.
+        examples: Command lines, each with its purpose.
+        work: The function that runs the command.
+        adders: Functions that add its arguments.
     """
 
     summary: str
@@ -51,26 +51,26 @@ _COMMON, _SHARED = arguments.add_common_arguments, arguments.add_shared_argument
 
 COMMANDS = {
     "demo": Command(
-        "a first look: a whole study of made-up data in about a minute → runs/demo/report.html",
-        "Trains a target on made-up rows that are like Location's, puts DefenMI in front of it, attacks both, and "
-        "shows the results on the screen and on a page for a browser. Needs no data and no network.",
+        "a first look: a whole study of synthetic data in about a minute → runs/demo/report.html",
+        "Trains a target on synthetic rows like Location's, defends it with DefenMI, attacks the target with and "
+        "without the defense, and shows the results on the screen and on an HTML page. Needs no data and no network.",
         (
             ("mindefense demo", "train, attack, defend, attack again, report"),
-            ("mindefense demo --out runs/first --seed 1", "elsewhere, with other rows"),
+            ("mindefense demo --out runs/first --seed 1", "another folder, other rows"),
         ),
         studies.demo,
         (arguments.add_demo_arguments, _demonstration),
     ),
     "run": Command(
-        "all stages, one after the other",
-        "Trains the target, the attacker's shadow model and the defender's classifier, puts the defense in front, "
-        "attacks the target with and without it, and reports. The commands below do the same in stages, each of which "
-        "uses what the one before left in --out.",
+        "all stages of a study, one after the other",
+        "Trains the target, the attacker's shadow model and the defender's classifier, fits the defense, attacks the "
+        "target with and without it, and reports. The commands below do the same in stages; each stage uses the files "
+        "that the stages before it wrote to --out.",
         (
             ("mindefense run --data_path data/location --out runs/location", "Location, as published"),
             (
                 "mindefense run --data_path data/location --defense memguard --attacks gap,nn,label-flips",
-                "another defense, and three attackers",
+                "another defense, and three attacks",
             ),
         ),
         studies.run_study,
@@ -78,12 +78,12 @@ COMMANDS = {
     ),
     "train": Command(
         "the target model → target.ckpt",
-        "Begins a study: settles data, split, seed and defense in study.json, and trains the target on its members.",
+        "Begins a study: writes data, split, seed and defense to study.json, and trains the target on its members.",
         (
             ("mindefense train --data_path data/location --out runs/location", "an MLP on Location, as published"),
             (
                 "mindefense train --model vgg16 --data_path ./cifar-100-binary --image_size 32 --members 5000 --resume",
-                "VGG16 on small images, going on where it was stopped",
+                "VGG16 on small images; continues an interrupted training",
             ),
         ),
         studies.train,
@@ -91,22 +91,22 @@ COMMANDS = {
     ),
     "train-defender": Command(
         "the defender's classifier → defender.ckpt",
-        "Trains the classifier with which the defender, who knows the members, tells members from non-members; DefenMI "
+        "Trains the classifier that tells members from non-members for the defender, who knows the members. DefenMI "
         "and MemGuard move answers to where this classifier is undecided.",
         (
             ("mindefense train-defender --out runs/location", "after mindefense train"),
-            ("mindefense train-defender --out runs/location --resume", "going on where it was stopped"),
+            ("mindefense train-defender --out runs/location --resume", "continue an interrupted training"),
         ),
         studies.train_defender,
         (_FOLDER, _RESUME, _alone),
     ),
     "train-shadow": Command(
         "the attacker's shadow model → shadow.ckpt",
-        "Trains a model like the target on the attacker's own rows, whose members the attacker knows. Attackers that "
-        "learn from this model are then judged on the target.",
+        "Trains a model like the target on the attacker's own rows, so that the attacker knows its members. Attacks "
+        "that are fitted on this model are then evaluated on the target.",
         (
             ("mindefense train-shadow --out runs/location", "after mindefense train"),
-            ("mindefense train-shadow --out runs/location --resume", "going on where it was stopped"),
+            ("mindefense train-shadow --out runs/location --resume", "continue an interrupted training"),
         ),
         studies.train_shadow,
         (_FOLDER, _RESUME, _alone),
@@ -139,9 +139,9 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "every attacker before and after → results.json, report.html, report.md, attacks.csv, records.csv",
-        "Attacks the target without its defense and behind it, by attackers that do not know of the defense and by "
-        "attackers that adapt to it, and says what the strongest of them finds. With --outputs it evaluates recorded "
-        "outputs of any framework.",
+        "Attacks the target without its defense and behind it, both with static attackers, which do not know the "
+        "defense, and with adaptive ones, and reports the strongest. With --outputs it evaluates recorded outputs of "
+        "any framework.",
         (
             ("mindefense evaluate --out runs/location --strict --fail_above auc=0.6", "as a gate in a pipeline"),
             ("mindefense evaluate --outputs outputs.npz --out runs/mine", "a model of another framework"),
@@ -151,13 +151,13 @@ COMMANDS = {
     ),
     "compare": Command(
         "many defenses on one target → comparison.json, comparison.html, comparison.md, comparison.csv",
-        "Evaluates one defense after the other on the same target with the same attackers, and says what each leaves "
-        "to the strongest attacker, what it costs, and which defenses are dominated.",
+        "Evaluates one defense after the other on the same target with the same attackers. Reports how well the "
+        "strongest attacker does behind each, what each costs, and which defenses are dominated.",
         (
             ("mindefense compare --out runs/location --attacks confidence,shokri-label,label-flips", "all defenses"),
             (
                 "mindefense compare --out runs/location --defenses defenmi,top-k=3 --training early-stopping=0.9",
-                "two of them, and a target that is trained otherwise",
+                "two of them, and a target trained in another way",
             ),
             ("mindefense compare --outputs outputs.npz --out runs/mine", "a model of another framework"),
         ),
@@ -173,8 +173,8 @@ COMMANDS = {
     ),
     "export": Command(
         "target and defense as one graph → guarded.mindir, guarded.json, guarded.key",
-        "Writes target and defense as one MindIR graph that any host with MindSpore can run, and the secret key of the "
-        "noise in a file of its own.",
+        "Writes target and defense as one MindIR graph that any host with MindSpore can run, and writes the secret key "
+        "of the noise to a separate file.",
         (
             ("mindefense export --out runs/location", "the study's own defense"),
             (
@@ -187,22 +187,22 @@ COMMANDS = {
     ),
     "report": Command(
         "a results or comparison file as one page for all readers → report.html, report.md",
-        "Writes the page of an evaluation or comparison again, from its file alone.",
+        "Writes the page of an evaluation or comparison again; needs nothing but its results file.",
         (
-            ("mindefense report runs/location/results.json", "beside the file"),
+            ("mindefense report runs/location/results.json", "into the folder of the file"),
             (
                 "mindefense report runs/location/comparison.json --out for_the_customer --figures",
-                "elsewhere, with every picture as SVG and PNG",
+                "into another folder, with every picture as SVG and PNG",
             ),
         ),
         tools.report,
         (arguments.add_report_arguments, _SHARED),
     ),
     "diff": Command(
-        "what changed between two results beyond chance",
-        "Compares every figure of every attacker that took part in both evaluations, and says what else differs: "
-        "settings, versions, members, failed checks. If records.csv lies beside both and the rows are the same, AUCs "
-        "are compared row by row, which finds smaller changes.",
+        "changes between two results that chance does not explain",
+        "Compares every figure of every attacker that took part in both evaluations, and lists other differences: "
+        "settings, versions, members, failed checks. If both folders have a records.csv and the rows are the same, "
+        "AUCs are compared row by row, which finds smaller changes.",
         (
             ("mindefense diff runs/before runs/after", "two folders"),
             ("mindefense diff old.json new.json --fail_on_rise", "in a pipeline: stop if the newer one leaks more"),
@@ -212,7 +212,7 @@ COMMANDS = {
     ),
     "download": Command(
         "fetch a public data set",
-        "Fetches a data set from where its authors put it, and checks it against its published digest.",
+        "Downloads a data set from its authors' site, and compares it with its published digest.",
         (
             ("mindefense download location --to data/location", "Location: 5,010 rows of check-ins"),
             ("mindefense download cifar100 --to data", "CIFAR-100 in its binary version, as an archive"),
@@ -221,20 +221,20 @@ COMMANDS = {
         (arguments.add_download_arguments, _SHARED),
     ),
     "doctor": Command(
-        "whether everything needed is installed and fits together",
-        "Checks imports, versions, devices (by a small computation), data and folders to write to, and says how to "
-        "correct what is wrong.",
+        "check that everything needed is installed and fits together",
+        "Checks imports, versions, devices (by a small computation), data and output folders, and says how to correct "
+        "each problem.",
         (
-            ("mindefense doctor", "look"),
-            ("mindefense doctor --data_path data/location --json", "look at data too, for a script"),
+            ("mindefense doctor", "check"),
+            ("mindefense doctor --data_path data/location --json", "check data too; JSON for a script"),
         ),
         tools.doctor,
         (arguments.add_doctor_arguments, _SHARED),
     ),
     "completion": Command(
-        "what a shell runs to complete commands, options and files",
-        "Prints a script for the shell; put the line of the example into ~/.bashrc, or the output where zsh looks for "
-        "functions.",
+        "a script that completes commands, options and files in a shell",
+        "Prints a script for the shell. For bash, add the line of the first example to ~/.bashrc; for zsh, write the "
+        "output to a folder of its fpath.",
         (
             ('eval "$(mindefense completion bash)"', "in this shell"),
             ("mindefense completion zsh > ~/.zfunc/_mindefense", "for zsh, with ~/.zfunc in its fpath"),

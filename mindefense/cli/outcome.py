@@ -1,4 +1,4 @@
-"""What a command says while it works, and what it has done: for people, or for machines with ``--json``."""
+"""Messages of a command while it works, and its outcome: for people, or as JSON with ``--json``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a command did.
+    """The outcome of a command.
 
     Attributes:
-        code: What the process ends with; `mindefense.arguments.EXIT_CODES` says what each means.
-        wrote: Files, in the order in which they are told.
-        facts: What else machines are told.
+        code: The exit code; `mindefense.arguments.EXIT_CODES` has the meaning of each.
+        wrote: The files that were written, in the order in which they are listed.
+        facts: Further entries of the JSON document.
     """
 
     code: int = 0
@@ -32,10 +32,10 @@ class Outcome:
 
 
 class Screen:
-    """Where people are told things: stdout, or stderr if stdout is kept for a machine.
+    """Prints messages for people on stdout, or on stderr if stdout is reserved for JSON.
 
     Args:
-        for_machines: Whether stdout is kept for one JSON document.
+        for_machines: Whether stdout is reserved for one JSON document.
     """
 
     def __init__(self, *, for_machines: bool = False):
@@ -43,28 +43,28 @@ class Screen:
 
     @functools.cached_property
     def console(self) -> Console:
-        """For tables and bars."""
+        """The console for tables and progress bars."""
         from rich.console import Console
 
         return Console(stderr=self.for_machines)
 
     @property
     def progress(self) -> ConsoleProgress:
-        """Bars on a terminal, lines elsewhere."""
+        """Progress bars on a terminal, lines elsewhere."""
         from mindefense.progress import ConsoleProgress
 
         return ConsoleProgress(self.console)
 
     def say(self, line: str) -> None:
-        """One line as it stands: paths and commands stay whole."""
+        """Prints one line unwrapped, so that paths and commands stay whole."""
         print(line, file=sys.stderr if self.for_machines else sys.stdout)
 
     def warn(self, line: str) -> None:
-        """One line on stderr, whoever reads stdout."""
+        """Prints one line on stderr."""
         print(f"mindefense: {line}", file=sys.stderr)
 
     def finish(self, command: str, outcome: Outcome) -> int:
-        """Tells machines what was done, if they listen; returns the exit code."""
+        """Prints the JSON document if one was asked for; returns the exit code."""
         if self.for_machines:
             wrote = [os.fspath(path) for path in outcome.wrote]
             held = {"command": command, "exit_code": outcome.code, "wrote": wrote, **outcome.facts}

@@ -1,4 +1,4 @@
-"""Commands on recorded answers: their evaluation, and their way through a defense."""
+"""Commands on recorded answers: their evaluation, the comparison of defenses for them, and their defense."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mindefense.cli.outcome import Outcome
-from mindefense.cli.studies import attackers, told
+from mindefense.cli.studies import attackers, save_and_show
 from mindefense.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_recorded(args: argparse.Namespace) -> Outcome:
-    """The evaluation of recorded outputs."""
+    """Evaluates recorded outputs."""
     from mindefense.data.outputs import load_outputs, with_defended
     from mindefense.evaluation.recorded import evaluate_outputs
     from mindefense.files import check_writable
@@ -36,18 +36,18 @@ def evaluate_recorded(args: argparse.Namespace) -> Outcome:
         seed=args.seed or 0,
         progress=args.screen.progress,
     )
-    return told(args.out, evaluation, args)
+    return save_and_show(args.out, evaluation, args)
 
 
 def compare_recorded(args: argparse.Namespace) -> Comparison:
-    """A comparison of defenses in front of recorded outputs."""
+    """Compares defenses of recorded outputs."""
     from mindefense.data.outputs import load_outputs
     from mindefense.defenses.registry import LINEUP
     from mindefense.evaluation.comparison import compare_outputs
     from mindefense.files import check_writable
 
     if args.training:
-        raise InputError("--training", expected="a study", got="recorded outputs", fix="they cannot be trained again")
+        raise InputError("--training", expected="a study", got="recorded outputs", fix="they have no model to train")
     config = _attackers_of_outputs(args)
     outputs = load_outputs(args.outputs)
     check_writable(args.out)
@@ -62,17 +62,22 @@ def compare_recorded(args: argparse.Namespace) -> Comparison:
 
 
 def _attackers_of_outputs(args: argparse.Namespace) -> EvaluationConfig:
-    """Who attacks recorded outputs, as the arguments say."""
+    """The attackers of recorded outputs, from the arguments."""
+    from mindefense.evaluation.config import EvaluationConfig
+
     config = attackers(args)
     if args.knowledge == "shadow":
-        raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="auditors need none")
+        raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="drop it or use auditor")
     if args.noise == "fresh":
-        raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="they answer once")
+        raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="each row has one answer")
+    if config.max_queries != EvaluationConfig.max_queries:
+        fix = "drop it: attackers that ask about changed samples do not run on them"
+        raise InputError("--max_queries", expected="a model", got="recorded outputs", fix=fix)
     return config
 
 
 def defend_recorded(args: argparse.Namespace) -> Outcome:
-    """Recorded confidence vectors of any number behind a defense."""
+    """Defends any number of recorded confidence vectors."""
     from mindefense.data.vectors import open_vectors
     from mindefense.defenses.registry import DefenseSpec
     from mindefense.keyed_noise import read_key
@@ -116,15 +121,15 @@ def defend_recorded(args: argparse.Namespace) -> Outcome:
             )
     except KeyboardInterrupt:
         done = rows_done(args.out)
-        kept = f"{done:,} of {rows:,} rows are done and kept in {args.out}; the same command with --resume goes on"
-        raise KeyboardInterrupt(kept if done else "no chunk was done, so there is nothing to go on with") from None
+        kept = f"{done:,} of {rows:,} rows are done and kept in {args.out}; the same command with --resume continues"
+        raise KeyboardInterrupt(kept if done else "no chunk was done, so there is nothing to resume") from None
     new, seconds = tally.rows - tally.resumed, time.perf_counter() - began
     earlier = f", {tally.resumed:,} by an earlier run" if tally.resumed else ""
     say(f"rows: {rows:,}{earlier}" + (f"; {new / seconds:,.0f} rows/s" if new else ""))
-    search = f"; {tally.fallbacks:,} rows on which the search found nothing" if tally.fallbacks else ""
+    search = f"; {tally.fallbacks:,} rows for which the search found nothing" if tally.fallbacks else ""
     say(f"labels changed: {tally.labels_changed:,}; mean L1 distance {tally.mean_l1:.4f}{search}")
     if tally.rescaled:
-        say(f"{tally.rescaled:,} rows whose sum was off by rounding were divided by it first")
+        say(f"{tally.rescaled:,} rows did not sum to 1 because of rounding and were first divided by their sum")
     written = Path(args.out) / OUTPUT
     say(f"wrote {written}")
     names = ("rows", "resumed", "labels_changed", "mean_l1", "fallbacks", "rescaled")
@@ -132,7 +137,7 @@ def defend_recorded(args: argparse.Namespace) -> Outcome:
 
 
 def _fit_and_defend(args: argparse.Namespace, spec: DefenseSpec) -> Outcome:
-    """A defense that is fitted on rows of the recording, and all its rows behind it."""
+    """Fits a defense on some of the recorded rows, and defends all of them."""
     import numpy as np
 
     from mindefense.data.outputs import load_outputs
@@ -141,14 +146,14 @@ def _fit_and_defend(args: argparse.Namespace, spec: DefenseSpec) -> Outcome:
 
     if args.resume or args.key is not None:
         got = "--resume" if args.resume else "--key"
-        fix = "drop it; for files larger than the memory give the .ckpt of the fitted defense"
+        fix = "drop it; for files that do not fit into memory, give the .ckpt of the fitted defense"
         raise InputError(f"--defense {spec}", expected="neither --resume nor --key", got=got, fix=fix)
     seed, say = 0, args.screen.say
     try:
         outputs = load_outputs(args.outputs)
     except DataError as error:
-        fix = f"it is fitted on the rows of --outputs: {error}; or give the .ckpt that `mindefense defend` wrote"
-        expected, got = "outputs that say who is a member", "a file that cannot be read as such"
+        fix = f"the defense is fitted on rows of --outputs: {error}; or give the .ckpt that `mindefense defend` wrote"
+        expected, got = "outputs with the membership of each row", "a file that cannot be read as such"
         raise InputError(f"--defense {spec}", expected=expected, got=got, fix=fix) from error
     out = check_writable(args.out)
     scenario = recorded_scenario(outputs, seed=seed)
@@ -173,13 +178,13 @@ def _fit_and_defend(args: argparse.Namespace, spec: DefenseSpec) -> Outcome:
         np.savez(beside, **arrays)
     changed = int((defended.argmax(axis=1) != outputs.log_probs.argmax(axis=1)).sum())
     distance = float(np.abs(defended - np.exp(outputs.log_probs)).sum(axis=1).mean())
-    whose = "that it marks" if outputs.split is not None else "drawn by seed 0"
+    chosen = "that it marks for fitting" if outputs.split is not None else "drawn with seed 0"
     say(
-        f"fitted on {len(known):,} rows of {outputs.name} {whose}: {len(known.members):,} members and "
-        f"{len(known.non_members):,} non-members; none of them judges an attacker"
+        f"fitted on {len(known):,} rows of {outputs.name} {chosen}: {len(known.members):,} members and "
+        f"{len(known.non_members):,} non-members; no attacker is evaluated on them"
     )
     if defense.noise_scale > 0:
-        say("without noise on the input, which recorded answers cannot have: the search starts from the clean answers")
+        say("recorded answers have no noise on the input: the search starts from the clean answers")
     say(f"labels changed: {changed:,}; mean L1 distance {distance:.4f}")
     say(f"wrote {', '.join(str(path) for path in written)}; next: mindefense evaluate --outputs {written[0]}")
     return Outcome(wrote=written, facts={"rows": len(rows), "labels_changed": changed, "mean_l1": distance})

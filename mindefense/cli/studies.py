@@ -1,4 +1,4 @@
-"""Commands on a study: all of it at once, or stage by stage in one folder."""
+"""Commands on a study: the whole study at once, or stage by stage in one folder."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ DEMO_ATTACKS = (
     "label-flips",
     "averaging-8",
 )
-"""One of each kind, and none that takes long."""
+"""One attack of each kind, all of them fast."""
 NEXT = (
     ("mindefense download location --to data/location", "real data"),
     ("mindefense run --data_path data/location", "a study of these data"),
     ("mindefense evaluate --outputs FILE --out DIR", "recorded answers of your own model"),
     ("python examples/your_model.py", "your own Cell, checkpoint and data set (docs/your_model.md)"),
-    ("mindefense doctor", "what this machine can do"),
+    ("mindefense doctor", "check this machine"),
 )
-"""What somebody who has seen the demonstration may want to type."""
+"""Commands that the demonstration suggests at its end."""
 
 
 def demo(args: argparse.Namespace) -> Outcome:
-    """A study of made-up rows that takes about a minute, and what to do after it."""
+    """Runs a study of synthetic rows, which takes about a minute, and suggests what to do next."""
     from mindefense.cli.catalog import build_parser
 
     same = ["run", "--attacks", ",".join(DEMO_ATTACKS)]
@@ -53,14 +53,14 @@ def demo(args: argparse.Namespace) -> Outcome:
 
 
 def run_study(args: argparse.Namespace) -> Outcome:
-    """All stages of a study, as `add_study_arguments` describes it, with what is seen and written."""
+    """Runs all stages of a study, shows the results and writes them; for arguments see `add_study_arguments`."""
     study = _new_study(args)
     evaluation = study.run(pre_trained=args.pre_trained, resume=args.resume, config=attackers(args))
-    return told(study.out, evaluation, args)
+    return save_and_show(study.out, evaluation, args)
 
 
 def run_tutorial(args: argparse.Namespace) -> Outcome:
-    """What MindArmour's tutorial does, with its lines on the screen, and then the rest of an evaluation."""
+    """Runs MindArmour's tutorial, prints the tutorial's lines, and then shows the rest of the evaluation."""
     args.model, args.dataset = "vgg16", None if args.data_path is None else "cifar100"
     if not args.smoke:
         for name, wanted, fix in (
@@ -69,7 +69,7 @@ def run_tutorial(args: argparse.Namespace) -> Outcome:
         ):
             if getattr(args, name) is None:
                 raise InputError(f"--{name}", expected=wanted, got="none", fix=f"{fix}, or try --smoke")
-    # A folder of its own: a training of one's own may lie in that of `mindefense train`.
+    # Not the folder of `mindefense train`, which may hold the user's own training.
     args.out = args.out or os.path.join("runs", "tutorial" + ("-smoke" if args.smoke else ""))
     study = _new_study(args)
     evaluation = study.run(pre_trained=args.pre_trained, config=attackers(args))
@@ -77,14 +77,14 @@ def run_tutorial(args: argparse.Namespace) -> Outcome:
 
     for line in tutorial_lines(evaluation):
         args.screen.say(line)
-    outcome = told(study.out, evaluation, args)
+    outcome = save_and_show(study.out, evaluation, args)
     if args.defense == "none":
-        args.screen.say("nothing was defended; to see what a defense changes: --defense defenmi")
+        args.screen.say("no defense was used; to see the effect of one: --defense defenmi")
     return outcome
 
 
 def train(args: argparse.Namespace) -> Outcome:
-    """The target of a new study."""
+    """Trains the target of a new study."""
     study = _new_study(args)
     if args.pre_trained:
         study.adopt_target(args.pre_trained)
@@ -94,14 +94,14 @@ def train(args: argparse.Namespace) -> Outcome:
 
 
 def train_defender(args: argparse.Namespace) -> Outcome:
-    """The defender's classifier."""
+    """Trains the defender's classifier."""
     study = open_study(args)
     study.train_defender(resume=args.resume)
     return _done(study, args, "defender.ckpt")
 
 
 def train_shadow(args: argparse.Namespace) -> Outcome:
-    """The attacker's shadow model."""
+    """Trains the attacker's shadow model."""
     study = open_study(args)
     study.train_shadow(resume=args.resume)
     return _done(study, args, "shadow.ckpt")
@@ -116,7 +116,7 @@ def train_shadows(args: argparse.Namespace) -> Outcome:
 
 
 def defend(args: argparse.Namespace) -> Outcome:
-    """The defense and the reshaped vectors, of a study or of recorded vectors."""
+    """Fits the defense and reshapes the vectors of a study or of a recording."""
     if args.outputs is not None:
         from mindefense.cli.recorded import defend_recorded
 
@@ -130,7 +130,7 @@ def defend(args: argparse.Namespace) -> Outcome:
 
 
 def evaluate(args: argparse.Namespace) -> Outcome:
-    """Every attacker before and after, on a study or on recorded outputs."""
+    """Evaluates every attacker with and without the defense, on a study or on recorded outputs."""
     if args.outputs is not None:
         from mindefense.cli.recorded import evaluate_recorded
 
@@ -139,11 +139,11 @@ def evaluate(args: argparse.Namespace) -> Outcome:
         fix = "a study keeps the seed it began with"
         raise InputError("--seed", expected="--outputs beside it", got="none", fix=fix)
     study = open_study(args)
-    return told(study.out, study.evaluate(attackers(args)), args)
+    return save_and_show(study.out, study.evaluate(attackers(args)), args)
 
 
 def compare(args: argparse.Namespace) -> Outcome:
-    """Many defenses on one target."""
+    """Compares many defenses on one target."""
     from mindefense.defenses.registry import LINEUP
 
     if args.outputs is not None:
@@ -180,7 +180,7 @@ def shown(comparison: Comparison, out: Path, args: argparse.Namespace) -> Outcom
 
 
 def attackers(args: argparse.Namespace):
-    """Who attacks, as the arguments say."""
+    """The attackers that the arguments name."""
     from mindefense.evaluation.config import EvaluationConfig
     from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE
 
@@ -193,10 +193,10 @@ def attackers(args: argparse.Namespace):
     )
 
 
-def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> Outcome:
-    """Writes an evaluation and tells it; the outcome has the exit code it deserves."""
+def save_and_show(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> Outcome:
+    """Writes an evaluation and shows it; the outcome has its exit code."""
     from mindefense.reports.console import print_evaluation
-    from mindefense.reports.results import to_json
+    from mindefense.reports.results import attackers_written, to_json
     from mindefense.reports.save import save_evaluation
 
     screen = args.screen
@@ -204,8 +204,12 @@ def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> O
     if policy is not None:
         evaluation = dataclasses.replace(evaluation, ruling=policy.rule(evaluation))
     evaluation = with_words(evaluation, args)
+    before = attackers_written(out)
     written = save_evaluation(evaluation, out)
     print_evaluation(screen.console, evaluation)
+    if gone := before - {result.name for result in evaluation.attacks}:
+        listed = ", ".join(sorted(gone)[:4]) + (f" and {len(gone) - 4} more" if len(gone) > 4 else "")
+        screen.say(f"replaced the results of {len(before)} attackers in {out}; this run is without {listed}")
     screen.say("wrote " + ", ".join(str(path) for path in written if not path.name.startswith("report.")))
     screen.say(f"report: {Path(out) / 'report.html'}")
     failed = [check.name for check in evaluation.checks if not check.passed]
@@ -223,7 +227,7 @@ def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> O
     facts = {name: held[name] for name in ("dataset", "synthetic", "smoke", "verdict", "ruling", "warnings")
              if name in held}  # fmt: skip
     facts |= {"checks_failed": failed, "gates_exceeded": exceeded}
-    # A leak that was found is one, whatever the doubts.
+    # An exceeded limit counts even if checks failed or the ruling is inconclusive.
     if exceeded:
         code = EXIT_GATE
     elif args.strict and failed:
@@ -234,7 +238,7 @@ def told(out: str | os.PathLike[str], evaluation, args: argparse.Namespace) -> O
 
 
 def with_words(found, args: argparse.Namespace):
-    """An evaluation or a comparison whose evidence has the user's title, note and command."""
+    """The evaluation or comparison with the user's title, note and command in its evidence."""
     evidence = found.evidence
     if evidence is None:
         return found
@@ -277,14 +281,14 @@ def open_study(args: argparse.Namespace):
 
 
 def _done(study, args: argparse.Namespace, *names: str) -> Outcome:
-    """Says what a stage has written and which one is still missing."""
+    """Prints the files that a stage has written and the next stage."""
     following = f"mindefense {study.next_stage} --out {study.out}"
     args.screen.say(f"wrote {' and '.join(names)} in {study.out}; next: {following}")
     return Outcome(wrote=tuple(study.out / name for name in names), facts={"next": following})
 
 
 def _new_study(args: argparse.Namespace):
-    """The study that the arguments describe; wrong paths show before MindSpore is loaded."""
+    """The study that the arguments describe; wrong paths are reported before MindSpore is loaded."""
     given = {**dict.fromkeys(("model", "dataset", "split_config", "split_section", "members")), **vars(args)}
     for name in ("data_path", "pre_trained", "split_config"):
         if given[name] is not None and not Path(given[name]).exists():
@@ -308,9 +312,10 @@ def _new_study(args: argparse.Namespace):
 
 def _open_study(given, out, args: argparse.Namespace):
     from mindefense.reports.console import print_opening
-    from mindefense.study.config import IMAGES, StudyConfig, smoke_sizes
+    from mindefense.study.config import StudyConfig, smoke_sizes
     from mindefense.study.pipeline import Study
     from mindefense.study.provenance import settings_of
+    from mindefense.study.registry import IMAGES
     from mindefense.study.roles import roles_in_words
 
     device = use_device(args)
@@ -322,7 +327,7 @@ def _open_study(given, out, args: argparse.Namespace):
             found = {name: value for name, value in settings_of(pre_trained).items() if name not in asked}
             if found:
                 listed = ", ".join(f"{name} {value:g}" for name, value in found.items())
-                args.screen.say(f"as {os.path.basename(pre_trained)} has it: {listed}")
+                args.screen.say(f"settings taken from {os.path.basename(pre_trained)}: {listed}")
             given = {**found, **asked}
         settings = {field.name for field in dataclasses.fields(StudyConfig)}
         chosen = {name: value for name, value in given.items() if name in settings and value is not None}

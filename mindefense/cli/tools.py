@@ -1,4 +1,4 @@
-"""Commands beside a study's stages: its export, pages of earlier results, data, the doctor, completion in a shell."""
+"""Commands that are no stages of a study: export, reports of earlier results, data, the doctor, shell completion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mindefense.errors import InputError
 
 
 def export(args: argparse.Namespace) -> Outcome:
-    """Target and defense as one graph, with a key beside it if something is drawn."""
+    """Exports target and defense as one graph, and the key of a randomized defense."""
     study = open_study(args)
     from mindefense.files import check_writable, sha256_of_file
     from mindefense.keyed_noise import read_key, write_key
@@ -30,9 +30,9 @@ def export(args: argparse.Namespace) -> Outcome:
     draws = defense is not None and defense.is_random
     if args.key is not None and not draws:
         got = "none" if defense is None else defense.name
-        raise InputError("--key", expected="a defense that draws, such as defenmi", got=got, fix="drop it")
+        raise InputError("--key", expected="a randomized defense, such as defenmi", got=got, fix="drop it")
     if draws and key.exists():
-        read_key(key)  # a bad one must show before the work
+        read_key(key)  # so that a bad key is reported before the export
     elif draws:
         check_writable(key.parent)
     prepared = None if study.preset.prepare is None else repr(study.preset.prepare)
@@ -50,11 +50,11 @@ def export(args: argparse.Namespace) -> Outcome:
     say(f"wrote {graph} and {manifest}")
     if made.most_passes is not None:
         is_bounded = made.config["max_steps"] is not None
-        advice = "; a study that is run with --max_steps 300 is bounded, and judged so"
+        advice = "; to bound it, run and evaluate the study with --max_steps 300"
         say(f"a query takes at most {made.most_passes} passes of the search" + advice * (not is_bounded))
     wrote = [graph, manifest]
     if made.is_random and key.exists():
-        say(f"kept {key}: the same query keeps its answer")
+        say(f"kept the existing {key}: the same query keeps its answer")
     elif made.is_random:
         write_key(key)
         wrote.append(key)
@@ -72,11 +72,11 @@ def export(args: argparse.Namespace) -> Outcome:
 
 
 def report(args: argparse.Namespace) -> Outcome:
-    """The page of an earlier run."""
+    """Writes the report of an earlier run."""
     from mindefense.reports.report import read_results, write_report
 
     file = Path(args.results)
-    if file.is_dir():  # of a study, or of an evaluation
+    if file.is_dir():  # the folder of a study or of an evaluation
         file /= "results.json"
     results = read_results(file)
     out = file.parent if args.out is None else args.out
@@ -86,7 +86,7 @@ def report(args: argparse.Namespace) -> Outcome:
 
 
 def diff(args: argparse.Namespace) -> Outcome:
-    """What changed between two results."""
+    """Shows the changes between two results."""
     from mindefense.evaluation.differences import differences, read_records
     from mindefense.reports.console import print_differences
     from mindefense.reports.report import read_results
@@ -105,13 +105,13 @@ def diff(args: argparse.Namespace) -> Outcome:
     print_differences(args.screen.console, found, [str(file) for file in files], held)
     rose = [f"{one.attack[0]}: {one.figure}" for one in found.more]
     if args.fail_on_rise and rose:
-        args.screen.warn(f"--fail_on_rise: {len(rose)} figures are higher beyond chance: {', '.join(rose[:5])}")
+        args.screen.warn(f"--fail_on_rise: {len(rose)} figures are significantly higher: {', '.join(rose[:5])}")
     facts = dataclasses.asdict(found) | {"more": len(found.more), "less": len(found.less)}
     return Outcome(EXIT_GATE if args.fail_on_rise and rose else 0, facts=facts)
 
 
 def download(args: argparse.Namespace) -> Outcome:
-    """A public data set."""
+    """Downloads a public data set."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mindefense.data.download import download
@@ -126,12 +126,12 @@ def download(args: argparse.Namespace) -> Outcome:
 
 
 def doctor(args: argparse.Namespace) -> Outcome:
-    """Works where MindSpore, or anything else, cannot be imported."""
+    """Checks the installation; works even if MindSpore or another package cannot be imported."""
     from mindefense.doctor import PROBLEM, examine
     from mindefense.reports.checkup import print_findings
 
     if sys.stderr.isatty():
-        args.screen.warn("trying imports and devices, which takes some ten seconds")
+        args.screen.warn("trying imports and devices, which takes about ten seconds")
     findings = examine(data_path=args.data_path)
     problems = [finding for finding in findings if finding.state == PROBLEM]
     print_findings(findings, file=sys.stderr if args.screen.for_machines else sys.stdout)
@@ -140,7 +140,7 @@ def doctor(args: argparse.Namespace) -> Outcome:
 
 
 def completion(args: argparse.Namespace) -> Outcome:
-    """What a shell runs to complete commands, options, their values and files."""
+    """Prints the script that completes commands, options, their values and files in a shell."""
     import shtab
 
     from mindefense.cli.catalog import build_parser
@@ -149,7 +149,7 @@ def completion(args: argparse.Namespace) -> Outcome:
     parser = build_parser()
     for action in _options_of(parser):
         if isinstance(action.metavar, str) and action.metavar in files:
-            action.complete = files[action.metavar]  # type: ignore[attr-defined]  # shtab's way to be told
+            action.complete = files[action.metavar]  # type: ignore[attr-defined]  # read by shtab
     print(shtab.complete(parser, shell=args.shell))
     return Outcome()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import TYPE_CHECKING
 
 from mindefense.data.download import download  # now: its module has the same name, and would take its place
 from mindefense.data.registry import DATASETS, SOURCES, Source
 from mindefense.errors import InputError
+from mindefense.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mindefense.data.ch_mnist import load_ch_mnist
@@ -35,7 +35,7 @@ _HOMES = {
     "synthetic": ("make_cifar_like", "make_location_like"),
     "texas100": ("load_texas100",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
 __all__ = [
     "DATASETS",
     "SOURCES",
@@ -75,13 +75,3 @@ def load_dataset(name: str, path: str | os.PathLike[str]) -> LabelledData:
     if name not in DATASETS:
         raise InputError("data set", expected=f"one of {', '.join(DATASETS)}", got=repr(name))
     return DATASETS[name].load()(path)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

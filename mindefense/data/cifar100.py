@@ -203,7 +203,7 @@ def _fields(held: object, file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarra
         raise _foreign(file, "one without rows of data")
     count = len(pixels.rows)
     for labels in lists:
-        # One by one, since NumPy would make something of strangers too.
+        # One by one, since NumPy would also convert values of other types.
         if not isinstance(labels, list) or len(labels) != count or not all(map(_is_byte, labels)):
             raise _foreign(file, f"{count:,} rows of data without as many small numbers in coarse_labels, fine_labels")
     coarse, fine = (np.array(labels, np.uint8) for labels in lists)

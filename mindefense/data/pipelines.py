@@ -65,7 +65,7 @@ def from_datasets(
     Args:
         members: What the model was trained on: a `mindspore.dataset`, batched or not; or any iterable of dictionaries,
             such as its ``create_dict_iterator()``; or a pair of arrays ``(images, labels)``.
-        non_members: What it was not trained on, likewise.
+        non_members: Samples that it was not trained on, of one of these types.
         columns: Names of the two columns: images ``(...)`` of any shape, all alike, uint8 or any other real numbers,
             which become float32; labels, which are class numbers from 0, scalars or of shape ``(1,)``, or one-hot rows
             ``(C,)``. Other columns are ignored.
@@ -360,7 +360,7 @@ def _classes(labels: np.ndarray, what: str) -> tuple[np.ndarray, int | None]:
 
 
 def _check_lasting(parts: Iterator[tuple[np.ndarray, np.ndarray]], known: set[bytes], what: str) -> None:
-    """Reads some rows a second time; of a pipeline that cannot be, nothing is known."""
+    """Reads some rows a second time, to check that they repeat; skipped if the pipeline cannot be read again."""
     try:
         seen = list(itertools.islice((digest for images, _ in parts for digest in _digests(images)), _READ_AGAIN))
     except DataError:

@@ -34,7 +34,7 @@ class DataSpec:
     Attributes:
         home: The module of its loader, below `mindefense.data`.
         loader: The loader: a path → `LabelledData`.
-        source: Where it can be fetched; None if nobody publishes it as one file.
+        source: Where it can be fetched; None if it is not published as one file.
     """
 
     home: str

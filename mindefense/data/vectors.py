@@ -18,17 +18,9 @@ import numpy as np
 
 from mindefense.checks import JUST_BELOW, ROUNDED_SUM, SUM_TOLERANCE, check_logits
 from mindefense.confidence import LOWEST_PROB, softmax
+from mindefense.data.answers import LARGEST, check_answers, check_same_rows, raise_masked, two_columns
 from mindefense.data.files import compressed_by, starts_with
-from mindefense.data.outputs import (
-    LARGEST,
-    NPY_MAGIC,
-    ZIP_MAGICS,
-    check_answers,
-    check_same_rows,
-    packed,
-    raise_masked,
-    two_columns,
-)
+from mindefense.data.outputs_files import NPY_MAGIC, ZIP_MAGICS, packed
 from mindefense.errors import DataError, InputError
 
 FORMS = ("probs", "log_probs", "logits")

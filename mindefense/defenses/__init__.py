@@ -6,8 +6,9 @@ for MindSpore.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mindefense.lazy import lazy_names
 
 _HOMES = {
     "base": ("Defense",),
@@ -19,7 +20,7 @@ _HOMES = {
     "memguard": ("MemGuard", "MemGuardConfig"),
     "registry": ("DefenseSpec",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
 __all__ = [
     "ClassMean",
     "DefenMI",
@@ -60,13 +61,3 @@ if TYPE_CHECKING:
     from mindefense.defenses.memguard import MemGuard, MemGuardConfig
     from mindefense.defenses.registry import DefenseSpec
     from mindefense.defenses.target import defended_target
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""Recorded confidence vectors of any number, defended chunk by chunk into one file, with resume."""
+"""Defends any number of recorded confidence vectors, chunk by chunk, into one file; interrupted runs can resume."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ from mindefense.files import check_writable, replacing
 from mindefense.keyed_noise import KeyedDraws
 
 OUTPUT = "defended_outputs.npy"
-"""What is written; ``.part`` follows the name until it is complete, and ``.json`` beside either says what it holds."""
+"""The output file. Until it is complete, its name ends in ``.part``. A JSON file beside it describes its content."""
 _FREE_SPACE = "make room on the disk and go on with --resume"
 
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """What became of the rows so far.
+    """Counts over the rows that are defended so far.
 
     Attributes:
-        rows: How many there were.
-        labels_changed: How many were given another predicted class.
-        l1_sum: The L1 distances between vectors before and after, added up.
-        fallbacks: Rows whose search found nothing, so that the fallback stands; None for a defense without a search.
-        rescaled: Rows that were divided by their sum first, since it was off by rounding.
+        rows: Number of rows.
+        labels_changed: Number of rows whose predicted class changed.
+        l1_sum: Sum of the L1 distances between vectors before and after the defense.
+        fallbacks: Rows for which the search found nothing, so that they get the fallback; None for a defense without
+            a search.
+        rescaled: Rows that did not sum to 1 because of rounding, and were first divided by their sum.
         resumed: Rows that an earlier run had done.
     """
 
@@ -67,31 +68,31 @@ def defend_vectors(
     workers: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Tally:
-    """Reshapes recorded confidence vectors of any number and writes them to ``defended_outputs.npy``.
+    """Reshapes any number of recorded confidence vectors and writes them to ``defended_outputs.npy``.
 
-    All rows are read and checked first. Then chunk after chunk is reshaped and put on the disk, and only when it lies
-    there does the JSON beside the part count it, so that an interrupted run can go on at any time. It ends in the same
-    bytes as one without interruption.
+    All rows are read and checked first. Then the rows are reshaped chunk by chunk. A chunk is counted in the JSON file
+    only after it is written to the disk, so that an interrupted run can resume at any time. The result has the same
+    bytes as that of a run without interruption.
 
     Args:
-        vectors: The undefended answers, as `open_vectors` finds them.
-        defense: What reshapes them.
+        vectors: The undefended answers, from `open_vectors`.
+        defense: The defense that reshapes them.
         out: Folder to write to.
-        key: The secret that what the defense draws depends on, together with each row; for one that draws.
-        resume: Go on with the part of an earlier run with the same vectors, defense and key, if there is one.
+        key: The secret key of a randomized defense; its random numbers are a function of the key and the row.
+        resume: Continue an earlier run with the same vectors, defense and key, if there is one.
         rows_at_a_time: Rows of a chunk; None for as many as take 16 MiB. The answers do not depend on it.
-        sha256: What `RecordedVectors.check` has found already; None to read and check all rows here.
+        sha256: The result of `RecordedVectors.check`, if it has been called; None to read and check all rows here.
         workers: Processes; see `Defense.reshape`.
         on_progress: Called with the number of rows just reshaped, those of an earlier run first.
 
     Returns:
-        What became of the rows, those of an earlier run among them.
+        Counts over all rows, including those of an earlier run.
 
     Raises:
-        DataError: If the file lacks what the defense needs, has changed, or a row is no confidence vector.
-        InputError: If the number of classes is not the defense's, a key is missing, or there is a part of other
-            vectors, another defense or another key to resume.
-        OutputError: If it cannot be written.
+        DataError: If the file lacks data that the defense needs, has changed, or a row is not a confidence vector.
+        InputError: If the number of classes is not the defense's, a key is missing, or the run to resume had other
+            vectors, another defense or another key.
+        OutputError: If the output cannot be written.
     """
     check_fit(vectors, defense, key)
     noised = defense.noise_scale > 0
@@ -103,7 +104,7 @@ def defend_vectors(
             "mindefense": __version__,
             "rows": len(vectors),
             "classes": vectors.classes,
-            # Before the input, of which a defense may read more or less.
+            # Compared before the input, since the defense determines which part of the input is read.
             "defense": {"name": defense.name, "sha256": _fingerprint(defense)},
             "key": _key_fingerprint(key) if key is not None and defense.draws else None,
             "input": {"file": vectors.file.name, "sha256": sha256},
@@ -125,7 +126,7 @@ def defend_vectors(
 
 
 def rows_done(out: str | os.PathLike) -> int:
-    """How many rows an interrupted run has left in a folder, for ``resume`` to go on from."""
+    """Number of rows that an interrupted run has finished in a folder."""
     note = Path(out) / f"{OUTPUT}.part.json"
     try:
         return json.loads(note.read_text(encoding="utf-8"))["done"]["rows"]
@@ -138,8 +139,8 @@ def check_fit(vectors: RecordedVectors, defense: Defense, key: bytes | None) -> 
 
     Raises:
         DataError: If the file lacks the logits of the noised inputs that it starts from.
-        InputError: If it was fitted for another number of classes, or there is a key and it draws nothing or the other
-            way round.
+        InputError: If the defense was fitted for another number of classes, if it is randomized and there is no key,
+            or if it is not randomized and there is one.
     """
     if defense.classes not in (None, vectors.classes):
         raise InputError(
@@ -153,7 +154,7 @@ def check_fit(vectors: RecordedVectors, defense: Defense, key: bytes | None) -> 
     if key is not None and not defense.draws:
         raise InputError("--key", expected=f"none, since {defense.name} draws nothing", got="one", fix="leave it out")
     if defense.draws and key is None:
-        fix = "what it draws must be a secret function of each row: give it one (--key FILE)"
+        fix = "its random numbers must be a secret function of each row: pass a key (--key FILE)"
         raise InputError(f"defense {defense.name}", expected="a key", got="none", fix=fix)
 
 
@@ -165,10 +166,10 @@ def _defended(
     workers: int | None,
     on_progress: Callable[[int], None] | None,
 ) -> tuple[np.ndarray, Tally]:
-    """These rows behind the defense, and what became of them."""
+    """The defended vectors of these rows, and their counts."""
     clean = block.probs
     if is_narrowed:
-        put_on_top(clean, block.predicted)  # what rounding has made equal
+        put_on_top(clean, block.predicted)  # restores the predicted class after ties from rounding
     draws = KeyedDraws.of(key, defense.draws)(clean) if defense.draws and key is not None else None
     given: dict[str, Any] = {"draws": draws, "workers": workers, "on_progress": on_progress}
     if isinstance(defense, SearchDefense):
@@ -197,12 +198,12 @@ def _sum(one: Tally, other: Tally) -> Tally:
 
 
 class _Work:
-    """The file that grows, and the JSON that says how far it got and from what.
+    """The unfinished output file, and the JSON file that records its progress and origin.
 
     Args:
-        final: The file it becomes.
-        shape: ``(N, C)`` of the whole.
-        origin: What the vectors are made of; a part of another origin is not gone on with.
+        final: The finished output file.
+        shape: ``(N, C)`` of the finished output.
+        origin: Input, defense and key; only a run with the same origin can be resumed.
     """
 
     def __init__(self, final: Path, shape: tuple[int, int], origin: dict[str, Any]):
@@ -214,10 +215,10 @@ class _Work:
         self._header_bytes = 0
 
     def resumed(self) -> Tally | None:
-        """How far an earlier run with the same origin got; None if there was none.
+        """The counts of an earlier run with the same origin; None if there was none.
 
         Raises:
-            InputError: If there is a part of another origin, or one that cannot be gone on with.
+            InputError: If the earlier run has another origin or cannot be resumed.
         """
         ended = not self.part.exists() and self.final.exists()
         note = self._note if self._note.exists() or not ended else self._final_note
@@ -251,9 +252,9 @@ class _Work:
         return tally
 
     def begin(self, tally: Tally) -> Tally:
-        """An empty part."""
+        """Creates an empty part."""
         with _writing(self.part):
-            self._note.unlink(missing_ok=True)  # an old one must not speak of the new part
+            self._note.unlink(missing_ok=True)  # an old note must not describe the new part
             with self.part.open("wb") as stream:
                 np.lib.format.write_array_header_1_0(stream, _description(self._shape))
                 self._header_bytes = stream.tell()
@@ -261,7 +262,7 @@ class _Work:
 
     @contextlib.contextmanager
     def appending(self, rows: int) -> Iterator[BinaryIO]:
-        """The part, open behind its first `rows` rows; anything after them was not counted and is cut off."""
+        """The part, opened after its first `rows` rows; later rows were not counted and are cut off."""
         with contextlib.ExitStack() as opened:
             with _writing(self.part):
                 stream = opened.enter_context(self.part.open("r+b"))
@@ -270,7 +271,7 @@ class _Work:
             yield stream
 
     def append(self, stream: BinaryIO, probs: np.ndarray, tally: Tally) -> None:
-        """Rows onto the disk, and then, when they are there, into the count."""
+        """Writes rows to the disk, and counts them afterwards."""
         with _writing(self.part):
             stream.write(probs.astype("<f4", copy=False).tobytes())
             stream.flush()
@@ -284,14 +285,14 @@ class _Work:
             os.fsync(note.fileno())
 
     def finish(self) -> None:
-        """The part becomes the file."""
+        """Renames the part to the output file."""
         with _writing(self.final):
-            self._final_note.unlink(missing_ok=True)  # it speaks of the file that is replaced
+            self._final_note.unlink(missing_ok=True)  # it describes the file that is replaced
             os.replace(self.part, self.final)
             self._settle()
 
     def _settle(self) -> None:
-        """The note follows the file that it speaks of."""
+        """Renames the note like the file that it describes."""
         if self._note.exists():
             os.replace(self._note, self._final_note)
 
@@ -301,7 +302,7 @@ def _description(shape: tuple[int, int]) -> dict[str, Any]:
 
 
 def _header_of(stream: BinaryIO, shape: tuple[int, int]) -> int:
-    """Length of the header of an array of this shape; 0 if it is that of something else."""
+    """Length of the header if it is that of an array of this shape; otherwise 0."""
     try:
         np.lib.format.read_magic(stream)
         held = np.lib.format.read_array_header_1_0(stream)
@@ -320,7 +321,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _fingerprint(defense: Defense) -> str:
-    """SHA-256 of all that the defense is built of."""
+    """SHA-256 of the defense's settings and arrays."""
     digest = hashlib.sha256(json.dumps(defense.describe(), sort_keys=True).encode())
     for name, array in sorted(defense.arrays().items()):
         digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
@@ -329,12 +330,12 @@ def _fingerprint(defense: Defense) -> str:
 
 
 def _key_fingerprint(key: bytes) -> str:
-    """Tells keys apart and tells nothing of them."""
+    """Distinguishes keys without revealing them."""
     return hmac.digest(key, b"fingerprint of a key", "sha512").hex()[:32]
 
 
 def _essence(held: Any) -> Any:
-    """What has to be the same: of an object, its content, whatever its name."""
+    """The part of an entry that must be equal: an object's digest, without its name."""
     return held.get("sha256") if isinstance(held, dict) else held
 
 

@@ -1,4 +1,4 @@
-"""The defender's own membership classifier, which the search leaves undecided."""
+"""The defender's membership classifier, which the search makes undecided."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mindefense.training import PUBLISHED_DEFENDER, Epoch, TrainConfig, train_cl
 
 
 class DefenderClassifier(nn.Cell):
-    """From a sorted confidence vector to a membership logit (Jia et al. 2019, section 4.2).
+    """Maps a sorted confidence vector to a membership logit (Jia et al. 2019, section 4.2).
 
     Args:
         classes: Number of classes C of the confidence vectors.
         widths: Hidden widths.
-        seed: Seeds the start weights.
+        seed: Seeds the initial weights.
 
     Inputs:
         - **sorted_probs** (Tensor) - ``(N, C)`` float32 confidence vectors, each row ascending.
@@ -71,7 +71,7 @@ class DefenderClassifier(nn.Cell):
         return self.mlp.weights()
 
     def member_probability(self, probs: np.ndarray) -> np.ndarray:
-        """What the classifier thinks of confidence vectors.
+        """The classifier's membership probabilities of confidence vectors.
 
         Args:
             probs: ``(N, C)`` confidence vectors in any order of classes.
@@ -94,23 +94,24 @@ def fit_defender(
     on_epoch: Callable[[Epoch], None] | None = None,
     progress: Progress | bool | None = None,
 ) -> DefenderClassifier:
-    """Trains the defender's classifier on what the defender knows.
+    """Trains the defender's classifier on the defender's samples.
 
     Args:
         probs: ``(N, C)`` undefended confidence vectors of the defender's samples.
         is_member: ``(N,)`` bool, which of them the target was trained on.
-        config: Published: SGD 0.001, batch 64, 400 epochs; its seed seeds the start weights too.
-        checkpoint: Where to keep the weights during training.
-        resume: Go on from `checkpoint`.
-        description: Joins the checkpoint's description.
-        on_epoch: Called after every epoch, in place of a bar.
-        progress: As of `train_classifier`.
+        config: Settings of the training; its seed also seeds the initial weights. Published: SGD with learning rate
+            0.001, batches of 64, 400 epochs.
+        checkpoint: Checkpoint file for the weights during training.
+        resume: Continue from `checkpoint`.
+        description: Added to the checkpoint's description.
+        on_epoch: Called after every epoch instead of showing a progress bar.
+        progress: See `train_classifier`.
 
     Returns:
         The trained classifier.
 
     Raises:
-        InputError: If the arrays do not match or only one kind of samples is there.
+        InputError: If the arrays do not match, or members or non-members are missing.
     """
     probs, is_member = check_probs(probs, name="probs"), check_flags(is_member, name="is_member")
     check_same_length({"probs": probs, "is_member": is_member})
@@ -137,7 +138,7 @@ def fit_defender(
 
 
 def classifier_parameters(layers: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Layers under the names that a defense's checkpoint gives them."""
+    """The layers by their names in a defense's checkpoint."""
     return {
         f"classifier.{k}.{part}": array for k, pair in enumerate(layers) for part, array in zip("Wb", pair, strict=True)
     }

@@ -1,4 +1,4 @@
-"""A model behind a defense, and defenses from files."""
+"""Models with a defense, and the loading of defenses from files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_defense(path: str | os.PathLike, *, own: Sequence[type[Defense]] = ()) 
 
     Args:
         path: The file.
-        own: Classes of defenses from outside that it may hold, beside those of this package.
+        own: The user's own classes of defenses that the file may hold.
 
     Raises:
         CheckpointError: If the file is missing, damaged or holds something else.
@@ -47,37 +47,39 @@ def load_defense(path: str | os.PathLike, *, own: Sequence[type[Defense]] = ()) 
 
 
 class DefendedModel(nn.Cell):
-    """A model behind a defense: samples in, log-probabilities out.
+    """A model behind a defense: it maps samples to log-probabilities.
 
-    It draws the noise of a query, and whatever else the defense needs, itself and keyed, so that the same query gets
-    the same answer. A query that differs in one bit is another one: keys do not stop who averages over neighbors.
+    All random numbers of the defense are a function of a secret key and the query, so that the same query gets the
+    same answer. A query that differs in one bit gets other random numbers: a key does not prevent an attacker from
+    averaging over similar queries.
 
     Args:
         net: Cell from ``(N, ...)`` float32 to ``(N, C)`` logits.
-        defense: What reshapes its answers.
-        key: Secret that all that is drawn depends on; None draws a new one, so that answers differ from those of
-            another `DefendedModel` of the same parts.
-        noise: ``"keyed"`` answers the same query the same way always. ``"fresh"`` draws anew each time: it is here to
-            show that an attacker who asks again and takes the mean undoes the defense.
-        prepare: Makes the network's inputs of the samples that `respond` is asked about; None if they are the inputs.
-        batch_size: Rows that `respond` gives the network at a time.
-        on_rows: Called with the number of rows that just came out of the network.
-        as_graph: Whether `respond` compiles the network; for large ones.
-        spread: Has `respond` work on many ranks; None to work here alone.
+        defense: The defense that reshapes its answers.
+        key: Secret key of all random numbers; None draws a new one, so that answers differ from those of another
+            `DefendedModel` with the same network and defense.
+        noise: ``"keyed"`` gives the same query the same answer every time. ``"fresh"`` draws new numbers each time; it
+            serves to show that an attacker who averages repeated answers defeats such a defense.
+        prepare: Converts the samples of `respond` to the network's inputs; None if they are the inputs.
+        batch_size: Rows per batch of `respond`.
+        on_rows: Called with the number of rows that the network has just processed.
+        as_graph: Whether `respond` compiles the network; useful for large networks.
+        spread: Distributes the work of `respond` over many ranks; None to work on this one alone.
 
     Inputs:
-        - **x** (Tensor) - ``(N, ...)`` float32. Called from Python, the Cell draws what the defense needs and hands it
-          to `construct` as a second input: noise of the shape of `x` for a defense with a `noise_scale`; ``(N,
-          draws)`` uniform numbers for one that draws; ``(N, 1)`` zeros else. Inside another Cell both must be given.
+        - **x** (Tensor) - ``(N, ...)`` float32. Called from Python, the Cell draws the random numbers of the defense
+          and passes them to `construct` as a second input: noise of the shape of `x` for a defense with a
+          `noise_scale`; ``(N, draws)`` uniform numbers for a defense with `draws`; otherwise ``(N, 1)`` zeros. Inside
+          another Cell both inputs must be passed.
 
     Outputs:
-        Tensor, ``(N, C)`` float32 log-probabilities. The same query gets the same answer always, unless `noise` is
-        ``"fresh"``; the same bytes from `respond`, in whatever company, and from the Cell in batches of one size that
-        is a multiple of 64: a CPU takes several logarithms at a time and the rest one by one, which shows in the last
-        digits.
+        Tensor, ``(N, C)`` float32 log-probabilities. The same query always gets the same answer, unless `noise` is
+        ``"fresh"``. The answers of `respond` are equal to the last bit, whatever other rows are queried with them.
+        The answers of the Cell are, too, in batches of one fixed size that is a multiple of 64; with other sizes the
+        last digits may differ, because a CPU computes most logarithms in groups and the remaining ones singly.
 
     Raises:
-        InputError: If `noise` is neither.
+        InputError: If `noise` has another value.
 
     Supported Platforms:
         ``CPU``
@@ -108,7 +110,7 @@ class DefendedModel(nn.Cell):
         self._calls = itertools.count()
 
     def __call__(self, x):
-        """Draws for `x`, which no graph can do with a secret key, and runs the graph on both."""
+        """Draws the random numbers for `x` outside the graph, since they depend on a secret key, and runs the graph."""
         again = next(self._calls)
         if self.is_noised:
             second = self._answers.noise(again)(x.asnumpy())
@@ -132,13 +134,13 @@ class DefendedModel(nn.Cell):
         again: int = 0,
         on_progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
-        """The same for many rows at once, through the fast driver.
+        """Answers many rows at once, with the faster NumPy search.
 
         Args:
             samples: ``(N, ...)`` rows.
-            clean_logits: ``(N, C)`` logits of the undefended network for them, if they are known already.
-            again: 0 for the first answer, k for the answer when the same is asked for the k-th time more. Answers
-                differ with ``noise="fresh"`` only.
+            clean_logits: ``(N, C)`` logits of the undefended network for these rows, if they are known.
+            again: 0 for the first answer, k for the answer to the k-th repetition of the query. Answers differ only
+                with ``noise="fresh"``.
             on_progress: Called with the number of rows just finished.
 
         Returns:

@@ -25,11 +25,11 @@ from mindefense.types import LabelledData
 
 @dataclasses.dataclass(frozen=True)
 class DefenMIConfig(DefenseConfig):
-    """The search of DefenMI: weights up to 1e4, six rounds, from the logits of a noised input.
+    """Settings of DefenMI: weights up to 1e4 in six rounds, starting from the logits of a noised input.
 
     Attributes:
         delta: Sensitivity Δ of one input feature; the Laplace noise has scale Δ/ε.
-        epsilon: ε of one input feature. It says nothing of the input vector as a whole: this is no ε-DP mechanism.
+        epsilon: ε of one input feature. It does not hold for the whole input vector: this is no ε-DP mechanism.
     """
 
     delta: float = 1.0
@@ -45,8 +45,7 @@ class DefenMIConfig(DefenseConfig):
 class DefenMI(SearchDefense):
     """Moves each confidence vector until the defender's classifier is undecided, towards its class's mean vector.
 
-    Shen & Jiang 2025; what the published program computes, and where that departs from its idea, is in
-    ``docs/algorithm.md``.
+    Shen & Jiang 2025; ``docs/algorithm.md`` describes the published program, and where it departs from the paper.
 
     Args:
         classifier: The defender's membership classifier.
@@ -87,7 +86,7 @@ class DefenMI(SearchDefense):
 
     @classmethod
     def restore(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> DefenMI:
-        """The defense that had these `settings` and `arrays`."""
+        """The defense with these `settings` and `arrays`."""
         classifier = DefenderClassifier.from_weights(classifier_layers(dict(arrays)))
         return cls(classifier, arrays["class_mean_probs"], DefenMIConfig(**settings))
 
@@ -95,15 +94,15 @@ class DefenMI(SearchDefense):
 def class_mean_probs(logits: np.ndarray) -> np.ndarray:
     """The reference vectors of DefenMI: for each predicted class the softmax of the mean logits.
 
-    The published program takes them from the very samples it defends; here they come from the defender's own
-    samples, so that the answer to one query does not depend on the others.
+    The published program computes them from the samples that it defends. Here they are computed from the defender's
+    samples, so that the answer to a query does not depend on other queries.
 
     Args:
         logits: ``(N, C)`` logits of the defender's samples.
 
     Returns:
-        ``(C, C)`` float32, row k for predicted class k. A class that is never predicted gets the mean of the largest
-        logits on its own place and the mean of all others elsewhere.
+        ``(C, C)`` float32, row k for predicted class k. The logits of a class that is never predicted are the mean of
+        the rows' largest logits at its own position, and the mean of all other logits elsewhere.
 
     Raises:
         InputError: If the logits are not finite or there is no row.
@@ -139,23 +138,23 @@ def fit_defenmi(
         target: The trained model, as `evaluate` takes it: a Cell from rows of `data` (as `prepare` makes them) to
             logits, a PyTorch module, a scikit-learn classifier, a function, or a `Network` or the like.
         data: The data set.
-        split: Says which rows the defender knows.
+        split: The split, which has the defender's rows.
         config: The search and the noise.
-        train: How to train the classifier; its seed decides everything that is random.
-        prepare: Makes a Cell's inputs of rows, such as an `ImageTransform`; None if the rows are the inputs, or the
-            target says it.
-        checkpoint: Where to keep the classifier during training, or None.
-        on_epoch: Called after every epoch, in place of a bar.
-        progress: As of `train_classifier`.
+        train: Training of the classifier; its seed seeds all random numbers.
+        prepare: Converts rows to a Cell's inputs, such as an `ImageTransform`; None if the rows are the inputs, or
+            the target has its own preparation.
+        checkpoint: Checkpoint file of the classifier during training, or None.
+        on_epoch: Called after every epoch instead of showing a progress bar.
+        progress: See `train_classifier`.
 
     Returns:
-        The ready defense.
+        The fitted defense.
 
     Raises:
         InputError: If the split leaves the defender no rows, or the network does not take them.
     """
     if not len(split.defender_non_members):
-        fix = "keep some for the defender: of from_datasets, defender_share above 0"
+        fix = "give the defender some rows; in from_datasets set defender_share above 0"
         raise InputError(f"split {split.name} defender_non_members", expected="at least one row", got="none", fix=fix)
     members, non_members = data.take(split.defender_members), data.take(split.defender_non_members)
     samples = np.concatenate((members.features, non_members.features))

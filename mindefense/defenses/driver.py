@@ -1,4 +1,4 @@
-"""From confidence vectors to defended ones with the shared search, in NumPy, over all cores."""
+"""Defends confidence vectors with the search that DefenMI and MemGuard share, in NumPy, on all cores."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy as np
 from mindefense.defenses.search import Layers, SearchConfig, search
 
 _SMALL = 256
-"""Fewer rows than this are not worth the way to other processes."""
+"""Fewer rows than this are not worth the cost of starting other processes."""
 _NUDGE = np.float32(1 + 1e-6)
-"""Lifts the predicted class above one that a tie in float32 put level; still visible after a logarithm."""
+"""Added to the predicted class if rounding to float32 made it equal to another; large enough to survive a logarithm."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reshaped:
-    """Defended confidence vectors and what they took.
+    """Defended confidence vectors and the cost of their search.
 
     Attributes:
         probs: ``(N, C)`` float32, in class order.
-        rounds: ``(N,)`` int32 rounds of the search that succeeded; 0 where the fallback stands, -1 where the start was
-            undecided already and the reference stands.
-        passes: ``(N,)`` int32 passes through the classifier that each row took.
+        rounds: ``(N,)`` int32 rounds of the search that succeeded; 0 if the fallback is the answer; -1 if the
+            classifier was undecided at the start, so that the reference is the answer.
+        passes: ``(N,)`` int32 passes through the classifier for each row.
         steps: Gradient steps over all rows.
     """
 
@@ -37,20 +37,20 @@ class Reshaped:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reshaper:
-    """All that reshaping needs, without MindSpore, so that worker processes start fast.
+    """Classifier, settings and references of a search, without MindSpore, so that worker processes start fast.
 
     Attributes:
-        layers: The defender's classifier, ``(W (in, out), b (out,))`` a layer.
+        layers: The defender's classifier, ``(W (in, out), b (out,))`` per layer.
         config: The search.
         class_means: ``(C, C)`` float32, row k the reference for predicted class k in class order (DefenMI), or None
             for the clean vector itself (MemGuard).
-        aligned: Whether the reference is compared class by class. False repeats the published program, which compares
-            a vector in class order with a sorted one and can change labels where the search fails.
+        aligned: Whether the reference is compared class by class. False reproduces the published program, which
+            compares a vector in class order with a sorted one and can change labels if the search fails.
 
-    Where no round succeeds, the reference stands, as published. With a budget that may cut the first round short, there
-    may be many such rows, and MemGuard's reference is the clean vector: it would be told of just those that are hard to
-    move. So the same vector (`halfway`) stands for all of them there, and for DefenMI the reference with the predicted
-    class on top, whatever `aligned`.
+    If no round succeeds, the answer is the reference, as published. With a budget that may end the first round early,
+    this may happen to many rows. MemGuard's reference is the clean vector, so that it would be revealed for exactly
+    the rows that are hard to move. With such a budget, MemGuard's answer for these rows is therefore one fixed vector
+    (`halfway`), and DefenMI's is the reference with the predicted class on top, whatever `aligned`.
     """
 
     layers: Layers
@@ -66,7 +66,7 @@ class Reshaper:
         workers: int | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> Reshaped:
-        """Reshapes all rows, chunk by chunk; memory beyond input and output does not grow with their number.
+        """Reshapes all rows chunk by chunk, so that working memory does not grow with their number.
 
         Args:
             clean_probs: ``(N, C)`` float32 undefended confidence vectors.
@@ -101,7 +101,7 @@ class Reshaper:
         """Reshapes these rows on one core."""
         n, classes = clean_probs.shape
         rows = np.arange(n)[:, None]
-        # Ascending, and among equals the lowest class last, so that the last one is what argmax returns.
+        # Ascending; of equal values the lowest class comes last, so that the last class is the one argmax returns.
         order = classes - 1 - np.argsort(clean_probs[:, ::-1], axis=1, kind="stable")
         predicted = order[:, -1]
         if self.class_means is None:
@@ -122,21 +122,21 @@ class Reshaper:
         return Reshaped(probs, found.rounds, found.passes, found.steps)
 
     def _cut_short(self, references: np.ndarray) -> np.ndarray:
-        """What stands for rows that a budget left without a vector: it keeps the label and tells of nothing else."""
+        """The answers for rows whose budget ended before a vector was found: they reveal only the predicted class."""
         if self.class_means is None:
             return np.tile(halfway(references.shape[1]), (len(references), 1))
         return _with_last_on_top(references)
 
 
 def halfway(classes: int) -> np.ndarray:
-    """The ``(C,)`` float32 vector halfway between all on the last class and the same on each."""
+    """The ``(C,)`` float32 mean of the one-hot vector of the last class and the uniform vector."""
     vector = np.full(classes, 0.5 / classes, np.float32)
     vector[-1] += 0.5
     return vector
 
 
 def _with_last_on_top(vectors: np.ndarray) -> np.ndarray:
-    """The vectors with their largest element swapped into the last place."""
+    """The vectors with their largest element swapped into the last position."""
     vectors = vectors.copy()
     top = vectors.argmax(axis=1)
     here = np.arange(len(vectors))
@@ -147,8 +147,8 @@ def _with_last_on_top(vectors: np.ndarray) -> np.ndarray:
 def put_on_top(probs: np.ndarray, predicted: np.ndarray) -> None:
     """Puts the predicted class on top, in place.
 
-    Where it is behind, it changes places with the largest, which leaves the sum as it is; then it is lifted where it is
-    not ahead by what a logarithm in float32 can still tell.
+    If another class is larger, the two values are swapped, which keeps the sum. The predicted class is then raised if
+    its lead would not survive a logarithm in float32.
 
     Args:
         probs: ``(N, C)`` float32.

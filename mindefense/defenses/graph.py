@@ -1,4 +1,4 @@
-"""The same search as `mindefense.defenses.search`, as one MindSpore graph of static shapes, for any device."""
+"""The search of `mindefense.defenses.search` as one MindSpore graph with static shapes, for any device."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mindspore import nn, ops
 from mindefense.defenses.search import Layers, SearchConfig
 
 _STEPS_A_CHECK = 4
-"""Steps between two looks at whether any row is still active; each look waits for the device."""
+"""Steps between two checks whether any row is still active; each check waits for the device."""
 _LOG_10 = math.log(10)
 
 
 class GraphSearch(nn.Cell):
-    """Searches all rows of a batch side by side until the slowest is done, or its passes are used up.
+    """Searches all rows of a batch in parallel until the slowest is done or its passes are used up.
 
     Args:
         layers: The defender's classifier, ``(W (in, out), b (out,))`` NumPy arrays a layer.
@@ -27,8 +27,8 @@ class GraphSearch(nn.Cell):
         - **reference** (Tensor) - ``(N, C)`` float32 reference vectors in the order of `start`.
 
     Outputs:
-        - **probs** (Tensor) - ``(N, C)`` float32, sorted as `start` is; the reference where no round succeeded.
-        - **rounds** (Tensor) - ``(N, 1)`` float32 rounds that succeeded, -1 where the start was undecided already.
+        - **probs** (Tensor) - ``(N, C)`` float32, in the order of `start`; the reference if no round succeeded.
+        - **rounds** (Tensor) - ``(N, 1)`` float32 successful rounds, -1 if the classifier was undecided at the start.
 
     Supported Platforms:
         ``CPU``
@@ -44,7 +44,7 @@ class GraphSearch(nn.Cell):
         self.c3_first = config.c3_first
         self.c3_beyond = config.c3_first * 10 ** (config.rounds - 0.5)
         self.undecided_logit = config.undecided_logit
-        # All rows start together, so that one count of passes holds for each.
+        # All rows start together, so that one count of passes suffices.
         checks, self.rest = divmod(config.most_passes, _STEPS_A_CHECK)
         self.checks = float(checks)
         classes = len(layers[0][0])
@@ -57,11 +57,11 @@ class GraphSearch(nn.Cell):
 
     @ms.jit
     def construct(self, start, reference):
-        """Confidence vectors that leave the classifier undecided, and the rounds each row passed."""
+        """Confidence vectors that make the classifier undecided, and the number of successful rounds of each row."""
         logit, _ = self._classify(self.softmax(start))
         is_undecided = ops.cast(ops.abs(logit) <= self.undecided_logit, ms.float32)
         side = ops.sign(logit)
-        # What differs from row to row: where it stands, what it found, the steps of its round, the round's weight.
+        # State of each row: its logits, the vector found, the steps of its round, the round's weight.
         state = (start, reference, is_undecided * self.max_iterations, is_undecided * 0 + self.c3_first)
         checks = self.none
         while ops.logical_and(self._count_active(*state) > 0, checks < self.checks):
@@ -74,10 +74,10 @@ class GraphSearch(nn.Cell):
         return state[1], rounds - is_undecided
 
     def _step(self, start, reference, side, z, found, step, c3):
-        """Judges where every row stands and moves it one step on; rows that are not active find nothing any more.
+        """Checks every row for success and moves it by one step; rows that are not active can no longer succeed.
 
-        At 64 rows and fewer the number of operators decides on the time, so there is none that can be spared. That a
-        round has just begun needs no asking: there the classifier is on the side of the start.
+        With 64 rows or fewer the number of operators determines the time, so there are as few as possible. The start
+        of a round needs no check of its own: there the classifier has its original sign, which is no success.
         """
         p = self.softmax(z)
         logit, acts = self._classify(p)
@@ -96,14 +96,14 @@ class GraphSearch(nn.Cell):
         return z, found, step, c3
 
     def _is_active(self, step, c3):
-        """Rows whose round has steps left and is not beyond the last."""
+        """Rows whose current round exists and has steps left."""
         return ops.logical_and(step < self.max_iterations, c3 < self.c3_beyond)
 
     def _count_active(self, z, found, step, c3):
         return ops.ReduceSum()(ops.cast(self._is_active(step, c3), ms.float32))
 
     def _classify(self, p):
-        """The membership logit, and what the gradient needs of the way to it."""
+        """The membership logit, and the activations that the gradient needs."""
         acts = ()
         x = p
         for layer in self.hidden:

@@ -22,12 +22,12 @@ class MemGuardConfig(DefenseConfig):
 class MemGuard(SearchDefense):
     """Moves each confidence vector until the defender's classifier is undecided, staying near the clean vector.
 
-    Jia et al. 2019, phase I (section 4.2, eqs. 5-8). Phase II, which answers with the clean vector now and
-    then, is `MemGuardBudget`'s.
+    Jia et al. 2019, phase I (section 4.2, eqs. 5-8). Phase II, which returns the clean vector with some probability,
+    is in `MemGuardBudget`.
 
     Args:
         classifier: The defender's membership classifier.
-        config: The search. Its alignment makes no difference but in ties: the reference is the clean vector.
+        config: The search. Since the reference is the clean vector, its alignment matters only for ties.
 
     Inputs:
         - **clean_logits** (Tensor) - ``(N, C)`` float32 logits of the undefended model.
@@ -48,5 +48,5 @@ class MemGuard(SearchDefense):
 
     @classmethod
     def restore(cls, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> MemGuard:
-        """The defense that had these `settings` and `arrays`."""
+        """The defense with these `settings` and `arrays`."""
         return cls(DefenderClassifier.from_weights(classifier_layers(dict(arrays))), MemGuardConfig(**settings))

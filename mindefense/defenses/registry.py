@@ -1,6 +1,6 @@
-"""Defenses by name: what ``--defense top-k=3`` stands for, and which ones a comparison evaluates.
+"""The list of all defenses: the names that ``--defense`` accepts, and the defenses that a comparison evaluates.
 
-Names are checked without MindSpore, which only `DefenseSpec.build` loads.
+Names are checked without MindSpore; only `DefenseSpec.build` loads it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ NONE = "none"
 
 @dataclasses.dataclass(frozen=True)
 class DefenseKind:
-    """One defense of the catalogue; the listing below is all there is to add for a new one, beside its class.
+    """One defense of the list; a new defense needs a class and an entry below.
 
     Attributes:
         home: The module of its class, below `mindefense.defenses`.
-        kind: The class; its ``name`` is what its files bear.
-        build: Makes it, of the specification and the class.
-        value: What its setting is, in words; None if it takes none.
+        kind: The class; its ``name`` is recorded in its files.
+        build: Makes the defense from the specification and the class.
+        value: Description of its setting; None if it has none.
         shown: The setting in a list of names, such as ``"DIGITS"``.
-        is_required: Whether it cannot do without its setting.
-        whole: The least and the largest of a whole setting; None where any number above 0 will do.
+        is_required: Whether the setting is required.
+        whole: The smallest and the largest value of an integer setting; None if any number above 0 is valid.
         searches: Whether it is built on the defender's classifier and searches for each answer.
         needs_means: Whether it is built on the mean vectors of predicted classes.
-        also: The class in `mindefense.defenses.baselines` that it becomes with a setting; None if it stays the same.
+        also: The class in `mindefense.defenses.baselines` that is used if there is a setting; None for the same class.
     """
 
     home: str
@@ -62,11 +62,11 @@ def _load(home: str, name: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What defenses are built of, given only to those that ask.
+    """The parts that defenses are built from; each is computed only if a defense needs it.
 
     Attributes:
-        classifier: Gives the defender's classifier.
-        class_means: Gives the ``(C, C)`` reference vectors per predicted class.
+        classifier: Returns the defender's classifier.
+        class_means: Returns the ``(C, C)`` reference vectors per predicted class.
         classes: Number of classes C.
     """
 
@@ -118,9 +118,9 @@ DEFENSES: dict[str, DefenseKind] = {
         value="the scale of the noise, such as 0.1", shown="SCALE", is_required=True,
     ),
 }  # fmt: skip
-"""Every defense by the name that ``--defense`` takes."""
+"""Every defense by its name for ``--defense``."""
 PUBLISHED = "-published"
-"""Ends the name of a defense that repeats the published program where it departs from its idea."""
+"""Suffix of a defense that reproduces the published program, including its departures from the paper."""
 LINEUP = (
     "defenmi",
     "defenmi-published",
@@ -137,7 +137,7 @@ LINEUP = (
     "class-mean",
     "label-only",
 )
-"""What a comparison evaluates by default."""
+"""The defenses that a comparison evaluates by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,7 @@ class DefenseSpec:
     """A defense and its settings.
 
     Attributes:
-        name: What defends.
+        name: Name of the defense.
         value: Its setting, or None.
         alignment: ``"corrected"``, or ``"published"`` for DefenMI and MemGuard.
         max_steps: DefenMI and MemGuard: the budget of the search for one row, see ``SearchConfig``.
@@ -158,18 +158,18 @@ class DefenseSpec:
 
     @classmethod
     def parse(cls, text: str, *, alignment: str = "corrected", max_steps: int | None = None) -> DefenseSpec:
-        """The defense that ``NAME`` or ``NAME=VALUE`` stands for.
+        """The defense that ``NAME`` or ``NAME=VALUE`` names.
 
         Args:
-            text: As the command line has it; for DefenMI and MemGuard ``-published`` after the name stands for that
-                alignment, and ``@300`` at the end for a search of at most so many steps.
-            alignment: Unless the name says so.
-            max_steps: Unless the text says so.
+            text: The text of the command line. For DefenMI and MemGuard, ``-published`` after the name selects that
+                alignment, and ``@300`` at the end limits the search to 300 steps.
+            alignment: The alignment if the name has no suffix.
+            max_steps: The budget if the text has none.
 
         Raises:
-            InputError: If there is no such defense, or its value is missing, out of place or no number.
+            InputError: If there is no such defense, or its value is missing, not allowed or not a number.
         """
-        from mindefense.defenses.search import SearchConfig, check_first_round  # with NumPy, which names do without
+        from mindefense.defenses.search import SearchConfig, check_first_round  # imported here, since it needs NumPy
 
         searching = [known for known, kind in DEFENSES.items() if kind.searches]
         named, at, steps = text.partition("@")
@@ -183,7 +183,7 @@ class DefenseSpec:
         if at and not (kind.searches and steps.isdecimal()):
             fix = f"{' or '.join(searching)}, such as {searching[0]}@300"
             raise InputError(f"defense {name}", expected=f"@STEPS, a whole number, with {fix}", got=repr(text))
-        max_steps = SearchConfig(max_steps=int(steps) if at else max_steps).max_steps  # refuses what is no budget
+        max_steps = SearchConfig(max_steps=int(steps) if at else max_steps).max_steps  # raises if invalid
         wanted = kind.value
         if equals and wanted is None:
             raise InputError(f"defense {name}", expected="no value", got=repr(text))
@@ -204,7 +204,7 @@ class DefenseSpec:
 
     @classmethod
     def parse_unfitted(cls, text: str) -> DefenseSpec:
-        """The same, for a defense of recorded answers, without the model.
+        """Like `parse`, for a defense of recorded answers, whose model is not available.
 
         Raises:
             InputError: See `parse`, and if it has to be fitted to a model.
@@ -212,7 +212,7 @@ class DefenseSpec:
         spec = cls.parse(text)
         if spec.needs_fitting:
             names = ", ".join(name for name in DEFENSES if not cls(name).needs_fitting)
-            fix = f"a study run with --defense {spec} leaves it as defense.ckpt, and Defense.save writes it in Python"
+            fix = f"run a study with --defense {spec}, which writes defense.ckpt, or use Defense.save in Python"
             raise InputError(f"defense {spec}", expected=f"the .ckpt of one, or {names}", got="a name alone", fix=fix)
         return spec
 
@@ -223,7 +223,7 @@ class DefenseSpec:
 
     @property
     def needs_fitting(self) -> bool:
-        """Whether it needs to know the model that it stands before."""
+        """Whether it has to be fitted to a model."""
         return self.searches or DEFENSES[self.name].needs_means
 
     def __str__(self) -> str:
@@ -232,17 +232,17 @@ class DefenseSpec:
         return f"{self.name}{published}" + ("" if self.value is None else f"={self.value:g}") + budget
 
     def build_unfitted(self, classes: int) -> Defense:
-        """The defense itself, if it needs no fitting, for C `classes`."""
+        """Builds the defense for C `classes`, if it needs no fitting."""
         return self.build(_unasked, _unasked, classes)
 
     def build(
         self, classifier: Callable[[], DefenderClassifier], class_means: Callable[[], np.ndarray], classes: int
     ) -> Defense:
-        """The defense itself.
+        """Builds the defense.
 
         Args:
-            classifier: Gives the defender's classifier; asked only if it is needed.
-            class_means: Gives the ``(C, C)`` reference vectors per predicted class; likewise.
+            classifier: Returns the defender's classifier; called only if it is needed.
+            class_means: Returns the ``(C, C)`` reference vectors per predicted class; called only if they are needed.
             classes: Number of classes C.
 
         Raises:
@@ -253,14 +253,14 @@ class DefenseSpec:
 
 
 def classes() -> dict[str, type[Defense]]:
-    """All defenses by the names that files give them."""
+    """All defenses by their names in files."""
     found = [kind.load() for kind in DEFENSES.values()]
     found += [_load("baselines", kind.also) for kind in DEFENSES.values() if kind.also is not None]
     return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.name)}
 
 
 def names_in_words() -> str:
-    """The names that ``--defense`` takes, with what follows them."""
+    """The names that ``--defense`` accepts, with their settings."""
     names = [NONE]
     for name, kind in DEFENSES.items():
         if not kind.is_required:
@@ -286,7 +286,7 @@ def _number(text: str) -> float | None:
 
 
 def parse_ways(names: Sequence[str]) -> tuple[TrainingSpec, ...]:
-    """The ways to train of a comparison, each once.
+    """The ways of training of a comparison, each once.
 
     Raises:
         InputError: If one is unknown or named twice.
@@ -298,8 +298,8 @@ def parse_lineup(names: Sequence[str], *, max_steps: int | None = None) -> tuple
     """The defenses of a comparison, each once.
 
     Args:
-        names: As `DefenseSpec.parse` takes them.
-        max_steps: Budget of those that search, unless their names say another.
+        names: Names for `DefenseSpec.parse`.
+        max_steps: Budget of defenses that search, unless their names have another.
 
     Raises:
         InputError: If one is unknown or named twice.
@@ -316,12 +316,12 @@ def _each_once(what: str, specs: tuple) -> tuple:
 _TRAINING = {"early-stopping": "until_accuracy", "weight-decay": "weight_decay", "label-smoothing": "label_smoothing"}
 _SHARES = ("early-stopping", "label-smoothing")
 TRAINING_LINEUP = ("early-stopping=0.9", "weight-decay=0.005", "label-smoothing=0.3", "dp=1")
-"""Ways to train that a comparison may be told to try."""
+"""Ways of training that a comparison can evaluate."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSpec:
-    """A way to train the target so that it leaks less.
+    """A way of training the target that reduces its leakage.
 
     Attributes:
         name: ``"early-stopping"`` (the value is the training accuracy at which it ends), ``"weight-decay"``,
@@ -334,10 +334,10 @@ class TrainingSpec:
 
     @classmethod
     def parse(cls, text: str) -> TrainingSpec:
-        """The way to train that ``NAME=VALUE`` stands for.
+        """The way of training that ``NAME=VALUE`` names.
 
         Raises:
-            InputError: If there is no such way, or its value is no number.
+            InputError: If there is no such way, or its value is not a number.
         """
         name, _, value = text.partition("=")
         known, number = [*_TRAINING, "dp"], _number(value)
@@ -353,7 +353,7 @@ class TrainingSpec:
 
     @property
     def settings(self) -> dict[str, float]:
-        """What it changes in a study's configuration."""
+        """The settings that it changes in a study's configuration."""
         return {} if self.is_private else {_TRAINING[self.name]: self.value}
 
     def __str__(self) -> str:

@@ -1,11 +1,11 @@
 """The logit search that DefenMI and MemGuard share, for many rows at once, in NumPy.
 
-For every row it looks for logits near the start whose softmax leaves the defender's classifier undecided, in rounds
-of growing weight on the distance to a reference vector (Jia et al., CCS 2019, section 4; Shen & Jiang, IP&M 2025).
+For every row it searches for logits near the start whose softmax makes the defender's classifier undecided. Each round
+gives more weight to the distance to a reference vector (Jia et al., CCS 2019, section 4; Shen & Jiang, IP&M 2025).
 
-The rounds of one row follow each other, but rows do not wait for rows: a pool of slots holds rows at different rounds
-and steps, and a slot that is done takes the next row of the queue. Arrays are laid out (feature, slot), so that sums
-over features run along contiguous memory, and a pool fits a core's cache.
+The rounds of a row run one after the other, but independently of other rows: a pool of slots holds rows at different
+rounds and steps, and a slot that is done takes the next row of the queue. Arrays have the layout (feature, slot), so
+that sums over features run along contiguous memory, and a pool fits a core's cache.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mindefense.errors import InputError
 Layers = Sequence[tuple[np.ndarray, np.ndarray]]
 
 ALIGNMENTS = ("corrected", "published")
-"""With the departures of the published programs mended, and with them; see `DefenseConfig`."""
+"""Without and with the published programs' departures from their papers; see `DefenseConfig`."""
 _NONE = np.empty(0, np.int64)
 _BLOCK = 16
 _TINY = np.float32(1e-30)
@@ -33,18 +33,19 @@ _HUGE = np.float32(1e30)
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-    """How far and how long to search; the defaults are the published ones (Jia et al. 2019; Shen & Jiang 2025).
+    """Settings of the search; the defaults are the published ones (Jia et al. 2019; Shen & Jiang 2025).
 
     Attributes:
         step_size: Length of one step in logit space (beta in the published programs).
-        max_iterations: One more than the steps a round may take, as the published programs count.
+        max_iterations: One more than the largest number of steps of a round, as the published programs count.
         c1: Weight of the classifier's absolute logit.
         c2: Weight of the hinge that keeps the predicted class on top.
         c3_first: Weight of the L1 distance to the reference in the first round; each later round has ten times more.
         threshold: The largest weight tried.
-        undecided: A row whose classifier output is this near to 0.5 at the start is not searched.
-        max_steps: The most passes through the classifier, forward and back, for one row over all its rounds, the look
-            at each start included; None for what the rounds allow. When they are used up, the last vector found stands.
+        undecided: A row whose classifier output at the start is at most this far from 0.5 is not searched.
+        max_steps: Largest number of passes through the classifier, forward and back, for one row over all its rounds,
+            including the evaluation of each start; None for as many as the rounds allow. When they are used up, the
+            last vector found is the result.
     """
 
     step_size: float = 0.1
@@ -76,13 +77,13 @@ class SearchConfig:
 
     @property
     def most_passes(self) -> int:
-        """The most passes through the classifier that one row can take; without `max_steps`, what all rounds allow."""
+        """Largest number of passes through the classifier for one row, with or without `max_steps`."""
         allowed = self.rounds * self.max_iterations
         return allowed if self.max_steps is None else min(allowed, self.max_steps)
 
     @property
     def cuts_first_round(self) -> bool:
-        """Whether `max_steps` may end a row's first round, so that more rows are left without a vector."""
+        """Whether `max_steps` may end a row's first round early, so that more rows get no vector."""
         return self.max_steps is not None and self.max_steps < self.max_iterations
 
     @property
@@ -92,30 +93,30 @@ class SearchConfig:
 
 
 def check_first_round(config: SearchConfig) -> None:
-    """Refuses a budget that may cut a row's first round short.
+    """Refuses a budget that may end a row's first round early.
 
-    For MemGuard within an L1 budget: where its vector is no use it answers with the clean one, which would then tell in
-    the clear just those rows that are hard to move.
+    It is called for MemGuard with an L1 budget, which returns the clean vector if the search finds none. With such a
+    small budget, the clean vectors would be revealed for exactly the rows that are hard to move.
 
     Raises:
-        InputError: If `max_steps` is so small.
+        InputError: If `max_steps` is too small.
     """
     if config.cuts_first_round:
         raise InputError(
             "max_steps with an L1 budget of memguard",
-            expected=f"at least max_iterations ({config.max_iterations}), lest a first round is cut short",
+            expected=f"at least max_iterations ({config.max_iterations}), so that every first round can finish",
             got=str(config.max_steps),
         )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SearchResult:
-    """What a search found, row by row.
+    """The result of a search, row by row.
 
     Attributes:
-        probs: ``(N, C)`` float32, sorted like the start; rows with ``rounds < 1`` hold no result.
-        rounds: ``(N,)`` int32 rounds that succeeded; ``-1`` where the start was undecided already.
-        passes: ``(N,)`` int32 passes through the classifier that each row took.
+        probs: ``(N, C)`` float32, sorted like the start; rows with ``rounds < 1`` have no result.
+        rounds: ``(N,)`` int32 rounds that succeeded; ``-1`` if the classifier was undecided at the start.
+        passes: ``(N,)`` int32 passes through the classifier for each row.
         steps: Gradient steps taken over all rows.
     """
 
@@ -128,7 +129,7 @@ class SearchResult:
 def search(
     start: np.ndarray, reference: np.ndarray, layers: Layers, config: SearchConfig, *, pool: int = 256
 ) -> SearchResult:
-    """Searches every row of `start` for logits that leave the classifier undecided; runs on one core.
+    """Searches for logits near each row of `start` that make the classifier undecided; runs on one core.
 
     Args:
         start: ``(N, C)`` float32 start logits, each row ascending; the last position is the predicted class.
@@ -139,16 +140,16 @@ def search(
         pool: Slots, rounded up to a multiple of 16. Results do not depend on it.
 
     Returns:
-        Confidence vectors, sorted as `start` is, the rounds passed and the steps taken.
+        Confidence vectors in the order of `start`, the successful rounds and the steps.
     """
     slots = max(_BLOCK, -(-min(pool, len(start)) // _BLOCK) * _BLOCK)
-    # The products are too small to be worth splitting over BLAS threads; several processes share the work instead.
+    # The matrix products are too small for several BLAS threads; the work is divided among processes instead.
     with threadpool_limits(1, user_api="blas"):
         return _Pool(start, reference, layers, config, slots).run()
 
 
 class _Pool:
-    """Slots with one row each, all moved at once."""
+    """Slots with one row each; every step moves all of them."""
 
     def __init__(self, start: np.ndarray, reference: np.ndarray, layers: Layers, config: SearchConfig, size: int):
         f32 = np.float32
@@ -156,7 +157,7 @@ class _Pool:
         self._found = np.zeros(start.shape, f32)
         self._passed = np.zeros(len(start), np.int32)
         self._took = np.zeros(len(start), np.int32)
-        self._passes = 0  # of the pool, which are those of every slot since its row came in
+        self._passes = 0  # of the whole pool; a slot's passes are counted from the admission of its row
         self._queued, self._live, self._size = 0, 0, size
         self._forward, self._backward = _with_bias_inputs(layers)
         self._last = np.ascontiguousarray(layers[-1][0], f32).reshape(-1, 1)
@@ -172,7 +173,7 @@ class _Pool:
         self._z = np.zeros((classes, size), f32)
         self._z0 = np.zeros((classes, size), f32)
         self._ref = np.zeros((classes, size), f32)
-        # … and room to work in: each layer's input has a last row of ones that its biases multiply.
+        # … and working arrays: each layer's input has a last row of ones that its biases multiply.
         self._rival = np.zeros(size, f32)
         self._input = [np.ones((weight.shape[1], size), f32) for weight in self._forward]
         self._input.append(np.ones((len(self._last) + 1, size), f32))
@@ -192,7 +193,7 @@ class _Pool:
             logit = self._classify()
             self._passes += 1
             succeeded, given_up, undecided = self._judge(logit)
-            # Slots that are done move too, which costs less than leaving them out; _next_round puts them back.
+            # Slots that are done move too, since excluding them would cost more; _next_round resets them.
             self._move(logit)
             steps += int(self._step[succeeded].sum() + self._step[given_up].sum())
             self._step[: self._live] += 1
@@ -223,7 +224,7 @@ class _Pool:
         self._has_fresh = True
 
     def _view(self, live: int) -> None:
-        """Looks at so many slots of every array; slicing anew in every step would cost a tenth of it."""
+        """Makes views of the first `live` slots of all arrays; slicing in every step would cost a tenth of its time."""
         self._z_live, self._ref_live, self._c3_live = self._z[:, :live], self._ref[:, :live], self._c3[:live]
         self._rival_live = self._rival[:live]
         self._grad_live, self._tmp_live = self._grad[:, :live], self._tmp[:, :live]
@@ -247,16 +248,15 @@ class _Pool:
             )
 
     def _classify(self) -> np.ndarray:
-        """Softmax of every live slot and the classifier's logit of it; keeps what the gradient needs."""
-        # Whole blocks, since the rounding of a product depends on the block that a column is in; the dead slots that
-        # fill the last one move along.
+        """Computes the softmax of every live slot and returns the classifier's logit of it; stores the activations."""
+        # Whole blocks, since the rounding of a product depends on the block of a column; free slots fill the last one.
         blocks = -(-self._live // _BLOCK) * _BLOCK
         if self._p_live.shape[1] != blocks:
             self._view(blocks)
         z, p = self._z_live, self._p_live
         rival = np.maximum.reduce(z[:-1], axis=0, out=self._rival_live)
         np.subtract(z, np.maximum(rival, z[-1]), out=p)
-        # Nothing below e^-80: denormal numbers make a matrix product up to a hundred times slower.
+        # At least e^-80: denormal numbers make a matrix product up to a hundred times slower.
         np.maximum(p, _LOWEST, out=p)
         np.exp(p, out=p)
         p /= np.add.reduce(p, axis=0)
@@ -269,7 +269,7 @@ class _Pool:
         return (self._last.T @ self._top_live)[0] + self._last_bias
 
     def _judge(self, logit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Slots whose round succeeded, whose search ends without that, and that need no search."""
+        """The slots whose round succeeded, those whose search ends without success, and those that need no search."""
         live = self._live
         side, step, logit = self._side[:live], self._step[:live], logit[:live]
         undecided = _NONE
@@ -289,17 +289,17 @@ class _Pool:
         return succeeded, last[~changed[last]] if last.size else _NONE, undecided
 
     def _move(self, logit: np.ndarray) -> None:
-        """One normalised gradient step of every live slot."""
+        """Moves every live slot by one normalized gradient step."""
         config = self._config
         z, p, grad, tmp, c3 = self._z_live, self._p_live, self._grad_live, self._tmp_live, self._c3_live
-        # Backward through the classifier; a layer's mask, once used, holds the gradient at its units.
+        # Backward through the classifier; a layer's mask, once used, is overwritten with the gradient at its units.
         upstream_bits = self._last.view(np.int32)
         for level in reversed(self._levels):
             np.bitwise_and(upstream_bits, level.on, out=level.on)
             np.matmul(level.backward, level.gated, out=level.below)
             upstream_bits = level.below_bits
         grad *= np.copysign(np.float32(config.c1), logit)
-        # c3 times the sign of the distance: blown up and cut, which is faster than a sign and keeps its zero.
+        # c3 times the sign of the difference: scaled and clipped, which is faster than a sign and keeps zeros.
         np.subtract(p, self._ref_live, out=tmp)
         tmp *= _HUGE
         np.minimum(tmp, c3, out=tmp)
@@ -319,7 +319,7 @@ class _Pool:
         z -= grad
 
     def _next_round(self, succeeded: np.ndarray) -> np.ndarray:
-        """Keeps what was found and starts the next round; returns the slots that have none left, or no passes."""
+        """Stores the vectors found and starts the next round; returns the slots that have no rounds or passes left."""
         if not succeeded.size:
             return _NONE
         self._found[self._row[succeeded]] = self._input[0][:-1, succeeded].T
@@ -333,7 +333,7 @@ class _Pool:
         return succeeded[ended]
 
     def _drop(self, slots: np.ndarray) -> None:
-        """Frees these slots; the last live ones move into the holes."""
+        """Frees these slots and fills the gaps with the last live ones."""
         keep = np.ones(self._live, bool)
         keep[slots] = False
         self._live -= len(slots)

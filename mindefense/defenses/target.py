@@ -1,4 +1,4 @@
-"""A model behind a defense, through the fast driver. NumPy; whatever the model's framework."""
+"""A model of any framework behind a defense, with the NumPy search."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ NOISES = ("keyed", "fresh")
 
 
 class DefendedAnswers:
-    """Answers of a model behind a defense; it draws what the defense needs as a function of a secret key.
+    """Answers of a model behind a defense, whose random numbers are a function of a secret key.
 
     Args:
         model: The model.
-        defense: What reshapes its answers.
-        key: Secret that all that is drawn depends on.
-        noise: ``"keyed"``: the same query gets the same answer. ``"fresh"``: another one each time.
+        defense: The defense that reshapes its answers.
+        key: Secret key of all random numbers.
+        noise: ``"keyed"``: the same query gets the same answer. ``"fresh"``: it gets another answer each time.
 
     Raises:
-        InputError: If `noise` is neither.
+        InputError: If `noise` has another value.
     """
 
     def __init__(self, model: Model, defense: Defense, *, key: bytes, noise: str = "keyed"):
@@ -60,15 +60,15 @@ class DefendedAnswers:
             drawing = self.draws(again)
             draws = np.concatenate([drawing(inputs) for inputs in model.batches(samples)])
         clean_probs = softmax(clean_logits)
-        put_on_top(clean_probs, clean_logits.argmax(axis=1))  # what rounding has made equal
+        put_on_top(clean_probs, clean_logits.argmax(axis=1))  # restores the predicted class after ties from rounding
         return log_probs(model.reshape(defense, clean_probs, start_logits, draws=draws, on_progress=on_progress))
 
     def noise(self, again: int) -> KeyedNoise:
-        """What is added to the inputs when the same is asked for the `again`-th time more."""
+        """The noise on the inputs in the `again`-th repetition of a query."""
         return KeyedNoise.of(self._key, self.defense.noise_scale, again=again if self.is_fresh else 0)
 
     def draws(self, again: int) -> KeyedDraws:
-        """The uniform numbers of a query, likewise."""
+        """The uniform random numbers in the `again`-th repetition of a query."""
         return KeyedDraws.of(self._key, self.defense.draws, again=again if self.is_fresh else 0)
 
 
@@ -80,20 +80,20 @@ def defended_target(
     noise: str = "keyed",
     on_progress: Callable[[int], None] | None = None,
 ) -> Target:
-    """The target that a model behind a defense is; what the model has answered already it is not asked again.
+    """A model behind a defense as a target; the model is queried only once for each sample.
 
     Args:
-        model: The trained model; its memory gives the clean logits.
-        defense: What reshapes its answers.
-        key: Secret of all that is drawn.
+        model: The trained model; its stored answers are the clean logits.
+        defense: The defense that reshapes its answers.
+        key: Secret key of all random numbers.
         noise: ``"keyed"``, or ``"fresh"`` for a target whose answers vary; see `DefendedModel`.
         on_progress: Called with the number of rows that were just reshaped.
 
     Returns:
-        The target. Where the defense promises to keep the predicted class, asking for labels costs no reshaping.
+        The target. If the defense keeps the predicted class, its labels are computed without reshaping.
 
     Raises:
-        InputError: If `noise` is neither.
+        InputError: If `noise` has another value.
     """
     answers = DefendedAnswers(model, defense, key=key, noise=noise)
 

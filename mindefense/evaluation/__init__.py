@@ -6,8 +6,9 @@ must not pay for MindSpore.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mindefense.lazy import lazy_names
 
 _HOMES = {
     "differences": ("differences",),
@@ -22,7 +23,7 @@ _HOMES = {
     "summary": ("Subject", "answers_of", "summarize"),
     "verdict": ("verdict_of",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
 __all__ = [
     "AttackRunner",
     "Attackers",
@@ -55,13 +56,3 @@ if TYPE_CHECKING:
     from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
     from mindefense.evaluation.summary import Subject, answers_of, summarize
     from mindefense.evaluation.verdict import verdict_of
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

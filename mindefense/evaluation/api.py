@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mindefense.attacks.base import Attack
 from mindefense.attacks.registry import AttackContext, AttackSpec
 from mindefense.data import Split
@@ -15,9 +17,9 @@ from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE, AttackRunner, attackers_of, names_of
 from mindefense.evaluation.scenario import EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
-from mindefense.progress import Progress
+from mindefense.progress import Progress, progress_of
 from mindefense.targets.base import Model
-from mindefense.targets.kinds import model_of
+from mindefense.targets.kinds import ClassifierTarget, model_of
 from mindefense.types import Evaluation, LabelledData
 
 
@@ -108,6 +110,7 @@ def prepared(
         attacks, own_attacks, context=context, knowledge=config.knowledge, adversary=config.adversary
     )
     sets = EvaluationSets.of(data, split, seed=seed, fit_share=fit_share)
+    _ask(model, sets.everyone.features(), progress)
     _check_classes(model, data, sets.everyone)
     for one in (model, *(() if shadow is None else (shadow,))):
         one.check_repeats(sets.everyone.features())
@@ -127,9 +130,39 @@ def prepared(
     return runner, subject
 
 
+def _ask(model: Model, samples: np.ndarray, progress: Progress | bool | None) -> None:
+    """Asks a model about samples, which it then remembers, and tells how far that is."""
+    on_rows, new = model.on_rows, model.new(samples)
+    if not new:
+        return
+    with progress_of(progress).stage("ask target", new) as advance:
+
+        def count(rows: int) -> None:
+            advance(rows, "")
+            if on_rows is not None:
+                on_rows(rows)
+
+        model.on_rows = count
+        try:
+            model.logits(samples)
+        finally:
+            model.on_rows = on_rows
+        advance(0, f"{new} samples")
+
+
 def _check_classes(target: Model, data: LabelledData, everyone: Rows) -> None:
     """Refuses labels that the network has no output for, and outputs that are no classes."""
     outputs, largest = target.logits(everyone.features()).shape[1], int(everyone.labels().max())
+    if isinstance(target, ClassifierTarget) and outputs != data.num_classes:
+        fix = "fit it on rows of every class, or give a function that appends a column of zeros for each it never saw"
+        if outputs > data.num_classes:
+            fix = f"say num_classes={outputs}, or give the classifier that belongs to the data"
+        raise InputError(
+            f"classes of the {target.kind}",
+            expected=f"{data.num_classes}, as many as {data.name} has",
+            got=str(outputs),
+            fix=fix,
+        )
     if largest >= outputs:
         raise InputError(
             f"{data.name} labels",

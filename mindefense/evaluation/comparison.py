@@ -130,7 +130,7 @@ def compare(
         split: Which of its rows are members of what.
         defenses: Names as ``--defenses`` takes them, such as ``["defenmi", "rounding=1"]``; those that need a
             classifier or class means are fitted on the split's defender rows. Or defenses by the names to give them.
-        attacks: As of `evaluate`, likewise all that follow.
+        attacks: See `evaluate`, also for the following arguments.
         own_attacks: Attackers of your own.
         knowledge: ``"auditor"``, ``"shadow"`` or both.
         adversary: ``"static"``, ``"adaptive"`` or both.
@@ -158,7 +158,7 @@ def compare(
     if rows is None and not isinstance(defenses, Mapping):
         needing = [name for name in defenses if DefenseSpec.parse(name).needs_fitting]
         if needing:
-            fix = "keep some for the defender: of from_datasets, defender_share above 0"
+            fix = "give the defender some rows; in from_datasets set defender_share above 0"
             expected = f"at least one row to fit {needing[0]} on"
             raise InputError(f"split {split.name} defender_non_members", expected=expected, got="none", fix=fix)
 
@@ -183,12 +183,15 @@ def compare_outputs(
     fit_share: float = 0.5,
     progress: Progress | bool | None = None,
 ) -> Comparison:
-    """The same of recorded outputs; defenses that are fitted are fitted on rows that judge nobody.
+    """Compares defenses of recorded outputs; defenses are fitted on rows on which no attacker is evaluated.
+
+    Where the outputs hold no labels, attackers that look at true classes are not run, and accuracy, calibration error
+    and negative log-likelihood are None.
 
     Args:
         outputs: From `mindefense.data.load_outputs`, undefended.
         defenses: As of `compare`.
-        attacks: As of `evaluate_outputs`, likewise all that follow.
+        attacks: See `evaluate_outputs`, also for the following arguments.
         own_attacks: Attackers of your own.
         adversary: ``"static"``, ``"adaptive"`` or both.
         seed: Divides the rows where the outputs do not, and seeds the attackers.
@@ -196,14 +199,11 @@ def compare_outputs(
         progress: Told what happens.
 
     Raises:
-        InputError: If a defense is unknown, there are too few rows, or labels are missing.
+        InputError: If a defense is unknown, there are too few rows, or nobody that was asked for can attack them.
     """
     if outputs.defended_log_probs is not None:
         fix = "give a file of the undefended ones"
         raise InputError(outputs.name, expected="undefended answers alone", got="defended ones too", fix=fix)
-    if outputs.labels is None:
-        fix = "record them as labels: what a defense costs is measured by them"
-        raise InputError(f"labels of {outputs.name}", expected="true classes", got="none", fix=fix)
     undefended = recorded_scenario(outputs, seed=seed, fit_share=fit_share)
     context = AttackContext(seed=seed)
     attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
@@ -294,7 +294,8 @@ def mark_dominated(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
 
     One dominates another if it leaks no more (the strongest attacker's balanced accuracy and two-sided AUC), costs
     no more (mean L1 distance, calibration error, negative log-likelihood, accuracy lost) and is better in at least one
-    of these. Figures are compared as they were measured; intervals are wider than many differences between them. The L1
+    of these. Costs that take true classes count only where these are known. Figures are compared as they were measured;
+    intervals are wider than many differences between them. The L1
     distance counts between two ways to reshape alone: a target that was trained otherwise is another model, whose
     users never saw the first one's answers.
     """
@@ -315,14 +316,10 @@ def mark_dominated(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
 def _burden(contender: Contender, with_l1: bool) -> tuple[float, ...]:
     """What one wants little of: leaks first, then costs."""
     verdict, cost = contender.verdict, contender.utility
-    assert cost.ece is not None
-    assert cost.nll is not None
-    assert cost.accuracy is not None
+    by_classes = (cost.ece, cost.nll, None if cost.accuracy is None else -cost.accuracy)
     return (
         verdict.strongest.metrics.balanced_accuracy,
         verdict.sharpest.metrics.two_sided_auc,
         *((cost.mean_l1,) if with_l1 else ()),
-        cost.ece,
-        cost.nll,
-        -cost.accuracy,
+        *(one for one in by_classes if one is not None),
     )

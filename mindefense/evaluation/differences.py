@@ -72,7 +72,7 @@ class ResultsDifference:
 
     @property
     def more(self) -> tuple[FigureChange, ...]:
-        """Figures that are higher beyond chance: the newer one leaks more."""
+        """Figures that are significantly higher: the newer one leaks more."""
         return tuple(one for one in self.figures if one.beyond_chance and one.change.value > 0)
 
     @property

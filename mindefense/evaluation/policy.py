@@ -28,8 +28,8 @@ class Policy:
         name: What to call it: the name of its file, or ``"--fail_above"``.
         gates: The limits, at least one.
         attackers: Names of attackers that must take part.
-        members: Members by which each attacker must be judged at the least.
-        non_members: Non-members likewise.
+        members: Smallest number of members that each attacker must be evaluated on.
+        non_members: Smallest number of non-members that each attacker must be evaluated on.
     """
 
     name: str

@@ -33,7 +33,6 @@ def evaluate_outputs(
     adversary: Sequence[str] = ADVERSARIES,
     seed: int = 0,
     fit_share: float = 0.5,
-    max_queries: int = 1000,
     defense: Defense | None = None,
     progress: Progress | bool | None = None,
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
@@ -50,7 +49,6 @@ def evaluate_outputs(
         adversary: Whether attackers know of the defense, where defended outputs are there.
         seed: Divides the rows where the outputs do not, and seeds the attackers.
         fit_share: Share of the rows to fit on, where the outputs do not say.
-        max_queries: Most questions about one sample, for attackers that search; recorded outputs answer none.
         defense: What stands in front of the recorded answers, see `fit_recorded`; None where they hold defended ones.
         progress: Told what happens.
         timed: Measures a named stage.
@@ -66,7 +64,7 @@ def evaluate_outputs(
         raise InputError("defense", expected="none, since the outputs hold defended answers", got=defense.name, fix=fix)
     undefended = recorded_scenario(outputs, seed=seed, fit_share=fit_share)
     everyone = undefended.sets.everyone
-    context = AttackContext(seed=seed, max_queries=max_queries)
+    context = AttackContext(seed=seed)
     attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
     runner = AttackRunner(attackers, undefended, progress=progress, timed=timed)
     runner.check_somebody()
@@ -105,12 +103,12 @@ def recorded_settings(
 
 
 def recorded_scenario(outputs: RecordedOutputs, *, seed: int = 0, fit_share: float = 0.5) -> Scenario:
-    """Recorded outputs as attackers find them: samples are the numbers of rows, and nothing else is answered.
+    """The scenario of recorded outputs: samples are row numbers, and only recorded rows have answers.
 
     Args:
         outputs: From `mindefense.data.load_outputs`.
-        seed: Divides the rows where the outputs do not.
-        fit_share: Share of the rows to fit on, likewise.
+        seed: Seed of the division of the rows, if the outputs have no division.
+        fit_share: Share of the rows that attackers are fitted on, if the outputs have no division.
 
     Raises:
         InputError: If there are too few rows of a kind to fit and to judge by.
@@ -166,7 +164,7 @@ def _target(log_probs: np.ndarray) -> Target:
 
 def _rows(outputs: RecordedOutputs, wanted: np.ndarray) -> Rows:
     """Samples that are nothing but the numbers of their rows in the recording."""
-    # Without labels all are of one class for whoever divides them; no attacker sees it.
+    # Without labels all rows get class 0, which only the division uses; no attacker gets it.
     labels = np.zeros(len(outputs), np.int32) if outputs.labels is None else outputs.labels
 
     def samples(is_wanted: np.ndarray) -> Samples:

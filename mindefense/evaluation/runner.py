@@ -86,9 +86,9 @@ class AttackRunner:
     """Attackers on one target, for any number of defenses; those that do not know of a defense are fitted once.
 
     Args:
-        attackers: Who attacks; those that do not take these samples are told by `left_out`.
+        attackers: The attackers; `left_out` reports those that do not support these samples.
         undefended: The scenario without a defense.
-        progress: Told what happens; see `progress_of`.
+        progress: Display of the progress; see `progress_of`.
         timed: Measures a named stage.
 
     Attributes:
@@ -322,22 +322,29 @@ def judge(
 
     Args:
         attack: The attack.
-        target: The model that it asks.
-        rows: The samples to judge it by, all of them among `everyone`.
+        target: The target that it queries.
+        rows: The samples that it is evaluated on, all of them among `everyone`.
         everyone: The evaluation's rows.
-        name: What to call the attack in the result.
-        knowledge: What the attack was fitted on; named in the result.
-        adversary: Whether it was fitted behind the defense; likewise.
-        defended: Whether `target` is; likewise.
-        ranks_all: Whether it may rank everyone, where its scores are fitted to no rows.
+        name: Name of the attack in the result.
+        knowledge: What the attack was fitted on; copied to the result.
+        adversary: Whether it was fitted behind the defense; copied to the result.
+        defended: Whether `target` has a defense; copied to the result.
+        ranks_all: Whether it may rank all rows, because its scores are not fitted to any.
 
     Raises:
         InputError: If the attack does not give a number for every sample, or has no threshold.
     """
     scores = np.concatenate([scores_of(attack, target, samples, name) for samples in (rows.members, rows.non_members)])
     if not hasattr(attack, "threshold_"):
-        fix = "set it in fit, or build on ScoreAttack, which finds it"
-        raise InputError(f"attack {name}", expected="threshold_ after fit", got="none", fix=fix)
+        if attack.needs_fit:
+            expected, fix = (
+                "threshold_ after fit",
+                "set it in fit, or derive the attack from ScoreAttack, which finds it",
+            )
+        else:  # it is never fitted
+            expected = "threshold_, since its needs_fit is False"
+            fix = "set it on the class or in __init__, or declare needs_fit = True and set it in fit"
+        raise InputError(f"attack {name}", expected=expected, got="none", fix=fix)
     is_member = rows.is_member()
     ranked = by_all = None
     if ranks_all and not attack.fits_scores and len(everyone) > len(rows):

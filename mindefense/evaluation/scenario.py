@@ -150,7 +150,7 @@ class EvaluationSets:
         return cls(everyone, known, judged, test=test, shadow=rows("attacker"), defender=rows("defender"))
 
     def check(self) -> None:
-        """Raises InputError if there is nobody to fit on or to judge by, or an attacker would judge what it knows."""
+        """Raises InputError if there are no rows to fit or evaluate on, or rows to fit and to evaluate on overlap."""
         for purpose, rows in (("fit attackers on", self.known), ("judge attackers by", self.judged)):
             for kind in ("members", "non_members"):
                 if not len(getattr(rows, kind)):
@@ -180,13 +180,13 @@ def check_disjoint(fit: Rows, judged: Rows) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class DefendedBy:
-    """What stands in front of the models of a scenario.
+    """The defense of a scenario.
 
     Attributes:
-        defense: The defense; None where only its answers were recorded.
-        noise: ``"keyed"`` or ``"fresh"``; ``"unknown"`` where answers were recorded.
-        knows: Whether it was fitted on the rows that auditors know. Then rows that it knows judge nobody: behind it,
-            they are not like others.
+        defense: The defense; None if only its answers were recorded.
+        noise: ``"keyed"`` or ``"fresh"``; ``"unknown"`` if answers were recorded.
+        knows: Whether it was fitted on the rows that auditors know. No attacker is then evaluated on these rows,
+            because the defense treats them differently from others.
     """
 
     defense: Defense | None

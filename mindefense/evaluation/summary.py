@@ -294,7 +294,7 @@ def confidence_histogram(answers: Outputs, *, defended: bool) -> ConfidenceHisto
 
 
 def sharpest_slices(trials: Sequence[Trial], answers: Outputs, *, defended: bool) -> Slices:
-    """The parts of one state of the target through the eyes of its sharpest attacker."""
+    """The figures of the data's parts for the attacker with the highest two-sided AUC, undefended or defended."""
     here = [trial for trial in trials if trial.result.defended == defended]
     return slices_of(max(here, key=lambda trial: trial.result.metrics.two_sided_auc), answers)
 

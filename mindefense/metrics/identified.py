@@ -1,4 +1,4 @@
-"""How many members an attacker identifies almost surely: at a false positive rate that the sample carries."""
+"""Number of members that an attacker identifies almost surely, at a small false positive rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL_FPRS = (0.001, 0.01)
 
 
 def small_fpr(n_non_members: int) -> float | None:
-    """The smallest of `SMALL_FPRS` at which so many non-members allow one mistake; None if they are too few.
+    """The smallest of `SMALL_FPRS` that allows one mistake among `n_non_members`; None if they are too few.
 
     Example:
         >>> small_fpr(2000), small_fpr(500), small_fpr(20)
@@ -27,13 +27,13 @@ def small_fpr(n_non_members: int) -> float | None:
 
 
 def standing(found: IdentifiedMembers, tail: float) -> tuple[bool, float, float, float]:
-    """By what the attacker that heads a verdict is picked: the largest is best.
+    """The key by which the best attacker of a verdict is chosen; the largest key is the best.
 
-    Those that identify more members than chance explains come first, among them those at the smaller false positive
-    rate, then those with the larger lower bound.
+    Attackers that identify more members than chance explains come first. Among them, a smaller false positive rate is
+    better, and then a larger lower bound.
 
     Args:
-        found: What an attacker identifies.
+        found: The members that an attacker identifies.
         tail: The p-value up to which chance does not explain it.
     """
     surely = found.p_value <= tail
@@ -43,18 +43,19 @@ def standing(found: IdentifiedMembers, tail: float) -> tuple[bool, float, float,
 def identified_members(
     scores: ArrayLike, is_member: ArrayLike, *, fpr: float, confidence: float = 0.95
 ) -> IdentifiedMembers:
-    """The members above the threshold with at most a false positive rate of `fpr` in this sample.
+    """The members above the lowest threshold whose false positive rate in this sample is at most `fpr`.
 
-    Whether they are more than chance explains is tested exactly. If members and non-members were alike, every order of
-    them would be as likely, and the number of members that outscore all but a of the non-members would follow a
-    negative hypergeometric distribution. That test pays for the choice of the threshold. Tied scores make it
-    conservative.
+    An exact test decides whether their number is more than chance explains. If members and non-members had the same
+    distribution, all orders of them would be equally likely, and the number of members that outscore all but a of the
+    non-members would follow a negative hypergeometric distribution. The test takes the choice of the threshold into
+    account. Tied scores make it conservative.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
         is_member: ``(N,)`` bool, at least one sample of each kind.
         fpr: Bound on the false positive rate in the sample, 0 (excluded) … 1.
-        confidence: Of the one-sided bound on the share. ``1 - 0.05 / k`` for the best of k attackers (Bonferroni).
+        confidence: Confidence of the one-sided bound on the share; ``1 - 0.05 / k`` for the best of k attackers
+            (Bonferroni).
 
     Returns:
         Counts, the lower bound on the share of members above this threshold, the upper bound on its false positive
@@ -104,11 +105,11 @@ def identified_of(
 
 
 def fewest_beyond_chance(n_members: int, n_non_members: int, *, fpr: float, tail: float) -> int | None:
-    """The fewest identified members that chance does not explain; None if even all of them would not be enough.
+    """The smallest number of identified members that chance does not explain; None if even all are not enough.
 
     Args:
-        n_members: Members that judge.
-        n_non_members: Non-members that judge.
+        n_members: Number of members in the evaluation.
+        n_non_members: Number of non-members in the evaluation.
         fpr: Bound on the false positive rate in the sample.
         tail: The p-value up to which chance does not explain them.
 
@@ -123,11 +124,11 @@ def fewest_beyond_chance(n_members: int, n_non_members: int, *, fpr: float, tail
 
 
 def _chance(identified: int, allowed: int, n_members: int, n_non_members: int) -> float:
-    """The chance that so many members or more outscore all but `allowed` of the non-members, if all are alike.
+    """The probability that at least `identified` members outscore all but `allowed` non-members by chance.
 
-    They do if and only if at least `identified` of the first ``identified + allowed`` samples are members.
+    This happens if and only if at least `identified` of the first ``identified + allowed`` samples are members.
     """
-    from scipy.special import gammaln  # kept out of the import of the package: it takes longer than all the rest
+    from scipy.special import gammaln  # imported here, since importing it takes longer than the rest of the package
 
     if not identified:
         return 1.0

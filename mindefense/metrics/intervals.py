@@ -1,9 +1,9 @@
-"""How far chance in the draw of the samples can have moved a figure: intervals and bounds.
+"""Confidence intervals and bounds of figures, for the random choice of the evaluation's samples.
 
-Everywhere: `scores` is ``(N,)``, higher = more likely a member, ties and infinities welcome, NaN refused; `is_member`
-is ``(N,)`` bool with at least one sample of each kind; a sample is called a member iff ``score > threshold``. Samples
-are taken to be drawn independently; what they have in common, such as the one model they were scored by, is in no
-interval.
+In all functions, `scores` is ``(N,)``, higher = more likely a member; ties and infinities are allowed, NaN is refused.
+`is_member` is ``(N,)`` bool with at least one sample of each kind. A sample is classified as a member if and only if
+``score > threshold``. Samples are assumed to be independent; the intervals do not include variation that all samples
+share, such as that of the model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mindefense.errors import InputError
 from mindefense.metrics.ranking import Counts
 
 RANK_DIVISORS = (1000, 100, 10, 4, 2)
-"""`epsilon_lower_bound` takes the thresholds that 0, n // 1000, n // 100, … of n samples of the other kind exceed."""
+"""`epsilon_lower_bound` uses the thresholds that 0, n // 1000, n // 100, … of n samples of the other kind exceed."""
 
 
 def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -59,13 +59,13 @@ def balanced_accuracy_interval(
     """Interval of the balanced accuracy at a threshold that was chosen on other samples.
 
     Balanced accuracy is (1 + TPR − FPR)/2, so its interval is that of a difference of two independent proportions:
-    Newcombe 1998 (Interval estimation for the difference between independent proportions), method 10, which joins the
-    distances from each rate to the ends of its own interval by the root of the sum of their squares. The single
-    intervals are Clopper-Pearson's where Newcombe has Wilson's, which fall short for rates near 0 and 1, the more so at
-    the confidence levels of a Bonferroni correction. Enumerated over rates from 0.001 to 0.999 and 10 to 300 samples
-    of a kind, an interval of 95 % holds the truth with 0.927 or more, on average 0.97, against 0.88 and 0.96 with
-    Wilson's; the price is an interval wider by about one sample. It does worst where both rates are within a few
-    samples of 0 or 1.
+    Newcombe 1998 (Interval estimation for the difference between independent proportions), method 10. It combines the
+    distances from each rate to the ends of its own interval by the root of the sum of their squares. The intervals of
+    the rates are Clopper-Pearson's instead of Newcombe's choice of Wilson's, whose coverage is too low for rates near
+    0 and 1, especially at the confidence levels of a Bonferroni correction. Enumerated over rates from 0.001 to 0.999
+    and 10 to 300 samples of a kind, the coverage of a 95 % interval is at least 0.927 and on average 0.97, against
+    0.88 and 0.96 with Wilson's intervals; the interval is wider by about one sample. Coverage is lowest if both rates
+    are within a few samples of 0 or 1.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
@@ -104,18 +104,18 @@ def auc_interval(scores: ArrayLike, is_member: ArrayLike, *, confidence: float =
     non-members and the reverse, in O(N log N) (Sun and Xu 2014); the interval is symmetric on the logit scale, which
     keeps it within 0 … 1.
 
-    That variance is 0 for an AUC of 0 or 1 and close to 0 near them, as if what was not seen did not exist. So the
-    interval also allows for samples of a sort of which none was drawn: with k = min(members, non-members), a share
-    ``r = 1 - ((1 - confidence) / 2) ** (1 / k)``, about 3.7/k at 95 %, of members (or non-members) can stay unseen
-    with a chance of one tail, and would move the AUC no further than to ``auc * (1 - r)`` or
-    ``1 - (1 - auc) * (1 - r)``. Where these lie further out they are the ends. At an AUC of 1 the lower one equals
-    Clopper and Pearson's for k of k, and is exact: k pairs without a common sample are all in order with a chance of
-    the true AUC to the power k. For k = 1 there is no variance to estimate from the smaller kind; then, the largest
-    there can be is taken, ``auc * (1 - auc) / k`` (Birnbaum and Klose 1957).
+    That variance is 0 for an AUC of 0 or 1 and close to 0 near them, because it ignores kinds of samples that were not
+    drawn. The interval therefore also allows for them. With k = min(members, non-members), a share
+    ``r = 1 - ((1 - confidence) / 2) ** (1 / k)`` of the members (or non-members), about 3.7/k at 95 %, remains unseen
+    with the probability of one tail. These samples can change the AUC at most to ``auc * (1 - r)`` or
+    ``1 - (1 - auc) * (1 - r)``. These values replace the ends that are closer to the AUC. At an AUC of 1 the lower end
+    equals Clopper and Pearson's for k of k and is exact: k pairs without a common sample are all in order with the
+    probability of the true AUC to the power k. For k = 1 the smaller kind's variance cannot be estimated; its largest
+    possible value is used instead, ``auc * (1 - auc) / k`` (Birnbaum and Klose 1957).
 
-    Simulated with normal scores, an interval of 95 % held the truth in 94 % of cases or more from 30 samples of each
-    kind on. Enumerated for scores of two values, it was 95 to 96 % on average over all true AUCs, and
-    no less than 88 % for any.
+    In simulations with normal scores and at least 30 samples of each kind, the coverage of a 95 % interval was at
+    least 94 %. Enumerated for scores of two values, it was 95 to 96 % on average over all true AUCs, and at least 88 %
+    for each.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
@@ -135,7 +135,7 @@ def auc_interval(scores: ArrayLike, is_member: ArrayLike, *, confidence: float =
         >>> round(low, 3), high
         (0.158, 1.0)
     """
-    from scipy.special import expit, logit, ndtri  # kept out of the import of the package, see _binomial_low
+    from scipy.special import expit, logit, ndtri  # imported here, see _binomial_low
 
     counts = Counts.of(scores, is_member)
     tail = _tail(confidence)
@@ -153,14 +153,14 @@ def auc_interval(scores: ArrayLike, is_member: ArrayLike, *, confidence: float =
 def tpr_interval(
     scores: ArrayLike, is_member: ArrayLike, *, fpr: float, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Interval of the true positive rate at a false positive rate; the uncertainty of the threshold is in it.
+    """Interval of the true positive rate at a false positive rate; it includes the uncertainty of the threshold.
 
-    The threshold at which the population has the false positive rate `fpr` is not known. Of n non-members, the false
-    positive rate above the one that a others outscore has a Beta(a + 1, n − a) distribution, or is smaller where scores
-    are tied. So the lower end takes the largest a for which that rate is at most `fpr`, and the upper end the smallest
-    for which it is at least `fpr`, each except for half of a tail. The other half pays for the draw of the members
-    (Clopper and Pearson). The members play no part in the choice of the threshold, so coverage is at least `confidence`
-    whatever the distributions are.
+    The threshold at which the population has the false positive rate `fpr` is not known. If the threshold is the score
+    of the non-member that a of the n non-members outscore, its false positive rate has a Beta(a + 1, n − a)
+    distribution, or is smaller if scores are tied. The lower end uses the largest a for which that rate is at most
+    `fpr`, and the upper end the smallest a for which it is at least `fpr`, each with an error probability of half a
+    tail. The other half accounts for the random choice of the members (Clopper and Pearson). The threshold does not
+    depend on the members, so that coverage is at least `confidence` for all distributions.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
@@ -169,7 +169,7 @@ def tpr_interval(
         confidence: Between 0 and 1, both excluded.
 
     Returns:
-        Lower and upper end, within 0 … 1. With too few non-members for any threshold, 0 or 1.
+        Lower and upper end, within 0 … 1. An end is 0 or 1 if there are too few non-members for its threshold.
 
     Raises:
         InputError: If lengths differ, a score is NaN, there are no members or no non-members, or `fpr` or `confidence`
@@ -186,13 +186,13 @@ def tpr_interval(
 
 
 def tpr_interval_of(counts: Counts, fpr: float, confidence: float = 0.95) -> tuple[float, float]:
-    """`tpr_interval` of samples that are counted already."""
-    from scipy.special import betainc  # kept out of the import of the package, see _binomial_low
+    """`tpr_interval` from counts."""
+    from scipy.special import betainc  # imported here, see _binomial_low
 
     tail = _tail(confidence) / 2
     n, n_members = counts.n_non_members, counts.n_members
     mistakes = np.arange(n + 1)
-    # The chance that the false positive rate above the non-member that a others outscore is at most fpr.
+    # The probability that the threshold that a non-members exceed has a false positive rate of at most fpr.
     within = np.where(mistakes < n, betainc(mistakes + 1, np.maximum(n - mistakes, 1), fpr), float(fpr >= 1))
     low, high = 0.0, 1.0
     if within[0] >= 1 - tail:
@@ -209,37 +209,36 @@ def tpr_interval_of(counts: Counts, fpr: float, confidence: float = 0.95) -> tup
 def epsilon_lower_bound(
     scores: ArrayLike, is_member: ArrayLike, *, threshold: float | None = None, confidence: float = 0.95
 ) -> float:
-    """The least ε that an ε-differentially private mechanism (δ = 0) can have, given that it led to these scores.
+    """A lower confidence bound on the ε of an ε-differentially private mechanism (δ = 0) that led to these scores.
 
-    Whatever is computed from what such a mechanism put out, TPR ≤ exp(ε) FPR and TNR ≤ exp(ε) FNR (Wasserman and Zhou
-    2010; Kairouz, Oh and Viswanath 2015). So ε is at least log(TPR_low/FPR_high) and log(TNR_low/FNR_high), the
-    bounds taken with confidence, at any threshold that was not picked for its outcome on these samples (Jagielski,
+    For every function of the output of such a mechanism, TPR ≤ exp(ε) FPR and TNR ≤ exp(ε) FNR (Wasserman and Zhou
+    2010; Kairouz, Oh and Viswanath 2015). So ε is at least log(TPR_low/FPR_high) and log(TNR_low/FNR_high), with
+    confidence bounds of the rates, at any threshold that was not chosen by its result on these samples (Jagielski,
     Ullman and Oprea 2020).
 
-    Thresholds come from fixed ranks: of n non-members, the one that is outscored by x others, x = 0 and n // 1000,
-    n // 100, n // 10, n // 4, n // 2. The true FPR there has a Beta(x + 1, n − x) distribution, or is smaller where
-    scores are tied, so its upper bound is Clopper and Pearson's for x of n; and as the members played no part in the
-    choice, the number of them above the threshold is binomial. The same with the sides exchanged bounds TNR and FNR.
-    `threshold`, if given, is one more candidate in either direction. Differential privacy bounds members and
-    non-members alike, so both roles are exchanged as well: an inverted ranking reveals as much. All bounds hold
-    at once with probability
-    `confidence` (Bonferroni over all candidates and the two one-sided bounds of each), so the best may be taken.
+    The thresholds have fixed ranks: each is the score of the non-member that x of the n non-members outscore, for
+    x = 0, n // 1000, n // 100, n // 10, n // 4 and n // 2. The true FPR there has a Beta(x + 1, n − x) distribution,
+    or is smaller if scores are tied, so that its upper bound is Clopper and Pearson's for x of n. The choice does not
+    depend on the members, so that the number of members above the threshold is binomial. TNR and FNR are bounded in
+    the same way, with members and non-members exchanged. `threshold`, if given, is a further candidate in both
+    directions. Differential privacy bounds members and non-members alike, so an inverted ranking counts as well. All
+    bounds hold at once with probability `confidence` (Bonferroni over all candidates and the two one-sided bounds of
+    each), so that the best one can be used.
 
-    What it can carry: members must have been chosen from the samples at random, or a difference between the two
-    kinds that was there before training counts as a leak. And all samples share one training run, whereas the bound
-    takes them as independent. Steinke, Nasr and Jagielski 2023 bound ε from one run without that assumption.
-    It is therefore an indication for an audit and no proof against a promised ε.
+    Two assumptions limit the bound. Members must have been chosen from the samples at random; otherwise a difference
+    between the two kinds from before training counts as a leak. The samples are assumed to be independent, although
+    they share one training run; Steinke, Nasr and Jagielski 2023 bound ε from one run without this assumption. The
+    bound is therefore an indication for an audit and no proof against a promised ε.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
         is_member: ``(N,)`` bool, at least one sample of each kind.
-        threshold: One chosen on *other* samples (``score > threshold`` is a member), or None. It matters where most
-            scores are tied, for the ranks then say little.
+        threshold: A threshold chosen on *other* samples (``score > threshold`` is a member), or None. It matters if
+            most scores are tied, since the ranks are then not informative.
         confidence: Between 0 and 1, both excluded.
 
     Returns:
-        ε ≥ 0, natural logarithm; 0 if nothing can be told. Finite: it cannot exceed the logarithm of what the number
-        of samples can show.
+        ε ≥ 0, natural logarithm; 0 if there is no positive bound. It is finite, and limited by the number of samples.
 
     Raises:
         InputError: If lengths differ, a score or the threshold is NaN, there are no members or no non-members, or
@@ -272,7 +271,7 @@ def epsilon_lower_bound(
 
 
 def _at_fixed_ranks(counts: Counts) -> list[tuple[int, int, int, int]]:
-    """For each rank x: members above the non-member that x others outscore, of how many; x of how many others."""
+    """For each rank x: the members above the threshold that x non-members exceed, all members, x, all non-members."""
     n = counts.n_non_members
     ranks = sorted({0, *(n // divisor for divisor in RANK_DIVISORS)})
     # The last threshold with at most x non-members above it is the score of the next one.
@@ -282,7 +281,7 @@ def _at_fixed_ranks(counts: Counts) -> list[tuple[int, int, int, int]]:
 
 def _delong_variance(counts: Counts) -> float:
     def part(called: np.ndarray, called_others: np.ndarray) -> float:
-        # All samples of one score have one placement: the share of the others above it, ties counted half.
+        # Samples with the same score have the same placement: the share of the other kind above it, with ties as 1/2.
         how_many = np.diff(called)
         placements = (called_others[1:] + called_others[:-1]) / (2 * int(called_others[-1]))
         n = int(called[-1])
@@ -301,14 +300,14 @@ def _tail(confidence: float) -> float:
 
 
 def _binomial_low(successes: int, trials: int, tail: float) -> float:
-    """The proportion with which as many successes or more have the probability `tail`; 0 for none."""
-    from scipy.special import betaincinv  # kept out of the import of the package: it takes longer than all the rest
+    """The proportion for which at least this many successes have the probability `tail`; 0 for no success."""
+    from scipy.special import betaincinv  # imported here, since importing it takes longer than the rest of the package
 
     return float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
 
 
 def _binomial_high(successes: int, trials: int, tail: float) -> float:
-    """The proportion with which as many successes or fewer have the probability `tail`; 1 for successes only."""
+    """The proportion for which at most this many successes have the probability `tail`; 1 for successes only."""
     from scipy.special import betaincinv
 
     return float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0

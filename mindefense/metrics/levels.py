@@ -1,26 +1,26 @@
-"""What a verdict says in one word."""
+"""The level of a verdict."""
 
 from __future__ import annotations
 
 FALSE_ALARMS = 0.05
-"""Share of models without a leak for which a verdict may report one, by either answer."""
+"""Largest probability that a verdict reports a leak for a model without one, for each of its two answers."""
 OFTEN_RIGHT = 0.6
-"""Balanced accuracy from which on an attacker is often right; what is beyond chance and below is called some leak."""
+"""Smallest balanced accuracy of a leak; a lower one that is beyond chance is called some leak."""
 OFTEN_IN_ORDER = 0.65
-"""Two-sided AUC likewise; that of normal scores whose best threshold has a balanced accuracy of 0.6 is 0.64."""
+"""Smallest two-sided AUC of a leak; normal scores whose best balanced accuracy is 0.6 have the AUC 0.64."""
 FEWEST_TO_CLEAR = 100
-"""Members, and non-members, to be judged by before it is said that no leak was found."""
+"""Smallest number of members, and of non-members, for the verdict that no leak was found."""
 
 
 def level_of(*, surely: bool, shown: bool, accuracy: float, two_sided_auc: float, judged: int) -> str:
-    """The level of a verdict, one of `mindefense.types.LEVELS`.
+    """The level of a verdict, one of `mindefense.types.results.LEVELS`.
 
     Args:
         surely: Whether an attacker identifies more members at a small false positive rate than chance explains.
         shown: Whether the balanced accuracy or the AUC of an attacker is beyond chance.
         accuracy: The highest balanced accuracy, 0 … 1.
         two_sided_auc: The highest two-sided AUC, 0.5 … 1.
-        judged: Members or non-members that judge, whichever are fewer.
+        judged: Number of members or of non-members in the evaluation, whichever is smaller.
 
     Example:
         >>> level_of(surely=True, shown=False, accuracy=0.52, two_sided_auc=0.53, judged=1000)

@@ -1,7 +1,8 @@
-"""From one score a sample to how well an attacker tells members from non-members.
+"""Measures of how well an attacker's scores separate members from non-members.
 
-Everywhere: `scores` is ``(N,)``, higher = more likely a member, ties and infinities welcome, NaN refused; `is_member`
-is ``(N,)`` bool with at least one sample of each kind; a sample is called a member iff ``score > threshold``.
+In all functions, `scores` is ``(N,)``, higher = more likely a member; ties and infinities are allowed, NaN is refused.
+`is_member` is ``(N,)`` bool with at least one sample of each kind. A sample is classified as a member if and only if
+``score > threshold``.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ PUBLISHED_BUDGETS = (1.0, 0.7, 0.5, 0.3, 0.1, 0.0)
 """Bounds on the expected L1 distortion in the tables of MemGuard (Jia et al. 2019) and DefenMI."""
 
 FEWEST_MISTAKES = 5
-"""Mistakes that a small error rate must allow in the sample, below which the figure is noted to be rough."""
+"""If a small error rate allows fewer mistakes than this in the sample, a note says that the figure is rough."""
 
 VERDICT_THRESHOLD = 0.6
-"""What accuracy, precision and recall must all exceed for MindArmour's tutorial to speak of a risk."""
+"""MindArmour's tutorial reports a risk if accuracy, precision and recall all exceed this value."""
 
 
 def membership_metrics(
@@ -44,16 +45,16 @@ def membership_metrics(
 ) -> MembershipMetrics:
     """All measures of one attacker on one set of samples.
 
-    Accuracy, balanced accuracy, advantage, precision, recall and the share called member hold at `threshold`, which
-    must have been chosen on *other* samples (`best_threshold` on the fit half) to mean anything. AUC and the rates at
-    small false-positive or false-negative rates use the ranking alone; the bound on ε uses both.
+    Accuracy, balanced accuracy, advantage, precision, recall and the share called member depend on `threshold`. They
+    are valid only if it was chosen on *other* samples (`best_threshold` on the fit half). AUC and the rates at small
+    false positive or false negative rates depend only on the ranking; the bound on ε depends on both.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
         is_member: ``(N,)`` bool, at least one sample of each kind.
         threshold: Samples with ``score > threshold`` are called members; may be infinite.
         fprs: Bounds for `tpr_at_fpr`, each in 0 (excluded) … 1.
-        fnrs: Bounds for `tnr_at_fnr`, likewise.
+        fnrs: Bounds for `tnr_at_fnr`, each in 0 (excluded) … 1.
         priors: Shares of members for `precision_at_prior`, each in 0 … 1.
 
     Returns:
@@ -75,7 +76,7 @@ def membership_metrics(
     n = n_members + n_non_members
     true_positives, false_positives = counts.at(threshold)
     n_called = true_positives + false_positives
-    # Both rates over one denominator: divided once, every figure is the nearest float to the true fraction.
+    # Both rates have a common denominator: with a single division, every figure is the float nearest to the fraction.
     pairs_gained = true_positives * n_non_members - false_positives * n_members
     pairs = n_members * n_non_members
     area = counts.area()
@@ -107,19 +108,19 @@ def membership_metrics(
 def tpr_at_fpr(scores: ArrayLike, is_member: ArrayLike, *, fpr: float) -> RateAtFpr:
     """Largest true-positive rate within a bound on the false-positive rate (Carlini et al. 2022, Section III).
 
-    What the figure can carry, honestly:
+    The figure has these limits:
 
-    - The threshold is picked on the very samples it is judged on. The bound therefore holds for the false-positive
-      rate *in this sample*; the rate in the population is above it about as often as below.
-    - With fewer than 1/`fpr` non-members a single mistake already breaks the bound, so the figure is the true-positive
-      rate at zero observed mistakes, whatever `fpr` says. `note` then names the number and how large the true
-      false-positive rate may still be (0 of n: about 3.7/n; the two-sided 95 % "rule of three", Hanley and
+    - The threshold is chosen on the evaluated samples. The bound therefore holds for the false positive rate *in this
+      sample*; the rate in the population is above the bound about as often as below.
+    - With fewer than 1/`fpr` non-members a single mistake exceeds the bound, so that the figure is the true positive
+      rate at zero observed mistakes, whatever `fpr` is. `note` then gives the number of non-members and an upper bound
+      on the true false positive rate (0 of n: about 3.7/n; the two-sided 95 % "rule of three", Hanley and
       Lippman-Hand 1983).
-    - 1/`fpr` is the least that makes sense, not enough for precision: one mistake in exactly 1/`fpr` is compatible
-      with a rate 5.6 times the bound; ten in 10/`fpr` still with 1.8 times. The figure is then too high on average,
-      and `note` says so where fewer than `FEWEST_MISTAKES` are allowed.
-    - `low` and `high` are those of `tpr_interval`: of the rate at a false positive rate of `fpr` in the population,
-      whichever threshold that takes.
+    - 1/`fpr` non-members are the minimum, and do not give a precise figure: one mistake in exactly 1/`fpr` is
+      compatible with a rate of 5.6 times the bound, and ten in 10/`fpr` with 1.8 times. The figure is then too high on
+      average, and `note` says so if fewer than `FEWEST_MISTAKES` mistakes are allowed.
+    - `low` and `high` are the interval of `tpr_interval`. It is for the true positive rate at the threshold where the
+      population has the false positive rate `fpr`.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
@@ -141,11 +142,10 @@ def tpr_at_fpr(scores: ArrayLike, is_member: ArrayLike, *, fpr: float) -> RateAt
 
 
 def tnr_at_fnr(scores: ArrayLike, is_member: ArrayLike, *, fnr: float) -> RateAtFnr:
-    """Largest true-negative rate within a bound on the false-negative rate: non-members cleared for certain.
+    """Largest true-negative rate within a bound on the false-negative rate: non-members identified almost surely.
 
-    The mirror image of `tpr_at_fpr`, with members and non-members swapped and scores negated; what is said there of
-    false-positive rates and non-members holds here of false-negative rates and members. Where nobody may be missed,
-    those that can still be cleared score below every member.
+    It is `tpr_at_fpr` with members and non-members exchanged and scores negated. The limits described there apply with
+    false negative rates and members. If no member may be missed, the identified non-members score below every member.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
@@ -166,15 +166,15 @@ def tnr_at_fnr(scores: ArrayLike, is_member: ArrayLike, *, fnr: float) -> RateAt
 
 
 def precision_at_prior(tpr: float, fpr: float, *, prior: float) -> PrecisionAtPrior:
-    """What a call is worth where members are rarer than in the evaluation, by Bayes' rule.
+    """The precision of an attacker that meets another share of members than the evaluation has, by Bayes' rule.
 
-    The share of true members among those called, ``prior·TPR / (prior·TPR + (1 − prior)·FPR)``; an evaluation on as
-    many members as non-members has a prior of 0.5 (cf. Jayaraman et al. 2021).
+    It is ``prior·TPR / (prior·TPR + (1 − prior)·FPR)``. An evaluation on as many members as non-members has the prior
+    0.5 (cf. Jayaraman et al. 2021).
 
     Args:
         tpr: Share of the members called members, 0 … 1.
         fpr: Share of the non-members called members, 0 … 1.
-        prior: Share of members among those the attacker meets, 0 … 1.
+        prior: Share of members among the samples that the attacker meets, 0 … 1.
 
     Returns:
         The precision; None if no sample is called a member.
@@ -196,11 +196,11 @@ def precision_at_prior(tpr: float, fpr: float, *, prior: float) -> PrecisionAtPr
 def verdict(metrics: MembershipMetrics) -> bool:
     """MindArmour's rule: the model leaks if accuracy, precision and recall all exceed `VERDICT_THRESHOLD`.
 
-    Accuracy and precision are taken as they are with as many members as non-members, as in the tutorial; otherwise more
-    non-members to judge by would lower precision until no model leaked.
+    Accuracy and precision are those for as many members as non-members, as in the tutorial. Otherwise an evaluation
+    with more non-members would lower the precision until no model leaked.
 
-    A rule of thumb from the MindArmour tutorial on membership inference, kept for comparison; an attacker who finds a
-    few members for certain passes under it, which is what `tpr_at_fpr` is for.
+    This is a rule of thumb from the MindArmour tutorial on membership inference, kept for comparison. It misses an
+    attacker that identifies a few members almost surely, which `tpr_at_fpr` measures.
 
     Args:
         metrics: From `membership_metrics`.
@@ -225,20 +225,20 @@ def budget_table(
     g_defended: ArrayLike,
     budgets: Sequence[float] = PUBLISHED_BUDGETS,
 ) -> tuple[BudgetPoint, ...]:
-    """What an attacker achieves if the defense answers at random within a distortion budget.
+    """The attacker's accuracy if the defense answers at random within a distortion budget.
 
-    Phase II of MemGuard (Jia et al. 2019, Section 4); DefenMI publishes the same table. A sample gets
-    its defended vector f′ with probability p and its clean vector f otherwise: ``p = min(ε / ‖f − f′‖₁, 1)``, but 0
-    where f′ does not bring the defender's g nearer to 0.5, ``|g(f′) − 0.5| ≥ |g(f) − 0.5|``. Where f′ = f, p is 0 as
-    well, so that budget 0 is the undefended model. Expectations are exact; nothing is drawn.
+    Phase II of MemGuard (Jia et al. 2019, Section 4); the DefenMI paper has the same table. A sample gets its defended
+    vector f′ with probability p and its clean vector f otherwise, with ``p = min(ε / ‖f − f′‖₁, 1)``. If f′ does not
+    bring the defender's g nearer to 0.5, ``|g(f′) − 0.5| ≥ |g(f) − 0.5|``, p is 0. If f′ = f, p is 0 as well, so that
+    budget 0 is the undefended model. Expectations are computed exactly, without random numbers.
 
-    The table describes an attacker who asks once. One who asks twice sees f sooner or later.
+    The table is for an attacker that queries each sample once. Repeated queries would eventually reveal f.
 
     Args:
         clean_probs: ``(N, C)`` floating, f.
         defended_probs: ``(N, C)`` floating, f′.
-        correct_clean: ``(N,)`` bool, whether the attacker is right about the sample when it sees f.
-        correct_defended: ``(N,)`` bool, whether it is right when it sees f′.
+        correct_clean: ``(N,)`` bool, whether the attacker classifies the sample correctly from f.
+        correct_defended: ``(N,)`` bool, whether it does so from f′.
         g_clean: ``(N,)`` in 0 … 1, the defender's membership probability (sigmoid output) for f.
         g_defended: ``(N,)`` the same for f′.
         budgets: Bounds ε on the expected L1 distortion of each vector, ≥ 0; 2 is the largest distance there is.
@@ -282,7 +282,7 @@ def budget_table(
         if not 0 <= budget < np.inf:
             raise InputError("budgets", expected="finite numbers ≥ 0", got=str(budget))
         shares = is_useful.astype(np.float64)
-        # Dividing only where the budget is short keeps 1/tiny from overflowing.
+        # Dividing only where the distance exceeds the budget avoids an overflow for tiny distances.
         np.divide(budget, distances, out=shares, where=is_useful & (distances > budget))
         accuracy = np.mean(shares * correct_defended + (1 - shares) * correct_clean)
         return BudgetPoint(float(budget), float(accuracy), float(np.mean(shares * distances)))

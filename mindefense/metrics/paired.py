@@ -1,4 +1,4 @@
-"""How far two attackers that were judged by the same rows differ: intervals of paired differences."""
+"""Intervals of the difference between two attackers that were evaluated on the same rows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mindefense.types import Difference, Trial
 
 
 def accuracy_difference(before: Trial, after: Trial, *, confidence: float = 0.95) -> Difference:
-    """How much lower the balanced accuracy of `after` is than that of `before`.
+    """The decrease of the balanced accuracy from `before` to `after`.
 
-    A row that judges both enters both figures, so the difference varies less than two separate figures would. Its
-    variance is that of the sum of what every row contributes (for equal rows, the paired form of McNemar's test).
+    A common row contributes to both figures, so that the difference varies less than that of independent figures. Its
+    variance is that of the sum of the rows' contributions (for equal rows, the paired form of McNemar's test).
 
     Args:
         before: One attacker.
@@ -28,7 +28,7 @@ def accuracy_difference(before: Trial, after: Trial, *, confidence: float = 0.95
 
 
 def auc_difference(before: Trial, after: Trial, *, confidence: float = 0.95) -> Difference:
-    """How much lower the two-sided AUC of `after` is than that of `before` (DeLong et al. 1988, equation 5)."""
+    """The decrease of the two-sided AUC from `before` to `after` (DeLong et al. 1988, equation 5)."""
     return _difference(before, after, (_placements(before), _placements(after)), confidence, weight=1.0)
 
 
@@ -42,7 +42,7 @@ def _placements(trial: Trial) -> np.ndarray:
 
 
 def _placements_of(scores: np.ndarray, is_member: np.ndarray) -> np.ndarray:
-    """The share of the other kind that each row is on the right side of; its mean over either kind is the AUC."""
+    """For each row, the share of the other kind that it is ranked correctly against; a kind's mean is the AUC."""
     counts = Counts.of(scores, is_member)
     distinct = counts.thresholds[-2::-1]
     group = len(distinct) - 1 - np.searchsorted(distinct, scores)
@@ -61,12 +61,12 @@ def _difference(
     Args:
         before: One attacker.
         after: Another.
-        values: Of its rows, one array each.
-        confidence: Of the interval.
-        weight: What a mean over one kind counts in the variance: a balanced accuracy is half of two means that vary
-            by themselves; an AUC is either of two means that vary together.
+        values: Two arrays, the values of the rows of `before` and `after`.
+        confidence: Confidence of the interval.
+        weight: Weight of one kind's mean in the variance. A balanced accuracy is the average of two independent means;
+            an AUC is equal to each of two means.
     """
-    from scipy.special import ndtri  # kept out of the import of the package
+    from scipy.special import ndtri  # imported here, since the import is slow
 
     n = int(max(before.samples.max(), after.samples.max())) + 1
     change, variance = 0.0, 0.0
@@ -76,7 +76,7 @@ def _difference(
             those = trial.is_member == kind
             count, mean = int(those.sum()), float(of_rows[those].mean())
             change += sign * mean / 2
-            # Divided by count - 1 in place of count: the mean was taken from the same rows.
+            # Divided by count - 1 instead of count, since the mean is estimated from the same rows.
             parts[trial.samples[those]] += sign * (of_rows[those] - mean) / math.sqrt(count * max(count - 1, 1))
         variance += weight**2 * float(parts @ parts)
     reach = -float(ndtri((1 - confidence) / 2)) * math.sqrt(variance)
@@ -86,18 +86,18 @@ def _difference(
 def paired_auc_difference(
     is_member: np.ndarray, old: np.ndarray, new: np.ndarray, *, confidence: float = 0.95
 ) -> Difference:
-    """How much higher the two-sided AUC of newer scores is than that of older ones of the same rows (DeLong 1988).
+    """The increase of the two-sided AUC from older to newer scores of the same rows (DeLong 1988).
 
     Args:
         is_member: ``(N,)`` bool.
         old: ``(N,)`` float64, higher = more likely a member.
-        new: ``(N,)`` likewise.
+        new: ``(N,)`` float64, higher = more likely a member.
         confidence: Between 0 and 1, both excluded.
 
     Returns:
         The difference, positive if the newer AUC is higher, and its interval.
     """
-    from scipy.special import ndtri  # kept out of the import of the package
+    from scipy.special import ndtri  # imported here, since the import is slow
 
     values = _placements_of(new, is_member) - _placements_of(old, is_member)
     change, variance = 0.0, 0.0
@@ -112,12 +112,12 @@ def paired_auc_difference(
 def independent_difference(
     old: tuple[float, float, float], new: tuple[float, float, float], *, confidence: float = 0.95
 ) -> Difference:
-    """How much higher a newer figure is than an older one of other rows, from the intervals of both.
+    """The increase from an older to a newer figure of other rows, from the intervals of both.
 
     Args:
-        old: The figure and the ends of its interval of 95 %.
-        new: Likewise.
-        confidence: Of the interval of the difference, between 0 and 1, both excluded.
+        old: The older figure and the ends of its 95 % interval.
+        new: The newer figure and the ends of its 95 % interval.
+        confidence: Confidence of the interval of the difference, between 0 and 1, both excluded.
 
     Returns:
         The difference, positive if the newer figure is higher, and its interval.
@@ -126,7 +126,7 @@ def independent_difference(
         Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 2008, equation
         3; the distances to the ends are widened as those of a normal distribution from 95 % to `confidence`.
     """
-    from scipy.special import ndtri  # kept out of the import of the package
+    from scipy.special import ndtri  # imported here, since the import is slow
 
     wider = float(ndtri((1 - confidence) / 2) / ndtri(0.025))
     (value, low, high), (value_new, low_new, high_new) = old, new

@@ -1,4 +1,4 @@
-"""Scores as a ranking: the ROC curve, the area under it and the best threshold, counted in integers."""
+"""The ROC curve, the area under it and the best threshold, computed from integer counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RocCurve(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many are called members at each threshold: integers, so that ties and areas are exact.
+    """Numbers of samples called members at each threshold; as integers, so that ties and areas are exact.
 
     Attributes:
         thresholds: ``(K,)`` float64, as in `RocCurve`.
@@ -103,14 +103,14 @@ class Counts(NamedTuple):
         """
         if np.isnan(threshold):
             raise InputError("threshold", expected="a number", got="NaN")
-        # The last threshold stands for everybody; below the least score, -inf included, it is the right answer too.
+        # The last threshold calls all samples members; this is also correct for thresholds below the smallest score.
         distinct = self.thresholds[-2::-1]
         above = len(distinct) - int(np.searchsorted(distinct, threshold, side="right"))
         return int(self.called_members[above]), int(self.called_non_members[above])
 
     def area(self) -> float:
         """The area under the ROC curve."""
-        # Trapezoids, doubled to stay in integers: the slanted side of one is what counts ties half.
+        # Trapezoids count ties as one half; they are doubled so that the sum is an integer.
         heights = self.called_members[1:] + self.called_members[:-1]
         return int(np.diff(self.called_non_members) @ heights) / (2 * self.n_members * self.n_non_members)
 
@@ -140,17 +140,17 @@ def roc_curve_points(scores: ArrayLike, is_member: ArrayLike) -> RocCurve:
 
 
 def auc(scores: ArrayLike, is_member: ArrayLike) -> float:
-    """Area under the ROC curve: the chance that a member outscores a non-member, ties counted half.
+    """Area under the ROC curve: the probability that a member outscores a non-member, with ties counted as one half.
 
-    Counted in integers and divided once; any strictly rising map of the scores preserves it. Equals the Mann-Whitney U
-    statistic over the number of pairs (Hanley and McNeil 1982).
+    It is computed from integers with a single division, and is invariant under strictly increasing maps of the scores.
+    It equals the Mann-Whitney U statistic divided by the number of pairs (Hanley and McNeil 1982).
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
         is_member: ``(N,)`` bool, at least one sample of each kind.
 
     Returns:
-        0 … 1; 0.5 for scores that say nothing.
+        0 … 1; 0.5 for uninformative scores.
 
     Raises:
         InputError: If lengths differ, a score is NaN, or there are no members or no non-members.
@@ -165,18 +165,18 @@ def auc(scores: ArrayLike, is_member: ArrayLike) -> float:
 def best_threshold(scores: ArrayLike, is_member: ArrayLike) -> float:
     """The threshold for ``score > threshold`` with the highest balanced accuracy on these samples.
 
-    To be fitted on one half and judged on the other. Candidates are the midpoints between neighbouring distinct scores
-    and the largest score, which calls nobody. Of equally good ones the largest is taken, so the attacker accuses the
-    fewest; scores that say nothing, or the opposite of what they should, get the largest score. Comparison is in
-    integers: the order of the samples never matters.
+    Choose it on one half of the samples and evaluate it on the other. Candidates are the midpoints between neighboring
+    distinct scores, and the largest score, with which no sample is called a member. Of equally good candidates the
+    largest is chosen, with which the fewest samples are called members. Uninformative or inverted scores therefore get
+    the largest score. The comparison uses integers, so that the order of the samples never matters.
 
     Args:
         scores: ``(N,)`` real, higher = more likely a member; infinities allowed.
         is_member: ``(N,)`` bool, at least one sample of each kind.
 
     Returns:
-        The threshold, between the least and the largest score; infinite only next to infinite scores. Where no number
-        lies between two neighbours, or one of them is infinite, the lower of the two, which separates them as well.
+        The threshold, between the smallest and the largest score; infinite only next to infinite scores. If there is no
+        float between two neighbors, or one of them is infinite, it is the lower of the two, which also separates them.
 
     Raises:
         InputError: If lengths differ, a score is NaN, or there are no members or no non-members.
@@ -188,7 +188,7 @@ def best_threshold(scores: ArrayLike, is_member: ArrayLike) -> float:
     counts = Counts.of(scores, is_member)
     true_negatives = counts.n_non_members - counts.called_non_members
     quality = counts.called_members * counts.n_non_members + true_negatives * counts.n_members
-    # argmax takes the first of equals and thresholds fall; calling everybody comes last and only ties with nobody.
+    # argmax returns the first of equal values, and thresholds decrease, so that the largest one is chosen.
     best = int(np.argmax(quality))
     low = float(counts.thresholds[best])
     if best == 0:

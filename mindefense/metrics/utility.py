@@ -1,4 +1,4 @@
-"""What the answers of a model are worth to its users, before and after a defense."""
+"""Usefulness of a model's answers to its users, before and after a defense."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ ECE_BINS = 15
 """Equal-width confidence bins of the expected calibration error, as in Guo et al. 2017."""
 
 NLL_FLOOR = 1e-12
-"""Probabilities of the true class below this count as this: one zero would make the mean infinite."""
+"""Smaller probabilities of the true class are replaced by this one, since a zero would make the mean infinite."""
 
 
 def utility_metrics(probs: ArrayLike, labels: ArrayLike | None, *, clean_probs: ArrayLike) -> UtilityMetrics:
     """All measures of the usefulness of confidence vectors.
 
-    Everything is summed in float64, whatever the inputs are. The most likely class of a row is the first of equals.
+    All sums are in float64, whatever the inputs are. If several classes of a row have the largest confidence, the first
+    one counts.
 
     - ECE: ``Σ_b (n_b / N)·|accuracy_b − mean confidence_b|`` over `ECE_BINS` bins ``((b−1)/15, b/15]`` of the largest
       confidence (Guo et al. 2017, Equation 3).
@@ -27,8 +28,9 @@ def utility_metrics(probs: ArrayLike, labels: ArrayLike | None, *, clean_probs: 
 
     Args:
         probs: ``(N, C)`` floating, confidence vectors of the (defended) model, N ≥ 1.
-        labels: ``(N,)`` integer, true classes 0 … C−1; None if they are unknown, for what can be said without them.
-        clean_probs: ``(N, C)`` floating, those of the undefended model; pass `probs` again to describe that one.
+        labels: ``(N,)`` integer, true classes 0 … C−1; None if they are unknown, to get only measures without them.
+        clean_probs: ``(N, C)`` floating, confidence vectors of the undefended model; for an undefended model pass
+            `probs` again.
 
     Returns:
         Fractions, a count and L1 distances (0 … 2); see `UtilityMetrics`.

@@ -1,4 +1,4 @@
-"""Which network a checkpoint is of, told from names and shapes alone."""
+"""Recognizes the network of a checkpoint from the names and shapes of its parameters."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _VGG_BY_CONVOLUTIONS = {8: "VGG11", 10: "VGG13", 13: "VGG16", 16: "VGG19"}
 
 
 def architecture_of(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """What network has parameters of these names and shapes, in words; None if it is none that is known here."""
+    """Description of the network with parameters of these names and shapes; None if it is not known."""
     shapes = without_prefix(shapes)
     return _vgg(shapes) or _mlp(shapes)
 
 
 def without_prefix(named: Mapping[str, T]) -> dict[str, T]:
-    """The same by names without the prefix that all have in common: that of a Cell around the network."""
+    """The same values without the names' common prefix, which a Cell around the network adds."""
     parts = [name.split(".") for name in named]
     common = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, zip(*parts, strict=False)))
     return {".".join(part[common:]): value for part, value in zip(parts, named.values(), strict=True)}
 
 
 def vgg16_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
-    """``image_size`` and ``width_multiplier`` of the VGG16 with parameters of these shapes; nothing if it is none."""
+    """``image_size`` and ``width_multiplier`` of the VGG16 with parameters of these shapes; empty if it is not one."""
     shapes = without_prefix(shapes)
     if not (_vgg(shapes) or "").startswith("VGG16"):
         return {}

@@ -22,12 +22,12 @@ ATTACK_WIDTHS = (1024, 512, 256, 128)
 class MLP(nn.Cell):
     """Dense layers with ReLU between them; returns logits.
 
-    Weights start Glorot uniform (Glorot & Bengio, AISTATS 2010, eq. 16) from a generator of their own, biases at 0,
-    so the same seed gives the same network whatever was built before.
+    Weights are initialized Glorot uniform (Glorot & Bengio, AISTATS 2010, eq. 16) from a separate generator, biases
+    with 0, so that a seed determines the network, whatever was built before.
 
     Args:
         widths: Units of each layer from the input to the output, at least two numbers.
-        seed: Seeds the start weights.
+        seed: Seeds the initial weights.
 
     Inputs:
         - **x** (Tensor) - ``(N, widths[0])`` float32.
@@ -62,7 +62,7 @@ class MLP(nn.Cell):
 
     def construct(self, x):
         """The logits of `x`."""
-        # By number: a slice of a CellList renames the parameters of its cells.
+        # Indexed by number, since a slice of a CellList renames the parameters of its cells.
         last = len(self.layers) - 1
         for level in range(last):
             x = ms.ops.relu(self.layers[level](x))
@@ -73,10 +73,10 @@ class MLP(nn.Cell):
         return [(layer.weight.asnumpy().T.copy(), layer.bias.asnumpy().copy()) for layer in self.layers]
 
     def load_weights(self, weights: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Takes over ``(W (in, out), b (out,))`` of every layer.
+        """Sets ``(W (in, out), b (out,))`` of every layer.
 
         Raises:
-            InputError: If number or shapes do not fit this network.
+            InputError: If the number of layers or a shape does not fit this network.
         """
         shapes = [(w.shape, b.shape) for w, b in weights]
         wanted = [((i, o), (o,)) for i, o in itertools.pairwise(self.widths)]

@@ -1,4 +1,4 @@
-"""The attack network that looks at confidences and true label in two branches."""
+"""The attack network with one branch for the confidences and one for the true label."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class NSH(nn.Cell):
 
     One branch for the confidences, one for the one-hot true label, and layers over both, all dense with ReLU between
     them (CCS 2018, "Machine Learning with Membership Privacy using Adversarial Regularization", section 5.1; IEEE
-    S&P 2019, section III). Start weights are those of three `MLP`, from generators of their own.
+    S&P 2019, section III). It consists of three `MLP`, each with its own initial weights.
 
     Args:
         classes: Number of classes C, at least 1.
-        seed: Seeds the start weights.
+        seed: Seeds the initial weights.
 
     Inputs:
         - **x** (Tensor) - ``(N, 2C)`` float32: confidences in the order of the classes, then the one-hot label.
@@ -64,8 +64,8 @@ class NSH(nn.Cell):
 def nsh_inputs(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The inputs of `NSH`: confidences beside the one-hot true labels, both times √C.
 
-    So scaled, a one-hot row has a mean square of 1, for which the start weights are made; unscaled, plain descent takes
-    several hundred epochs to leave the start.
+    With this factor a one-hot row has the mean square 1, for which the initialization is designed. Without it, plain
+    descent makes no progress in the first several hundred epochs.
 
     Args:
         probs: ``(N, C)`` confidence vectors.

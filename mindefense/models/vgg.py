@@ -21,8 +21,9 @@ class VGG16(nn.Cell):
     """Thirteen convolutions, each with batch normalization and ReLU, and three dense layers; returns logits.
 
     Parameters have the names and shapes of the tutorial's checkpoint: ``layers.0.weight``, ``layers.1.gamma`` …
-    ``layers.41.moving_variance``, ``classifier.0.weight`` … ``classifier.6.bias``. Weights start Glorot uniform from a
-    generator of their own, so the same seed gives the same network whatever was built before. Build it with `vgg16`.
+    ``layers.41.moving_variance``, ``classifier.0.weight`` … ``classifier.6.bias``. Weights are initialized Glorot
+    uniform from a separate generator, so that a seed determines the network, whatever was built before. Build it with
+    `vgg16`.
 
     Inputs:
         - **x** (Tensor) - ``(N, 3, image_size, image_size)`` float32, normalized.
@@ -67,7 +68,7 @@ class VGG16(nn.Cell):
             nn.Dense(fan_in, fan_out, weight_init=_glorot(rng, (fan_out, fan_in)), bias_init="zeros")
             for fan_in, fan_out in itertools.pairwise(widths)
         ]
-        # A dropout of 0 keeps its place, since the dense layers' names count it.
+        # A dropout of 0 remains in the list, since the dense layers' names depend on their positions.
         self.classifier = nn.SequentialCell(
             [dense[0], nn.ReLU(), nn.Dropout(p=dropout), dense[1], nn.ReLU(), nn.Dropout(p=dropout), dense[2]]
         )
@@ -93,13 +94,13 @@ def vgg16(
         image_size: Height and width of the images, a multiple of 32; the first dense layer takes
             512 · (image_size / 32)² numbers: 25,088 at 224, 512 at 32.
         batch_norm: Whether batch normalization follows each convolution.
-        dropout: Share of the dense layers' activations left out in training, in [0, 1). The tutorial says
-            ``has_dropout=False``, which is 0 here; where it says True, it is 0.5.
+        dropout: Share of the dense layers' activations dropped in training, in [0, 1). The tutorial's
+            ``has_dropout=False`` corresponds to 0, and ``has_dropout=True`` to 0.5.
         width_multiplier: Share of the published channels and dense widths, in (0, 1]; below 1 for quick tests.
-        seed: Seeds the start weights.
+        seed: Seeds the initial weights.
 
     Returns:
-        The network, on its start weights.
+        The network with its initial weights.
 
     Raises:
         InputError: If an argument is out of its range.

@@ -1,4 +1,4 @@
-"""What `mindefense doctor` found, on a screen. Apart from the rest of the room, since it has to do without NumPy."""
+"""Prints the findings of `mindefense doctor`. A separate module, since it must work without NumPy."""
 
 from __future__ import annotations
 

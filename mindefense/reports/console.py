@@ -168,6 +168,8 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     console.print(comparison_table(comparison))
     if any(contender.in_training for contender in comparison.contenders):
         console.print("* trained otherwise: another target, whose answers are compared with those of the first")
+    if comparison.contenders[0].utility.accuracy is None:
+        console.print(f"{_UNLABELLED}; accuracy, ECE and NLL are unknown", highlight=False)
     for line in [*_left_out(comparison.not_run), *_doubts_by(comparison)]:
         console.print(line, highlight=False)
 
@@ -183,6 +185,7 @@ def conclusions(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
     return found
 
 
+_UNLABELLED = "true classes not recorded, so attackers that need them did not run"
 _TONES = {"bad": "bold red", "mixed": "bold yellow", "good": "bold green", "plain": "bold"}
 
 
@@ -198,7 +201,7 @@ def particulars(evaluation: Evaluation) -> list[str]:
     if evaluation.shadow_accuracy is not None:
         shadow = f"; shadow {' / '.join(map(percent, evaluation.shadow_accuracy))}"
     known = (
-        "true classes not recorded, so attackers that need them did not run"
+        _UNLABELLED
         if target.member_accuracy is None
         else f"{percent(target.member_accuracy)} of its members classified correctly, "
         f"{percent(target.non_member_accuracy)} of the non-members"
@@ -334,7 +337,7 @@ def print_differences(
         if changed:
             say(table)
     say(
-        f"[bold]{len(found.more)} of {len(found.figures)} figures are higher beyond chance, {len(found.less)} lower[/]"
+        f"[bold]{len(found.more)} of {len(found.figures)} figures are significantly higher, {len(found.less)} lower[/]"
         + (" (AUCs compared row by row)" if any(one.paired for one in found.figures) else "")
     )
     for word, those in (("old", found.only_old), ("new", found.only_new)):

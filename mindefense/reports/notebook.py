@@ -8,7 +8,8 @@ import json
 from typing import Any
 
 from mindefense.errors import InputError
-from mindefense.reports.findings import answer_evaluation, answer_trust, states_of
+from mindefense.reports.answers import answer_trust
+from mindefense.reports.findings import answer_evaluation, states_of
 from mindefense.reports.panels import roc_plate
 from mindefense.reports.report import environment, subtitle_of, title_of
 from mindefense.reports.results import attack_rows, to_json

@@ -23,8 +23,9 @@ from markupsafe import Markup
 
 from mindefense.errors import DataError, MindefenseError, PackageError
 from mindefense.files import replacing, write_text
+from mindefense.reports.answers import Answer
 from mindefense.reports.appendix import how_to_repeat, known_attackers, not_run_by_reason, threat_models
-from mindefense.reports.findings import Answer, answer_comparison, answer_evaluation, states_of
+from mindefense.reports.findings import answer_comparison, answer_evaluation, states_of
 from mindefense.reports.panels import Plate, evaluation_plates, scale, tradeoff_plates
 from mindefense.reports.results import SCHEMA_VERSION, schema
 from mindefense.reports.svg import Picture
@@ -297,7 +298,7 @@ def _titled(results: Row, usual: str) -> str:
 
 
 def _about(names: Sequence[str], everyone: Sequence[str]) -> str:
-    """Whom a failed check is about; what was found is told of the first of them."""
+    """The names that a failed check concerns; its finding is that of the first one."""
     others = [name for name in everyone if name not in names]
     few = len(others) < len(names)
     about = "all" if not others else f"all but {', '.join(others)}" if few else ", ".join(names)

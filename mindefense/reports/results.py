@@ -133,6 +133,15 @@ def write_results(evaluation: Evaluation, out: str | os.PathLike) -> tuple[Path,
     return paths
 
 
+def attackers_written(out: str | os.PathLike) -> frozenset[str]:
+    """Names of the attackers in a folder's ``results.json``; none if there is no such file, or it cannot be read."""
+    try:
+        held = json.loads((Path(out) / "results.json").read_text(encoding="utf-8"))
+        return frozenset(attack["name"] for attack in held["attacks"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return frozenset()
+
+
 def write_comparison(comparison: Comparison, out: str | os.PathLike) -> tuple[Path, ...]:
     """Writes ``comparison.json`` and ``comparison.csv`` into `out` and returns their paths.
 

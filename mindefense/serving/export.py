@@ -1,4 +1,4 @@
-"""Target and defense as one graph in a file."""
+"""Export of target and defense as one graph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mindefense.targets.base import BATCH_SIZE
 from mindefense.targets.cell import Network
 
 MOST_BYTES = 2**30
-"""Parameters beyond this MindSpore writes into files of their own."""
+"""MindSpore writes larger parameters to separate files."""
 
 
 class _Bare(nn.Cell):
@@ -35,7 +35,7 @@ class _Bare(nn.Cell):
         return ops.log_softmax(self.net(x), 1)
 
 
-# The names of a graph's inputs are those of the arguments.
+# The arguments' names become the names of the graph's inputs.
 
 
 class _Alone(nn.Cell):
@@ -44,19 +44,19 @@ class _Alone(nn.Cell):
         self.model = model
 
     def construct(self, x):
-        """Log-probabilities of a defended model that draws nothing."""
+        """Log-probabilities of a model whose defense is not randomized."""
         return self.model.construct(x, x)  # the second is ignored
 
 
 class _Noised(_Alone):
     def construct(self, x, noise):
-        """Log-probabilities of a defended model that asks about a noised input too."""
+        """Log-probabilities of a model whose defense also evaluates a noised input."""
         return self.model.construct(x, noise)
 
 
 class _Drawing(_Alone):
     def construct(self, x, draws):
-        """Log-probabilities of a defended model that draws numbers."""
+        """Log-probabilities of a model whose defense uses uniform random numbers."""
         return self.model.construct(x, draws)
 
 
@@ -71,35 +71,36 @@ def export_guarded(
     amp: str = "O0",
     sources: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Puts a model and the defense in front of it into one graph, and says beside it what the graph is.
+    """Exports a model and its defense as one graph, and writes a manifest that describes the graph.
 
-    The graph goes to ``<path>.mindir``, the manifest to ``<path>.json``. If either cannot be written, what was there
-    stays. A process that dies between the two leaves the new manifest beside the old graph, which `GuardedModel.load`
-    refuses, since the manifest holds the graph's SHA-256; then export again.
+    The graph is written to ``<path>.mindir``, the manifest to ``<path>.json``. If either cannot be written, existing
+    files stay as they are. If the process dies between the two, the new manifest is left beside the old graph.
+    `GuardedModel.load` refuses this pair, since the manifest has the graph's SHA-256; then export again.
 
-    The graph's inputs are `x` and `noise` for a defense with a `noise_scale`, `x` and `draws` for one that draws, else
-    `x` alone; what to feed as the second one depends on a secret key, which is in neither file. Its output is ``(N,
-    C)`` float32 log-probabilities. `GuardedModel` does the feeding; ``mindspore.load`` and ``nn.GraphCell`` run the
-    graph without this package.
+    The graph's inputs are `x` and `noise` for a defense with a `noise_scale`, `x` and `draws` for a defense with
+    `draws`, and otherwise `x` alone. The second input depends on a secret key, which is in neither file. The output is
+    ``(N, C)`` float32 log-probabilities. `GuardedModel` supplies the second input; ``mindspore.load`` and
+    ``nn.GraphCell`` run the graph without this package.
 
     Args:
-        net: Cell from ``(N, ...)`` float32 to ``(N, C)`` logits. It is left as it was.
-        defense: What reshapes its answers; None for the bare model, to compare with.
-        path: Where to, without a suffix. An earlier export is replaced, also one that is damaged or of another version.
+        net: Cell from ``(N, ...)`` float32 to ``(N, C)`` logits. It is not changed.
+        defense: The defense that reshapes its answers; None for the model without a defense, for comparison.
+        path: Path of the files, without a suffix. An earlier export is replaced, even if it is damaged or was written
+            by another version.
         input_shape: Shape of one input.
-        batch_size: Rows that the graph takes at a time, best a multiple of 64 (see `GuardedModel.query`); None for any
-            number, which may take a multiple of the time.
-        prepared: What makes the inputs of samples, in words, if they are not the samples themselves.
-        amp: Precision that `net` was set to, as `Study` takes it, for the manifest; the graph computes as `net` does.
+        batch_size: Rows per call of the graph, best a multiple of 64 (see `GuardedModel.query`); None for any number,
+            which may take several times as long.
+        prepared: Description of the preparation of samples; None if the samples are the inputs.
+        amp: Precision of `net`, as in `Study`, for the manifest; the graph has the precision of `net`.
         sources: Name → SHA-256 of the files that `net` and `defense` come from, for the manifest.
 
     Returns:
         The manifest.
 
     Raises:
-        InputError: If `net` does not take such inputs or does not compile, the defense is for another number of
+        InputError: If `net` does not accept such inputs or does not compile, the defense is for another number of
             classes, or the parameters exceed 1 GiB.
-        OutputError: If the files cannot be written, or another program's file has the manifest's name.
+        OutputError: If the files cannot be written, or a file of another program has the manifest's name.
     """
     shape = tuple(int(size) for size in input_shape)
     if batch_size is not None and batch_size < 1:
@@ -121,7 +122,7 @@ def export_guarded(
     shapes = [shape, *([shape] if noise_scale else []), *([(draws,)] if draws else [])]
     graph, manifest, _ = files_of(path)
     _check_free(graph, manifest)
-    # On failure the manifest is what is put back, since it is small: it has to take its place first.
+    # The manifest is written first, since it is small and can be restored if writing the graph fails.
     with _restoring(manifest), replacing(graph) as graph_beside:
         with _in_peace(net):
             _write_graph(_joined(net, defense), [_example(batch_size, shape) for shape in shapes], graph_beside)
@@ -149,7 +150,7 @@ def export_guarded(
 
 
 def _check_free(graph: Path, manifest: Path) -> None:
-    """A study, for one, keeps JSON files too; of our own also those are replaced that nobody can read any more."""
+    """Refuses to replace other programs' JSON files, such as a study's; any earlier export may be replaced."""
     if not manifest.exists():
         return
     try:
@@ -165,12 +166,12 @@ def _check_free(graph: Path, manifest: Path) -> None:
 
 @contextlib.contextmanager
 def _restoring(path: Path) -> Iterator[None]:
-    """Puts a small file back as it was, or takes it away, if what is done meanwhile fails."""
+    """Restores a small file, or removes it if it did not exist, if the block fails."""
     before = path.read_bytes() if path.exists() else None
     try:
         yield
     except BaseException:
-        with contextlib.suppress(OSError, OutputError):  # the first error is the one to tell
+        with contextlib.suppress(OSError, OutputError):  # the first error is the one to report
             if before is None:
                 path.unlink(missing_ok=True)
             elif path.read_bytes() != before:
@@ -180,7 +181,7 @@ def _restoring(path: Path) -> Iterator[None]:
 
 
 def _most_passes(defense: Defense | None) -> int | None:
-    """The ceiling of the search inside a defense, if there is one."""
+    """Largest number of passes of the defense's search; None if it does not search."""
     cells = [] if defense is None else [cell for _, cell in defense.cells_and_names()]
     return next((cell.config.most_passes for cell in cells if isinstance(cell, SearchDefense)), None)
 
@@ -194,7 +195,7 @@ def _joined(net: nn.Cell, defense: Defense | None) -> nn.Cell:
 
 
 def _example(batch_size: int | None, shape: tuple[int, ...]) -> ms.Tensor:
-    """A stand-in for an input."""
+    """An example input for the compilation."""
     if batch_size is None:
         return ms.Tensor(shape=[None, *shape], dtype=ms.float32)
     return ms.Tensor(np.zeros((batch_size, *shape), np.float32))
@@ -210,7 +211,7 @@ def _write_graph(cell: nn.Cell, examples: list[ms.Tensor], path: Path) -> None:
 
 @contextlib.contextmanager
 def _in_peace(net: nn.Cell) -> Iterator[None]:
-    """Has `net` answer as in use, and gives it back as it was: the Cells around it give its parameters other names."""
+    """Sets `net` to evaluation, and restores it, including its parameters' names, which the Cells around it change."""
     was_training = net.training
     names = [(parameter, parameter.name) for parameter in net.get_parameters()]
     net.set_train(False)

@@ -1,4 +1,4 @@
-"""An exported graph and a key, and nothing else: what answers strangers."""
+"""Serving of an exported graph with its key; needs nothing else of this package."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mindefense.serving.manifest import Manifest, files_of
 
 
 class GuardedModel:
-    """What `export_guarded` wrote, with its key: inputs in, log-probabilities out.
+    """An exported graph with its key: it maps inputs to log-probabilities.
 
-    Neither training nor attacks nor defenses are imported; all that the defense does is in the graph. `query` serves as
-    what a `Target` asks. Build it with `load`.
+    Neither training nor attacks nor defenses are imported, since the graph contains the whole defense. `query` can be
+    the function of a `Target`. Build it with `load`.
 
     Args:
         graph: The graph, ready to run.
-        manifest: What it is.
-        key: The secret, if something is drawn.
+        manifest: The graph's description.
+        key: The secret key, if the defense is randomized.
     """
 
     def __init__(self, graph: nn.Cell, manifest: Manifest, key: bytes | None):
@@ -48,18 +48,17 @@ class GuardedModel:
         device_target: str = "auto",
         device_id: int | None = None,
     ) -> GuardedModel:
-        """A graph from its files, ready to answer: it has been run once.
+        """Loads a graph from its files and runs it once, so that it is ready to answer.
 
         Args:
-            path: The graph's name, with or without ``.mindir``; the manifest lies beside it.
-            key: The secret, 32 bytes, or the path of the file that holds it; None for a graph that nothing is drawn
-                for.
+            path: The graph's path, with or without ``.mindir``; the manifest is in the same folder.
+            key: The secret key, 32 bytes, or the path of its file; None for a graph without random numbers.
             device_target: ``"CPU"``, ``"GPU"``, ``"Ascend"``, or ``"auto"`` for the first of Ascend, GPU, CPU.
-            device_id: Which device of that kind; None for the first.
+            device_id: Number of the device of that kind; None for the first.
 
         Raises:
             CheckpointError: If a file is missing or damaged, or graph and manifest do not belong together.
-            InputError: If the key is missing, unreadable or of another length, or one is given where none is needed.
+            InputError: If the key is missing, unreadable or of another length, or a key is passed but not needed.
             DeviceError: If there is no such device.
         """
         graph_file, manifest_file, key_file = files_of(path)
@@ -80,26 +79,26 @@ class GuardedModel:
             said = str(error).strip().splitlines()[0]
             raise CheckpointError(str(graph_file), expected="a graph that loads", got=said, fix=fix) from error
         model = cls(graph, manifest, secret)
-        model._graph_file = graph_file.resolve()  # it may be loaded again from another working folder
-        model.query(np.zeros((1, *manifest.input_shape), np.float32))  # the first stranger need not wait
+        model._graph_file = graph_file.resolve()  # absolute: the working folder may change
+        model.query(np.zeros((1, *manifest.input_shape), np.float32))  # compiles the graph
         return model
 
     def query(self, x: np.ndarray) -> np.ndarray:
-        """Answers queries; the same query with the same bytes, in whatever company.
+        """Answers queries; the same query gets the same bytes, whatever other rows are queried with it.
 
-        That holds for a graph of fixed batch size, a multiple of 64. With another size a row's place in the batch may
-        show in the last digits of a logarithm, since a CPU takes several at a time and the rest one by one; with no
-        fixed size, the number of rows asked about together may show in the last digits of the network's logits, and so
-        in the steps of a search.
+        This holds for a graph with a fixed batch size that is a multiple of 64. With another fixed size, the last
+        digits of a logarithm may depend on the row's position in the batch, since a CPU computes most logarithms in
+        groups and the remaining ones singly. Without a fixed size, the last digits of the network's logits, and thus
+        the steps of a search, may depend on the number of rows in a query.
 
         Args:
-            x: ``(N, ...)`` inputs, N ≥ 1, finite. Prepared as training prepared them, if the manifest says so.
+            x: ``(N, ...)`` finite inputs, N ≥ 1, prepared as in training if the manifest has a preparation.
 
         Returns:
-            ``(N, C)`` float32 log-probabilities, of rows that sum to 1.
+            ``(N, C)`` float32 logarithms of probabilities that sum to 1.
 
         Raises:
-            InputError: If `x` is not such an array, or what the graph says of it is not fit to be an answer.
+            InputError: If `x` is not such an array, or the graph's output is not valid.
         """
         x = self._checked(x)
         batch = self.manifest.batch_size or len(x)
@@ -128,8 +127,8 @@ class GuardedModel:
             with compiled():
                 return self._graph(*map(ms.Tensor, feeds)).asnumpy()
         except RuntimeError as error:
-            # When its global state has changed, MindSpore may compile a loaded graph anew, and then stumbles over what
-            # is left of the first time. The same file, loaded afresh, is another graph to it.
+            # If its global state has changed, MindSpore may compile a loaded graph again, which fails because of actors
+            # left from the first compilation. Loading the file again makes a new graph, without them.
             if self._graph_file is None or "actor already exists" not in str(error):
                 raise
             self._graph = _graph(self._graph_file, self.manifest)
@@ -147,7 +146,7 @@ class GuardedModel:
         if x.dtype.kind not in ("f" if manifest.prepared else "fiub"):
             expected = f"what {manifest.prepared} makes, float32" if manifest.prepared else "real numbers"
             raise InputError("x", expected=expected, got=str(x.dtype))
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        with np.errstate(over="ignore"):  # values out of range become infinite
             x = np.ascontiguousarray(x, np.float32)
         is_finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
         if not is_finite.all():
@@ -156,7 +155,7 @@ class GuardedModel:
 
 
 def _graph(file: Path, manifest: Manifest) -> nn.Cell:
-    """The graph of a file, ready to be asked."""
+    """The graph of a file, ready to run."""
     graph = nn.GraphCell(ms.load(str(file)))
     if manifest.batch_size is None:
         drawn = manifest.input_shape if manifest.noise_scale else (manifest.draws,)
@@ -166,11 +165,11 @@ def _graph(file: Path, manifest: Manifest) -> nn.Cell:
 
 
 def _secret(manifest: Manifest, key: bytes | str | os.PathLike | None, fix: str) -> bytes | None:
-    """The key, which is there exactly when something is drawn."""
+    """The key; None exactly if the graph has no random numbers."""
     if not manifest.is_random:
         if key is not None:
             name = manifest.defense or "the bare model"
-            raise InputError("key", expected=f"none, for {name} draws nothing", got="one", fix="leave it out")
+            raise InputError("key", expected=f"none, since {name} draws nothing", got="one", fix="leave it out")
         return None
     if key is None:
         expected = f"the secret that {manifest.inputs[1]} is drawn with"
@@ -178,7 +177,7 @@ def _secret(manifest: Manifest, key: bytes | str | os.PathLike | None, fix: str)
     if not isinstance(key, (bytes, bytearray, memoryview)):
         return read_key(key)
     secret = bytes(key)
-    if len(secret) != KEY_BYTES:  # such as the digits in a key's file, which would give other noise
-        fix = "pass the path of the key's file, not what it holds"
+    if len(secret) != KEY_BYTES:  # such as the hexadecimal text of a key's file
+        fix = "pass the path of the key's file, not its content"
         raise InputError("key", expected=f"{KEY_BYTES} bytes, or a path", got=f"{len(secret)} bytes", fix=fix)
     return secret

@@ -1,4 +1,4 @@
-"""What lies beside an exported graph: what goes in, what comes out, and what the graph was made of. No MindSpore."""
+"""The manifest of an exported graph: its inputs, its outputs and its origin. Does not import MindSpore."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mindefense.errors import CheckpointError
 SCHEMA_VERSION = 2
 KIND = "guarded"
 SUFFIXES = (".mindir", ".json", ".key")
-"""Graph, manifest and key of one name."""
+"""Suffixes of graph, manifest and key."""
 
 
 def files_of(path: str | os.PathLike) -> tuple[Path, Path, Path]:
-    """Graph, manifest and key that belong to a name; the name of any of the three will do."""
+    """The paths of graph, manifest and key, from the path of any of them or the path without a suffix."""
     path = Path(path)
     name = path.name.removesuffix(path.suffix) if path.suffix in SUFFIXES else path.name
     graph, manifest, key = (path.with_name(name + suffix) for suffix in SUFFIXES)
@@ -27,26 +27,26 @@ def files_of(path: str | os.PathLike) -> tuple[Path, Path, Path]:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What an exported graph is.
+    """Description of an exported graph.
 
     Attributes:
-        sha256: Of the graph's file, hex.
-        classes: Number of classes C that it answers for.
+        sha256: SHA-256 of the graph's file, hex.
+        classes: Number of classes C.
         input_shape: Shape of one input.
-        batch_size: Rows that it takes at a time; None for any number.
-        prepared: What made the inputs of samples; None if samples are the inputs.
-        noise_scale: Scale of the Laplace noise that goes in beside `x`; 0 for none.
-        draws: How many uniform numbers go in beside `x` for each row; 0 for none.
-        keeps_labels: Whether the predicted class is that of the bare model.
-        most_passes: Passes of the search that a query takes at most; None if nothing is searched.
-        amp: Precision of the target: ``"O0"`` float32, ``"O2"`` float16 but for batch normalization.
-        defense: Name of the defense; None for the bare model.
+        batch_size: Rows per call; None for any number.
+        prepared: Description of the preparation of samples; None if samples are the inputs.
+        noise_scale: Scale of the Laplace noise that is the second input; 0 for none.
+        draws: Number of uniform random numbers per row in the second input; 0 for none.
+        keeps_labels: Whether the predicted class is that of the undefended model.
+        most_passes: Largest number of passes of the search for a query; None without a search.
+        amp: Precision of the target: ``"O0"`` float32, ``"O2"`` float16 except for batch normalization.
+        defense: Name of the defense; None for the model without one.
         config: Settings of the defense.
-        sources: Name → SHA-256, hex, of the files that target and defense come from, as far as they were told.
-        versions: Versions of everything that took part.
-        created: When it was exported, in UTC as ISO 8601 writes it; None in files of earlier versions.
-        network: Class of the target's network; None likewise.
-        parameters: Its number of parameters; None likewise.
+        sources: Name → SHA-256, hex, of the files that target and defense come from, as far as they are known.
+        versions: Versions of the packages that were used.
+        created: Time of the export in UTC, in ISO 8601; None in files of earlier versions.
+        network: Class of the target's network; None in files of earlier versions.
+        parameters: Number of its parameters; None in files of earlier versions.
     """
 
     sha256: str
@@ -69,7 +69,7 @@ class Manifest:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the graph takes, in order."""
+        """Names of the graph's inputs, in order."""
         return ("x", "noise") if self.noise_scale else ("x", "draws") if self.draws else ("x",)
 
     @property
@@ -78,7 +78,7 @@ class Manifest:
         return len(self.inputs) > 1
 
     def as_json(self) -> dict[str, Any]:
-        """The manifest as its file holds it."""
+        """The content of the manifest's file."""
         fields = {**dataclasses.asdict(self), "input_shape": list(self.input_shape)}
         return {"schema_version": SCHEMA_VERSION, "kind": KIND, "inputs": list(self.inputs), **fields}
 
@@ -87,9 +87,9 @@ class Manifest:
         """The manifest in a file.
 
         Raises:
-            CheckpointError: If it is missing, damaged, of another program or of another version.
+            CheckpointError: If it is missing or damaged, or was written by another program or version.
         """
-        fix = "name what `mindefense export` wrote, or export it again"
+        fix = "give the path of a file of `mindefense export`, or export it again"
         try:
             held = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:

@@ -6,28 +6,19 @@ must not pay for MindSpore.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mindefense.lazy import lazy_names
 
 _HOMES = {
     "config": ("StudyConfig",),
     "pipeline": ("Study",),
-    "presets": ("PRESETS", "Preset"),
+    "presets": ("Preset",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = ["PRESETS", "Preset", "Study", "StudyConfig"]
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+__all__ = ["Preset", "Study", "StudyConfig"]
 
 if TYPE_CHECKING:
     from mindefense.study.config import StudyConfig
     from mindefense.study.pipeline import Study
-    from mindefense.study.presets import PRESETS, Preset
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    from mindefense.study.presets import Preset

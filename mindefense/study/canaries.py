@@ -1,4 +1,4 @@
-"""Mislabeled samples among the members: the ones a model can only know by heart."""
+"""Mislabeled samples among the members, which a model can only memorize."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from mindefense.study.trainer import CLIP_NORM
 from mindefense.types import Comparison, NotRun
 
 DELTA = 1e-5
-"""The δ that the ε of differentially private training is told for."""
+"""The δ for which the ε of differentially private training is reported."""
 
 
 def compare(
@@ -53,24 +53,24 @@ def compare(
     if any(spec.searches for spec in specs):
         study.defender()  # a missing stage must show before anything is attacked
     with study.timed("compare"):
-        runner = study.runner(config)
+        runner = study.evaluator.runner(config)
         # Of the defense each contender tells its own settings.
-        subject = study.subject(config)
+        subject = study.evaluator.subject(config)
         settings = {name: value for name, value in subject.settings.items() if name not in ("defense", "alignment")}
         subject = dataclasses.replace(subject, settings=settings)
-        contest = Contest(runner, subject, study.answers(runner.undefended))
+        contest = Contest(runner, subject, study.evaluator.answers(runner.undefended))
         for spec in specs:
             scenario = study.behind(study.build(spec), str(spec), config.noise)
-            contest.enter(str(spec), scenario, study.answers(scenario))
-            study.forget_defenses()  # nobody asks this contender again
+            contest.enter(str(spec), scenario, study.evaluator.answers(scenario))
+            study.forget_defenses()  # this contender is not used again
         for way in ways:
             if way.is_private and (reason := why_not_private()) is not None:
                 not_run.append(NotRun(str(way), "training", reason))
                 continue
             other = trained_otherwise(study, way)
-            others = other.runner(config)
-            found, answers = others.run(), other.answers(others.undefended)
-            checks = other.checks(others, others.undefended, found, answers)
+            others = other.evaluator.runner(config)
+            found, answers = others.run(), other.evaluator.answers(others.undefended)
+            checks = other.evaluator.checks(others, others.undefended, found, answers)
             # What users get now against what they got from the target as it was.
             answers = dataclasses.replace(
                 answers, clean_probs=contest.answers.clean_probs, defended_probs=answers.clean_probs

@@ -10,14 +10,12 @@ from mindefense.data.registry import DATASETS as _DATASETS
 from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.defenses.search import ALIGNMENTS
 from mindefense.errors import InputError
+from mindefense.study.registry import IMAGES, MODELS, TABLES
 
 SYNTHETIC = "synthetic"
 DATASETS = (SYNTHETIC, *_DATASETS)
-TABLES, IMAGES = "tables", "images"
-SAMPLES = {"mlp": TABLES, "vgg16": IMAGES}
-"""Each target model with the samples that it takes."""
 _DATASETS_OF = {TABLES: tuple(name for name in DATASETS if name != "cifar100"), IMAGES: ("cifar100", SYNTHETIC)}
-MODELS = {model: _DATASETS_OF[samples] for model, samples in SAMPLES.items()}
+DATASETS_FOR = {model: _DATASETS_OF[spec.samples] for model, spec in MODELS.items()}
 """Each target model with the data sets it is for; the synthetic one comes in the likeness of either."""
 _SETTINGS_OF = {
     TABLES: ("split_config", "split_section"),
@@ -103,8 +101,8 @@ class StudyConfig:
                 raise InputError(name, expected=" or ".join(allowed), got=repr(getattr(self, name)))
         if self.defense != NONE:
             self.parse_defense()
-        if self.dataset not in MODELS[self.model]:
-            fitting = " or ".join(model for model, datasets in MODELS.items() if self.dataset in datasets)
+        if self.dataset not in DATASETS_FOR[self.model]:
+            fitting = " or ".join(model for model, datasets in DATASETS_FOR.items() if self.dataset in datasets)
             raise InputError(f"model for {self.dataset}", expected=fitting, got=repr(self.model))
         if (self.dataset == SYNTHETIC) != (self.data_path is None):
             raise InputError(
@@ -120,13 +118,13 @@ class StudyConfig:
         mistaken = {name: kind for kind, names in _SETTINGS_OF.items() if kind != self.samples for name in names}
         for field in dataclasses.fields(self):
             if field.name in mistaken and getattr(self, field.name) != field.default:
-                right = " or ".join(model for model, kind in SAMPLES.items() if kind == mistaken[field.name])
+                right = " or ".join(model for model, spec in MODELS.items() if spec.samples == mistaken[field.name])
                 raise InputError(field.name, expected=f"only with model {right}", got=f"it with {self.model}")
 
     @property
     def samples(self) -> str:
         """What the model takes: ``"tables"`` or ``"images"``."""
-        return SAMPLES[self.model]
+        return MODELS[self.model].samples
 
     @property
     def pixels(self) -> int:
@@ -156,7 +154,8 @@ def smoke_sizes(described: dict[str, Any], *, pre_trained: bool) -> dict[str, An
 
     A checkpoint decides on size, width and members itself.
     """
-    if not described.get("smoke") or SAMPLES.get(str(described.get("model"))) != IMAGES:
+    model = MODELS.get(str(described.get("model")))
+    if not described.get("smoke") or model is None or model.samples != IMAGES:
         return described
     small = {"num_samples": _SMOKE["num_samples"]} if pre_trained else _SMOKE
     chosen = {**small, **described}

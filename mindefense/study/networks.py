@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from mindspore.amp import auto_mixed_precision
 
 from mindefense.checkpoint import Checkpoint, load_into
 from mindefense.defenses.classifier import DefenderClassifier
-from mindefense.study.config import StudyConfig
-from mindefense.study.presets import SMOKE_EPOCHS, Preset
-from mindefense.study.roles import StudyRows, means_role
+from mindefense.errors import InputError
+from mindefense.progress import Progress
+from mindefense.ranks import ProcessGroup
+from mindefense.study.config import AMP_LEVELS, StudyConfig
+from mindefense.study.presets import SMOKE_EPOCHS, Preset, preset_for
+from mindefense.study.roles import StudyRows, load_data, means_role
 from mindefense.study.shared import SharedWork
 from mindefense.study.stages import Stages
 from mindefense.study.store import StudyStore, mark_of
@@ -46,6 +50,32 @@ class StudyParts:
     stages: Stages
     amp: str
     shared: SharedWork | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: StudyConfig | None,
+        out: str | os.PathLike,
+        *,
+        progress: Progress | None,
+        amp: str,
+        crew: ProcessGroup | None,
+    ) -> StudyParts:
+        """Loads the data and puts the parts together; arguments and errors as of `mindefense.study.Study`."""
+        if amp not in AMP_LEVELS:
+            raise InputError("amp", expected=" or ".join(AMP_LEVELS), got=repr(amp))
+        store, stages = StudyStore(out), Stages(progress)
+        config = config if config is not None else store.read_config()
+        with stages.timed("load data"):
+            data = load_data(config)
+        rows = StudyRows(config, data)
+        columns, classes = rows.data.features.shape[1], rows.data.num_classes
+        preset = preset_for(config, columns=columns, classes=classes)
+        shared = None
+        if crew is not None and crew.size > 1:
+            shared = SharedWork(crew, preset, classes, amp=amp)
+            shared.open(config, columns=columns)
+        return cls(config, rows, preset, store, stages, amp, shared)
 
 
 class StudyNetworks:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from mindspore import nn
@@ -17,23 +16,18 @@ from mindefense.defenses.classifier import DefenderClassifier
 from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.config import EvaluationConfig
-from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import Rows, Scenario
-from mindefense.evaluation.summary import Subject
 from mindefense.progress import Progress
 from mindefense.ranks import ProcessGroup
 from mindefense.study.bank import StudyBank
-from mindefense.study.config import AMP_LEVELS, StudyConfig
+from mindefense.study.config import StudyConfig
 from mindefense.study.defending import StudyDefenses
 from mindefense.study.evaluator import Evaluator
 from mindefense.study.networks import StudyNetworks, StudyParts
-from mindefense.study.presets import Preset, preset_for
-from mindefense.study.roles import StudyRows, load_data
-from mindefense.study.shared import SharedWork
-from mindefense.study.stages import Stages
-from mindefense.study.store import COMMANDS, StudyStore
+from mindefense.study.presets import Preset
+from mindefense.study.store import COMMANDS
 from mindefense.study.trainer import Trainer
-from mindefense.types import Check, Evaluation, LabelledData, Outputs, Trial
+from mindefense.types import Evaluation, LabelledData
 
 
 class Study:
@@ -47,6 +41,9 @@ class Study:
             normalization, with float32 logits. They are trained in float32 either way.
         crew: The ranks of a job that share the heavy work: this is rank 0, and the others follow with `jobs_of`. None
             to do all of it in this process.
+
+    Attributes:
+        evaluator: Runs attackers on the target, and says what the results are of.
 
     Raises:
         InputError: If `config` is None and `out` holds no study, the data have too few rows for the split, or `amp` is
@@ -63,25 +60,12 @@ class Study:
         amp: str = "O0",
         crew: ProcessGroup | None = None,
     ):
-        if amp not in AMP_LEVELS:
-            raise InputError("amp", expected=" or ".join(AMP_LEVELS), got=repr(amp))
-        store, stages = StudyStore(out), Stages(progress)
-        config = config if config is not None else store.read_config()
-        with stages.timed("load data"):
-            data = load_data(config)
-        rows = StudyRows(config, data)
-        columns, classes = rows.data.features.shape[1], rows.data.num_classes
-        preset = preset_for(config, columns=columns, classes=classes)
-        shared = None
-        if crew is not None and crew.size > 1:
-            shared = SharedWork(crew, preset, classes, amp=amp)
-            shared.open(config, columns=columns)
-        self._parts = StudyParts(config, rows, preset, store, stages, amp, shared)
+        self._parts = StudyParts.of(config, out, progress=progress, amp=amp, crew=crew)
         self._networks = StudyNetworks(self._parts)
         self._trainer = Trainer(self._parts, self._networks)
-        self._bank = StudyBank(self._parts, self._networks)
-        self._defenses = StudyDefenses(self._parts, self._networks, self._bank)
-        self._evaluator = Evaluator(self._parts, self._networks, self._defenses)
+        self.bank = StudyBank(self._parts, self._networks)
+        self._defenses = StudyDefenses(self._parts, self._networks, self.bank)
+        self.evaluator = Evaluator(self._parts, self._networks, self._defenses)
 
     # ------------------------------------------------------------------ what it is about
 
@@ -152,6 +136,7 @@ class Study:
     def adopt_target(self, checkpoint: str | os.PathLike) -> None:
         """Takes a trained target from a checkpoint instead; writes ``study.json`` and ``target.ckpt``.
 
+        ``target.ckpt`` is a copy, since its description, which is inside the file, says more than the given one's.
         Its rows must be those that the split calls the target's members; a checkpoint of this package says which they
         were, and others are taken at the user's word.
 
@@ -179,7 +164,7 @@ class Study:
             resume: Whether a training that was stopped goes on.
         """
         self.forget_defenses()
-        self._bank.train(kind, count, resume=resume)
+        self.bank.train(kind, count, resume=resume)
 
     def train_defender(self, *, resume: bool = False) -> None:
         """Trains the defender's classifier on the target's answers and writes ``defender.ckpt``."""
@@ -204,7 +189,7 @@ class Study:
         if self.config.defense == NONE:
             raise InputError("defense", expected="one, such as defenmi", got="'none'", fix="start a study with one")
         defense = self._defenses.save()
-        answers = self.answers(self.behind(defense, str(self.config.parse_defense()), "keyed"))
+        answers = self.evaluator.answers(self.behind(defense, str(self.config.parse_defense()), "keyed"))
         self._parts.store.write_vectors(answers, synthetic=self.data.synthetic)
 
     def evaluate(self, config: EvaluationConfig | None = None) -> Evaluation:
@@ -214,7 +199,7 @@ class Study:
             config: Which attackers, and what they know; None for all.
         """
         with self.timed("evaluate"):
-            evaluation = self._evaluator.evaluate(config or EvaluationConfig())
+            evaluation = self.evaluator.evaluate(config or EvaluationConfig())
         return dataclasses.replace(evaluation, timings=dict(self.timings))
 
     def run(
@@ -296,29 +281,3 @@ class Study:
     def forget_defenses(self) -> None:
         """Drops what is remembered of defended answers."""
         self._defenses.forget()
-
-    def runner(self, config: EvaluationConfig) -> AttackRunner:
-        """The attackers on the target, and on the shadow if somebody learns from it.
-
-        Raises:
-            InputError: If none of the attackers that were asked for can take part, or rows of a kind are missing.
-        """
-        return self._evaluator.runner(config)
-
-    def answers(self, scenario: Scenario) -> Outputs:
-        """What the target says of the evaluation's rows, without and with a defense."""
-        return self._evaluator.answers(scenario)
-
-    def checks(
-        self, runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Outputs
-    ) -> tuple[Check, ...]:
-        """Every doubt about these trials that the study can look into."""
-        return self._evaluator.checks(runner, scenario, trials, answers)
-
-    def subject(self, config: EvaluationConfig) -> Subject:
-        """What the study evaluates, as its results name it."""
-        return self._evaluator.subject(config)
-
-    def settings(self, config: EvaluationConfig) -> dict[str, object]:
-        """What was chosen, with names in place of paths: results are read on other machines, by other people."""
-        return self._evaluator.settings(config)

@@ -13,6 +13,7 @@ from mindefense.images import ImageTransform
 from mindefense.models.mlp import MLP, TARGET_WIDTHS
 from mindefense.models.vgg import vgg16
 from mindefense.study.config import StudyConfig
+from mindefense.study.registry import MODELS
 from mindefense.targets.base import Identity, InputTransform
 from mindefense.training import PUBLISHED_TARGET, PUBLISHED_VGG16, TrainConfig
 
@@ -96,10 +97,6 @@ def vgg16_preset(config: StudyConfig, columns: int, classes: int) -> Preset:
     )
 
 
-PRESETS: dict[str, Callable[[StudyConfig, int, int], Preset]] = {"mlp": mlp_preset, "vgg16": vgg16_preset}
-"""Model of a study → its preset. `mindefense.study.config.SAMPLES` names the same models without MindSpore."""
-
-
 def preset_for(config: StudyConfig, *, columns: int, classes: int) -> Preset:
     """The preset of the study's model.
 
@@ -111,7 +108,7 @@ def preset_for(config: StudyConfig, *, columns: int, classes: int) -> Preset:
     Raises:
         InputError: If a setting is out of its range.
     """
-    return PRESETS[config.model](config, columns, classes)
+    return MODELS[config.model].load()(config, columns, classes)
 
 
 def _train(config: StudyConfig, published: TrainConfig) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""What a study's files say of where they come from, so that an unfinished or stale one is not taken for another."""
+"""The recorded origin of a study's files, by which unfinished and stale files are recognized."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from mindefense.checkpoint import Checkpoint, load_checkpoint
 from mindefense.errors import CheckpointError
 from mindefense.models.architecture import vgg16_sizes
-from mindefense.study.config import IMAGES, SAMPLES
+from mindefense.study.registry import IMAGES, MODELS
 
 
 def check_finished(held: Checkpoint, fix: str) -> None:
@@ -31,7 +31,8 @@ def settings_of(checkpoint: str | os.PathLike) -> dict[str, Any]:
     described = held.description
     if "architecture" not in described:  # of another program: its shapes tell
         return vgg16_sizes({name: array.shape for name, array in held.parameters.items()})
-    if SAMPLES.get(described["architecture"].get("name")) != IMAGES:
+    model = MODELS.get(described["architecture"].get("name"))
+    if model is None or model.samples != IMAGES:
         return {}
     found = {**described["architecture"], "members": described.get("members")}
     return {name: found[name] for name in ("members", "image_size", "width_multiplier") if found.get(name) is not None}

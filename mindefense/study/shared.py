@@ -29,7 +29,7 @@ from mindefense.training import TrainConfig, train_classifier
 
 _OPEN = "open_study"
 _MOST_BYTES = 1 << 25
-"""Samples that travel at a time; more would only take memory."""
+"""Largest size of the samples in one transfer; larger transfers would only need more memory."""
 _MOST_ROWS = 1 << 15
 """Vectors that are reshaped at a time."""
 FEW = 256

@@ -14,10 +14,10 @@ class Stages:
     """Bars and seconds of a study's stages.
 
     Args:
-        progress: Told what happens; None for nobody.
+        progress: Display of the progress; None for no display.
 
     Attributes:
-        progress: Told what happens.
+        progress: Display of the progress.
         timings: Stage → seconds so far, of those that failed too.
     """
 
@@ -65,6 +65,6 @@ class Stages:
                 self._advance = before
 
     def count(self, rows: int) -> None:
-        """Moves the bar of `counting`; without one, nothing is told."""
+        """Moves the bar of `counting`; does nothing without one."""
         if self._advance is not None:
             self._advance(rows, "")

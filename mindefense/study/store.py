@@ -179,7 +179,7 @@ class StudyStore:
 
 
 def mark_of(data: LabelledData, indices: np.ndarray, **made_from: Any) -> dict[str, Any]:
-    """What a file of a study says it belongs to, so that a stale one is not taken for a fresh one.
+    """The mark of a study's file, which records its origin so that a stale file is recognized.
 
     Args:
         data: The data set.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from pathlib import Path
 
 from mindspore import nn
 
@@ -77,7 +78,15 @@ class Trainer:
         described = {"kind": "target", "origin": os.path.basename(checkpoint), **held.description, **mark}
         self.begin(resume=False)
         self._networks.forget("target")
+        # No link to the user's file, whose description says less: what it belongs to must be inside the study's.
+        path = self._parts.store.path("target")
+        is_own = path.resolve() == Path(checkpoint).resolve()
         self._parts.store.save("target", parameters_of(net), described)
+        if not is_own:
+            self._parts.stages.progress.say(
+                f"{path} is a copy of {checkpoint} ({path.stat().st_size / 1e6:,.1f} MB) that also says which data and "
+                "rows it belongs to; the file that was given stays as it is"
+            )
 
     def train_defender(self, *, resume: bool) -> None:
         """Trains the defender's classifier on the target's answers."""

@@ -7,8 +7,9 @@ of them needs another's framework.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mindefense.lazy import lazy_names
 
 _HOMES = {
     "base": ("BATCH_SIZE", "Identity", "Model", "InputTransform", "Executor", "Target", "clean_target"),
@@ -17,7 +18,7 @@ _HOMES = {
     "kinds": ("model_of",),
     "torch": ("TorchTarget",),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
 __all__ = [
     "BATCH_SIZE",
     "BeforeSoftmax",
@@ -40,13 +41,3 @@ if TYPE_CHECKING:
     from mindefense.targets.function import FunctionTarget
     from mindefense.targets.kinds import model_of
     from mindefense.targets.torch import TorchTarget
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

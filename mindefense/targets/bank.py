@@ -1,4 +1,4 @@
-"""The attacker's own models, and which rows each of them was trained on. NumPy alone."""
+"""The attacker's shadow models, and the rows that each was trained on. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from mindefense.types import Samples
 
 
 class ShadowBank:
-    """K ≥ 1 models that an attacker trained, all in the same state: undefended, or all behind the same defense.
+    """K ≥ 1 models that an attacker trained, all of them undefended or all behind the same defense.
 
     Args:
         targets: The K models as targets.
-        in_training: ``(K, N)`` bool: which model was trained on which row of the data set.
-        models: The K models themselves, undefended, for those who put them behind a defense; None if there are none.
-        pool: Rows, each of which some models were trained on and others were not, by which attackers learn how members
+        in_training: ``(K, N)`` bool: whether the model was trained on the row of the data set.
+        models: The K undefended models, to which a defense can be added; None if they are not available.
+        pool: Rows that some of the models were trained on and others were not, from which attackers learn how members
             differ from non-members; None if there are none.
         population: Rows that no model was trained on and that are not judged; None if there are none.
-        is_offline: Whether the models were trained on none of the rows that are judged.
-        labels_from: The same models in a state with the same predicted classes, which has been asked for them already;
-            None if there is none.
+        is_offline: Whether no model was trained on a judged row.
+        labels_from: The same models in another state with the same predicted classes, whose measures of predicted
+            classes are used; None if there is none.
 
     Raises:
-        InputError: If there are no targets, or the matrix has another number of lines.
+        InputError: If there are no targets, or the matrix has another number of rows.
 
     Example:
         >>> bank = ShadowBank([Target(lambda x: np.log(x))], np.array([[True, False, True]]))
@@ -49,7 +49,7 @@ class ShadowBank:
         if not targets:
             raise InputError("shadows", expected="at least one model", got="none")
         if in_training.ndim != 2 or len(in_training) != len(targets):
-            expected = f"({len(targets)}, N), a line for each model"
+            expected = f"({len(targets)}, N), a row for each model"
             raise InputError("in_training", expected=expected, got=str(in_training.shape))
         self.targets = tuple(targets)
         self.in_training = in_training
@@ -62,7 +62,7 @@ class ShadowBank:
         return len(self.targets)
 
     def __getitem__(self, number: int) -> Target:
-        """One of the models, as a target like any other."""
+        """One of the models, as a target."""
         return self.targets[number]
 
     @property
@@ -119,7 +119,7 @@ class ShadowBank:
         return np.stack([target.query(samples) for target in self.targets])
 
     def trained_on(self, indices: np.ndarray) -> np.ndarray:
-        """``(K, n)`` bool: which model was trained on which of these rows of the data set."""
+        """``(K, n)`` bool: whether each model was trained on each of these rows of the data set."""
         held = np.zeros((len(self), len(indices)), bool)
         known = indices < self.in_training.shape[1]
         held[:, known] = self.in_training[:, indices[known]]
@@ -127,7 +127,7 @@ class ShadowBank:
 
 
 def trained_on(rows: Sequence[np.ndarray], *, of: int = 0) -> np.ndarray:
-    """``(K, N)`` bool from the K models' training rows, positions in a data set of at least `of` rows."""
+    """``(K, N)`` bool from the training rows of K models, which are positions in a data set of at least `of` rows."""
     size = max([of, *(int(one.max()) + 1 for one in rows if len(one))])
     held = np.zeros((len(rows), size), bool)
     for line, one in zip(held, rows, strict=True):

@@ -1,4 +1,4 @@
-"""Query access to a model, and the memory of what it answered. NumPy alone."""
+"""Query access to a model, with stored answers. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mindefense.errors import InputError, MindefenseError
 from mindefense.keyed_noise import KeyedNoise
 
 BATCH_SIZE = 64
-"""Rows that a model is given at a time."""
+"""Rows per batch of a model."""
 FEWEST_TELLING = 8
-"""Rows below which it may be chance that all sum to 1, or lie in 0 … 1."""
+"""With fewer rows it may be chance that all sum to 1, or lie in 0 … 1."""
 _ASKED_AGAIN = 32
-"""Most rows that are asked about a second time."""
+"""Largest number of rows that are queried a second time."""
 _SAME_ANSWER = 1e-3
-"""How far two answers may be apart, as a share of the largest logit: rounding is far less, dropout far more."""
+"""Tolerance between two answers, as a share of the largest logit: rounding is far smaller, dropout far larger."""
 
 
 class InputTransform(Protocol):
-    """Makes a network's inputs of samples."""
+    """Converts samples to a network's inputs."""
 
     def batches(
         self,
@@ -38,13 +38,13 @@ class InputTransform(Protocol):
     ) -> Iterator[np.ndarray]:
         """Yields ``(n, ...)`` float32 inputs of the samples, `batch_size` at a time; the last batch may be smaller.
 
-        `order` holds the positions of the samples wanted, None all; `augment_seed` asks for random variants.
+        `order` has the positions of the samples, None for all; `augment_seed` is the seed of random variants.
         """
         ...
 
 
 class Executor(Protocol):
-    """Asks a network, and a defense in front of it, on many ranks at once; the answers are the same bits as here."""
+    """Runs a network and its defense on many ranks; the answers are the same to the last bit as on one."""
 
     def forward(
         self, samples: np.ndarray, *, noise: KeyedNoise | None, on_rows: Callable[[int], None] | None
@@ -66,7 +66,7 @@ class Executor(Protocol):
 
 
 class Identity:
-    """The preparation of samples that are a network's inputs already."""
+    """The preparation for samples that are already a network's inputs."""
 
     def batches(
         self,
@@ -85,7 +85,7 @@ class Identity:
 
 
 class _Remembered:
-    """Answers of a function of rows, by the rows' digests; `asked` counts the rows that reached the function."""
+    """Stores a function's answers by the rows' digests; `asked` counts the rows that were passed to the function."""
 
     def __init__(self, respond: Callable[[np.ndarray], np.ndarray]):
         self._respond = respond
@@ -103,7 +103,7 @@ class _Remembered:
             self._keeps = before
 
     def new(self, samples: np.ndarray) -> int:
-        """How many different rows among these were not asked before."""
+        """Number of different rows among these without a stored answer."""
         return len(self._new(_digests(samples)))
 
     def _new(self, keys: list[bytes]) -> dict[bytes, int]:
@@ -128,26 +128,26 @@ def _digests(samples: np.ndarray) -> list[bytes]:
 
 
 class Model(abc.ABC):
-    """A trained model: samples in, logits out. Each sample is given to it once.
+    """A trained model, which maps samples to logits. It is run only once for each sample.
 
-    Subclasses say how a model of one framework is asked: `ask`, and `parameters` and `digest` for the record of what
-    was evaluated.
+    A subclass implements `ask` for models of one framework, and `parameters` and `digest` for the record of the
+    evaluated model.
 
     Args:
-        prepare: Makes the model's inputs of samples; None if they are the inputs.
-        batch_size: Rows that it is given at a time.
-        on_rows: Called with the number of rows that just came out of it.
+        prepare: Converts samples to the model's inputs; None if they are the inputs.
+        batch_size: Rows per batch.
+        on_rows: Called with the number of rows that the model has just processed.
 
     Attributes:
-        prepare: As given.
-        batch_size: As given.
-        on_rows: As given.
-        kind: What to call the model in results, such as the name of its class.
-        remedy_for_randomness: What to do about a model that does not repeat its answers, for a message.
+        prepare: The argument.
+        batch_size: The argument.
+        on_rows: The argument.
+        kind: The model's name in results, such as the name of its class.
+        remedy_for_randomness: Advice for a model that does not repeat its answers, for a message.
     """
 
     kind: str
-    remedy_for_randomness = "take out what is random, such as dropout, and statistics of the batch"
+    remedy_for_randomness = "remove random parts, such as dropout, and statistics of the batch"
 
     def __init__(
         self,
@@ -163,24 +163,24 @@ class Model(abc.ABC):
     def ask(
         self, samples: np.ndarray, *, noise: KeyedNoise | None = None, on_rows: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """``(N, C)`` float32 logits of ``(N, ...)`` samples, asked whether or not they were asked before.
+        """``(N, C)`` float32 logits of ``(N, ...)`` samples; does not use stored answers.
 
         Args:
-            samples: What to ask about.
-            noise: What is added to the model's inputs; None for nothing.
+            samples: The samples.
+            noise: Noise that is added to the model's inputs; None for no noise.
             on_rows: Called after each batch with its number of rows.
         """
 
     def parameters(self) -> int | None:
-        """How many parameters the model has; None if nobody knows."""
+        """Number of parameters of the model; None if it is not known."""
         return None
 
     def digest(self) -> str | None:
-        """SHA-256 of the parameters, hex; None if they cannot be seen."""
+        """SHA-256 of the parameters, hex; None if they are not accessible."""
         return None
 
     def batches(self, samples: np.ndarray) -> Iterator[np.ndarray]:
-        """The model's inputs of samples."""
+        """The model's inputs for samples."""
         return (self.prepare or Identity()).batches(samples, self.batch_size)
 
     def reshape(
@@ -205,8 +205,8 @@ class Model(abc.ABC):
         """``(N, C)`` float32 logits of ``(N, ...)`` samples.
 
         Raises:
-            InputError: If there are no rows, or the model does not take them or answers with anything but logits of at
-                least two classes.
+            InputError: If there are no rows, the model does not accept them, or its answers are not logits of at least
+                two classes.
         """
         return self._logits(samples)
 
@@ -215,38 +215,38 @@ class Model(abc.ABC):
         return self._logits.forgetting()
 
     def check_repeats(self, samples: np.ndarray) -> None:
-        """Asks the model about some samples a second time, among others than before.
+        """Runs the model a second time on some samples, in other batches than before.
 
         Raises:
-            InputError: If the answers differ by more than rounding: dropout that stays on, noise, or batch
-                normalization by the batch. All figures would be those of one draw, and lower than they should be.
+            InputError: If the answers differ by more than rounding, because of active dropout, noise, or batch
+                normalization with the batch's statistics. All figures would then depend on one draw and be too low.
         """
-        # What was asked before was among other samples, so that statistics of the batch show as well.
+        # The first answers were computed in other batches, so that an effect of batch statistics is found as well.
         before, samples = self.logits(samples[: 2 * _ASKED_AGAIN])[::2], samples[: 2 * _ASKED_AGAIN : 2]
         again = self.ask(samples)
         scale = np.maximum(np.abs(before).max(), np.abs(again).max())
         if differing := int((np.abs(again - before) > _SAME_ANSWER * scale).any(axis=1).sum()):
             raise InputError(
                 "network",
-                expected="the same answer whenever a sample is asked about",
-                got=f"another one, the second time, for {differing} of {len(again)}",
+                expected="the same answer to a repeated query",
+                got=f"another answer for {differing} of {len(again)} samples",
                 fix=self.remedy_for_randomness,
             )
 
     def new(self, samples: np.ndarray) -> int:
-        """How many of these samples the model has not seen."""
+        """Number of these samples without a stored answer."""
         return self._logits.new(samples)
 
 
 class Target:
-    """A model that answers queries and counts them; the same question is put to the model once.
+    """A model that answers queries and counts them; a repeated query gets its stored answer.
 
     Args:
         respond: ``(N, ...)`` samples → ``(N, C)`` float32 log-probabilities.
-        labels: ``(N, ...)`` samples → ``(N,)`` predicted classes, where that is cheaper than `respond` and sure to
-            agree with it; None to look at what `respond` says.
-        anew: Samples and a number k → the log-probabilities that the model gives when the same is asked for the k-th
-            time more, for models whose answers vary; None if they do not.
+        labels: ``(N, ...)`` samples → ``(N,)`` predicted classes, if this is cheaper than `respond` and always agrees
+            with it; None to take the classes from `respond`.
+        anew: Samples and a number k → the log-probabilities for the k-th repetition of the query, for models whose
+            answers vary; None if they do not vary.
     """
 
     def __init__(
@@ -263,12 +263,12 @@ class Target:
 
     @property
     def varies(self) -> bool:
-        """Whether the same question may get another answer the next time."""
+        """Whether a repeated query may get another answer."""
         return self._anew is not None
 
     @property
     def queries(self) -> int:
-        """Rows that were put to the model; what was asked before is answered from memory and not counted."""
+        """Number of rows that the model was queried with; stored answers are not counted."""
         others = [*self._again.values(), *([self._labels] if self._labels is not None else [])]
         return self._answers.asked + sum(other.asked for other in others)
 
@@ -276,12 +276,12 @@ class Target:
         """Log-probabilities ``(N, C)`` float32 of samples ``(N, ...)``.
 
         Args:
-            samples: What to ask about.
-            again: 0 for the first answer, k for the answer when the same is asked for the k-th time more; a model
-                whose answers do not vary gives the first again.
+            samples: The samples.
+            again: 0 for the first answer, k for the answer to the k-th repetition of the query; a model whose answers
+                do not vary returns the first answer.
 
         Raises:
-            InputError: If there are no rows, or the model does not take them.
+            InputError: If there are no rows, or the model does not accept them.
         """
         anew = self._anew
         if not again or anew is None:
@@ -291,10 +291,10 @@ class Target:
         return self._again[again](samples)
 
     def labels(self, samples: np.ndarray) -> np.ndarray:
-        """Predicted classes ``(N,)`` of samples ``(N, ...)``: all that a label-only attacker asks for.
+        """Predicted classes ``(N,)`` of samples ``(N, ...)``, the only information of a label-only attacker.
 
         Raises:
-            InputError: If there are no rows, or the model does not take them.
+            InputError: If there are no rows, or the model does not accept them.
         """
         if self._labels is None:
             return self.query(samples).argmax(axis=1)
@@ -309,12 +309,12 @@ class Target:
             yield
 
     def new(self, samples: np.ndarray) -> int:
-        """How many of these samples have not been asked about."""
+        """Number of these samples that have not been queried."""
         return self._answers.new(samples)
 
 
 def clean_target(model: Model) -> Target:
-    """The target that a model without a defense is; what the model has answered already it is not asked again."""
+    """A model without a defense as a target; the model is run only once for each sample."""
     return Target(
         lambda samples: log_softmax(model.logits(samples)),
         labels=lambda samples: model.logits(samples).argmax(axis=1),
@@ -322,14 +322,14 @@ def clean_target(model: Model) -> Target:
 
 
 def checked_logits(logits: np.ndarray, remedies: dict[str, str]) -> np.ndarray:
-    """The logits of a model as float32, if they are any.
+    """The logits of a model as float32.
 
     Args:
-        logits: ``(N, C)`` what the model answered.
-        remedies: What to do where the answers are ``"probs"``, ``"per cent"`` or ``"sigmoids"``.
+        logits: ``(N, C)`` answers of the model.
+        remedies: Advice for answers that are ``"probs"``, ``"per cent"`` or ``"sigmoids"``.
 
     Raises:
-        InputError: If they hold NaN or infinity, are no matrix, or were made by a softmax or a sigmoid.
+        InputError: If they contain NaN or infinity, are not a matrix, or are the output of a softmax or a sigmoid.
     """
     name = "logits of the network"
     check_logits(logits, name=name)
@@ -341,13 +341,13 @@ def checked_logits(logits: np.ndarray, remedies: dict[str, str]) -> np.ndarray:
 
 
 def one_each(answer: np.ndarray, rows: int) -> np.ndarray:
-    """The answer to so many rows, if it has one row of logits for each."""
+    """Returns `answer` if it has one row of logits for each of `rows` rows; otherwise raises InputError."""
     if answer.shape[:1] != (rows,):
         raise InputError(
             "answer of the network",
-            expected=f"one row of logits for each of the {rows} samples that it was given",
+            expected=f"one row of logits for each of the {rows} samples of the batch",
             got=f"shape {answer.shape}",
-            fix="average what it says of several crops or words of a sample, and take no mean over the batch",
+            fix="average over several crops or words of a sample, but not over the batch",
         )
     if answer.ndim == 1:
         raise one_number(answer.shape)
@@ -366,7 +366,7 @@ def one_number(shape: tuple[int, ...]) -> InputError:
 
 
 def refused(samples: np.ndarray, error: Exception) -> NoReturn:
-    """Raises an InputError for samples that a model failed on, with what it said."""
+    """Raises an InputError for samples that a model failed on, with the model's error message."""
     if isinstance(error, MindefenseError):
         raise error
     said = str(error).strip() or type(error).__name__
@@ -374,5 +374,5 @@ def refused(samples: np.ndarray, error: Exception) -> NoReturn:
         "features",
         expected="rows that the network takes",
         got=f"shape {samples.shape} and {said.splitlines()[0]}",
-        fix="give the network that belongs to this data set, or fewer rows at a time if memory ran out",
+        fix="use the network that belongs to this data set, or smaller batches if memory ran out",
     ) from error

@@ -46,21 +46,21 @@ def forward(
     Args:
         net: Cell from ``(n, ...)`` float32 to ``(n, C)`` logits.
         samples: ``(N, ...)`` rows.
-        batch_size: Rows a batch; the last batch is filled up, so that the network sees one shape and a row's logits
-            do not depend on how many rows are asked about.
-        prepare: Makes the network's inputs of the rows; None if they are the inputs.
-        noise: What is added to the inputs; None for nothing.
+        batch_size: Rows per batch. The last batch is padded, so that all batches have the same shape and a row's
+            logits do not depend on the number of rows.
+        prepare: Converts the rows to the network's inputs; None if they are the inputs.
+        noise: Noise that is added to the inputs; None for no noise.
         on_rows: Called after each batch with its number of rows.
-        as_graph: Compile the network first, whatever MindSpore's mode: the same bits, sooner if the network is large
-            and the rows are many.
-        spread: Asks it on many ranks, this one among them; None to ask it here alone.
+        as_graph: Whether to compile the network first, whatever MindSpore's mode. The logits are the same to the last
+            bit, and are computed faster if the network is large and there are many rows.
+        spread: Runs the network on many ranks including this one; None to run it on this rank alone.
 
     Returns:
         ``(N, C)`` float32 logits.
 
     Raises:
-        InputError: If `net` does not take such rows, or answers with NaN, another shape, other rows than it was asked
-            about, or what a softmax or a sigmoid has made.
+        InputError: If `net` does not accept such rows, or its answers contain NaN, have another shape or another
+            number of rows, or are the output of a softmax or a sigmoid.
     """
     n = len(samples)
     if not n:
@@ -100,7 +100,7 @@ def _check_cell(net: object) -> None:
         else:
             got, fix = (
                 type(net).__name__,
-                "build the Cell and load its checkpoint; of an ms.Model give the network in it",
+                "build the Cell and load its checkpoint; for an ms.Model pass the network in it",
             )
         raise InputError("network", expected="an nn.Cell", got=got, fix=fix)
 
@@ -111,33 +111,33 @@ _REMEDIES = {
     "sigmoids": "leave the sigmoid out of the Cell, or answer ops.log(p / (1 - p)) of its p, clipped to 1e-7 … "
     "1 - 1e-7; if these are logits, wrap it in one that subtracts 1 from all, which changes no probability",
 }
-"""What to do where a Cell's answers are not logits."""
+"""Advice for a Cell whose answers are not logits."""
 
 
 def _checked(net: nn.Cell, logits: np.ndarray) -> np.ndarray:
-    """The logits of a network as float32, if they are any."""
+    """The logits of a network as float32; raises InputError if they are not logits."""
     if not isinstance(net, BeforeSoftmax):
         return checked_logits(logits, _REMEDIES)
     check_logits(logits, name="logits of the network")
     if logits.shape[1] >= 2 and len(logits) >= FEWEST_TELLING:
         sums = np.exp(logits.astype(np.float64)).sum(axis=1)
         if not (np.abs(sums - 1) <= ROUNDED_SUM).all():
-            fix = "give the network itself"
+            fix = "pass the network itself"
             raise InputError("BeforeSoftmax", expected="a network that ends in a softmax", got="another", fix=fix)
     return logits.astype(np.float32, copy=False)
 
 
 class BeforeSoftmax(nn.Cell):
-    """A network that ends in a softmax, as one that gives logits: the logarithms of its answers.
+    """Wraps a network that ends in a softmax, and returns logits: the logarithms of its answers.
 
-    Better leave the softmax out of the network: in float32 it answers 1 where logits still differ, and those
-    differences are part of what leaks.
+    It is better to remove the softmax from the network: in float32 a probability rounds to 1 for different logits, and
+    these differences are part of the leak.
 
     Args:
         net: Cell from ``(N, ...)`` to ``(N, C)`` probabilities.
 
     Inputs:
-        - **x** (Tensor) - ``(N, ...)``, what `net` takes.
+        - **x** (Tensor) - ``(N, ...)``, an input of `net`.
 
     Outputs:
         Tensor, ``(N, C)`` float32 log-probabilities, at least log `LOWEST_PROB`.
@@ -151,27 +151,27 @@ class BeforeSoftmax(nn.Cell):
         self.net = net
 
     def construct(self, x):
-        """Log-probabilities, the softmax of which is what the network says."""
+        """Log-probabilities, whose softmax is the network's answer."""
         return ops.log(ops.maximum(self.net(x).astype(ms.float32), LOWEST_PROB))
 
 
 class Network(Model):
-    """A trained Cell with the way its inputs come about; gives each sample to the Cell once.
+    """A trained Cell with the preparation of its inputs; runs the Cell only once for each sample.
 
     Args:
         cell: Cell from ``(n, ...)`` float32 to ``(n, C)`` logits.
-        prepare: Makes the Cell's inputs of samples; None if they are the inputs.
-        batch_size: Rows the Cell is given at a time.
-        on_rows: Called with the number of rows that just came out of the Cell.
-        as_graph: Whether to compile the Cell; for large ones.
-        spread: Asks the Cell on many ranks; None to ask it here alone.
+        prepare: Converts samples to the Cell's inputs; None if they are the inputs.
+        batch_size: Rows per batch.
+        on_rows: Called with the number of rows that the Cell has just processed.
+        as_graph: Whether to compile the Cell; useful for large ones.
+        spread: Runs the Cell on many ranks; None to run it on this rank alone.
 
     Attributes:
-        cell: As given.
+        cell: The argument.
     """
 
     remedy_for_randomness = (
-        "take out what is random, such as ops.dropout(…, training=True), and statistics of the batch; call "
+        "remove random parts, such as ops.dropout(…, training=True), and statistics of the batch; call "
         "set_train(False) on Cells that net.set_train does not reach, such as those in a list"
     )
 
@@ -207,7 +207,7 @@ class Network(Model):
         )
 
     def parameters(self) -> int:
-        """How many parameters the Cell has."""
+        """Number of parameters of the Cell."""
         return sum(parameter.size for parameter in self.cell.get_parameters())
 
     def digest(self) -> str:
@@ -223,7 +223,7 @@ class Network(Model):
         draws: np.ndarray | None,
         on_progress: Callable[[int], None] | None,
     ) -> np.ndarray:
-        """``(N, C)`` float32 vectors of a defense in front of the Cell, on many ranks if it is asked there."""
+        """``(N, C)`` float32 vectors of the Cell's defense, on many ranks if the Cell runs there."""
         if self._spread is not None:
             return self._spread.reshape(defense, clean_probs, start_logits, draws=draws, on_progress=on_progress)
         return super().reshape(defense, clean_probs, start_logits, draws=draws, on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""Any function as a target, among them the ``predict_proba`` of scikit-learn and calls of a service."""
+"""Any function as a target, such as scikit-learn's ``predict_proba`` or a call of a service."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _REMEDIES = {
 
 
 class FunctionTarget(Model):
-    """A function that answers samples, as a target; whatever the framework or the service behind it.
+    """A function as a target, for any framework or service.
 
     Args:
-        respond: ``(n, ...)`` samples → ``(n, C)`` answers, an array or what NumPy makes one of. It is given the samples
-            as the data set has them; behind a defense that adds noise to the input (DefenMI), float32 inputs too.
-        gives: What it answers: ``"probs"``, ``"log_probs"`` or ``"logits"``. Logits are best: probabilities of float32
-            round to 1 where logits still differ, and those differences are part of what leaks.
-        batch_size: Samples that it is given at a time.
-        prepare: Makes its inputs of samples; None if it takes the samples.
-        name: What to call it in results; None for the function's own name.
+        respond: ``(n, ...)`` samples → ``(n, C)`` answers, an array or convertible to one. It gets the samples of the
+            data set; with a defense that adds noise to the input (DefenMI), it also gets float32 inputs.
+        gives: Kind of the answers: ``"probs"``, ``"log_probs"`` or ``"logits"``. Logits are best: in float32,
+            probabilities round to 1 for different logits, and these differences are part of the leak.
+        batch_size: Samples per call.
+        prepare: Converts samples to its inputs; None if they are the inputs.
+        name: Name in results; None for the function's own name.
 
     Raises:
-        InputError: If `respond` is not callable or `gives` is none of these; when it is asked, if it fails or its
-            answers are not what `gives` says.
+        InputError: If `respond` is not callable or `gives` has another value; in a query, if the function fails or its
+            answers are not of the kind `gives`.
 
     Example:
         >>> target = FunctionTarget(lambda x: np.full((len(x), 4), 0.25), gives="probs")
@@ -44,7 +44,7 @@ class FunctionTarget(Model):
         (2, 4)
     """
 
-    remedy_for_randomness = "make the function answer the same when it is asked the same: without dropout or noise"
+    remedy_for_randomness = "make the function deterministic: without dropout or noise"
 
     def __init__(
         self,

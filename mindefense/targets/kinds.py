@@ -1,4 +1,4 @@
-"""What a user may give as a model, told apart without importing any framework that he does not use."""
+"""Recognizes the kinds of models that a user may pass, without importing frameworks that are not in use."""
 
 from __future__ import annotations
 
@@ -17,23 +17,38 @@ EXPECTED = (
 )
 
 
+class ClassifierTarget(FunctionTarget):
+    """A fitted scikit-learn classifier as a target: a column for each class from 0 to the largest that its fit saw.
+
+    Args:
+        classifier: With ``predict_proba`` and ``classes_``.
+        name: What to call it in messages.
+
+    Raises:
+        InputError: If it is not fitted or its classes are not numbered from 0.
+    """
+
+    def __init__(self, classifier: Any, name: str):
+        super().__init__(_by_class(classifier, name), name=type(classifier).__name__)
+
+
 def model_of(given: Any, *, name: str = "target") -> Model:
-    """The model that an object is, whatever its framework.
+    """Converts an object of any framework to a `Model`.
 
     Args:
         given: A `Model` such as ``Network`` or ``TorchTarget``; a MindSpore Cell or PyTorch module from samples to
             logits; a `Target`; a fitted scikit-learn classifier with ``predict_proba``; or a function from samples to
             probabilities.
-        name: What to call it in messages.
+        name: Name in messages.
 
     Raises:
-        InputError: If it is none of these, a class in place of an object, or a classifier that is not fitted or whose
+        InputError: If it is none of these, a class instead of an object, or a classifier that is not fitted or whose
             classes are not numbered from 0.
     """
     if isinstance(given, Model):
         return given
     if isinstance(given, type):
-        fix = f"make one, as in {given.__name__}(), and load what it has learned"
+        fix = f"make an object, as in {given.__name__}(), and load its parameters"
         raise InputError(name, expected=EXPECTED, got=f"the class {given.__name__}", fix=fix)
     if isinstance(given, Target):
         return FunctionTarget(given.query, gives="log_probs", name="Target")
@@ -46,9 +61,9 @@ def model_of(given: Any, *, name: str = "target") -> Model:
 
         return TorchTarget(given)
     if hasattr(given, "predict_proba"):
-        return FunctionTarget(_by_class(given, name), name=type(given).__name__)
+        return ClassifierTarget(given, name)
     if _is_of(given, "mindspore", "Model"):
-        raise InputError(name, expected=EXPECTED, got="an ms.Model", fix="give the network in it")
+        raise InputError(name, expected=EXPECTED, got="an ms.Model", fix="pass the network in it")
     if hasattr(given, "decision_function") and hasattr(given, "fit"):
         fix = "wrap it in sklearn.calibration.CalibratedClassifierCV, or give a function of its decision_function"
         raise InputError(name, expected=EXPECTED, got=f"a {type(given).__name__} without predict_proba", fix=fix)
@@ -58,13 +73,13 @@ def model_of(given: Any, *, name: str = "target") -> Model:
 
 
 def _is_of(given: Any, module: str, kind: str) -> bool:
-    """Whether it is of a class of a framework, which then is imported already."""
+    """Whether it is an instance of a framework's class; the framework is then already imported."""
     held = getattr(sys.modules.get(module), kind, None)
     return held is not None and isinstance(given, held)
 
 
 def _by_class(classifier: Any, name: str):
-    """``predict_proba`` with a column for each class from 0 on, those that the fit never saw included."""
+    """``predict_proba`` with a column for each class from 0 on, including classes that were absent in the fit."""
     if not hasattr(classifier, "classes_"):
         raise InputError(name, expected="a fitted classifier", got=f"a {type(classifier).__name__} without classes_")
     classes = np.asarray(classifier.classes_)

@@ -1,4 +1,4 @@
-"""Recorded answers as a model: samples are the numbers of rows in the recording. NumPy alone."""
+"""Recorded answers as a model, whose samples are row numbers of the recording. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mindefense.targets.base import Model
 
 
 class RecordedModel(Model):
-    """A model of which only answers to some samples were recorded.
+    """A model whose answers to some samples were recorded.
 
-    It can stand behind a defense. What a defense adds to inputs cannot be asked for: the search then starts from the
-    clean answer. What a defense draws depends on the answer, in place of the sample.
+    A defense can be applied to it. The answers to noised inputs are not available, so that a search starts from the
+    clean answer. The random numbers of a defense are a function of the answer instead of the sample.
 
     Args:
-        log_probs: ``(N, C)`` log-probabilities or logits, of which a sample is a row number.
+        log_probs: ``(N, C)`` log-probabilities or logits; a sample is a row number.
         sha256: Digest of the recording, hex; None if there is no file.
     """
 
@@ -31,11 +31,11 @@ class RecordedModel(Model):
     def ask(
         self, samples: np.ndarray, *, noise: KeyedNoise | None = None, on_rows: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """``(n, C)`` answers to these rows; noise changes nothing."""
+        """``(n, C)`` answers to these rows; noise has no effect."""
         if on_rows is not None:
             on_rows(len(samples))
         return self._log_probs[samples]
 
     def batches(self, samples: np.ndarray) -> Iterator[np.ndarray]:
-        """The confidence vectors, in place of inputs that are not known."""
+        """The confidence vectors, since the inputs are not known."""
         yield softmax(self._log_probs[samples])

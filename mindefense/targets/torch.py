@@ -1,4 +1,4 @@
-"""A live PyTorch module as a target. PyTorch is imported when one is made."""
+"""A PyTorch module as a target. PyTorch is imported when a target is made."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _REMEDIES = {
 
 
 class TorchTarget(Model):
-    """A trained PyTorch module as a target; it is asked in evaluation mode, without gradients, where it lies.
+    """A trained PyTorch module as a target; it runs in evaluation mode, without gradients, on its own device.
 
     Args:
         module: ``torch.nn.Module`` from ``(n, ...)`` float32 to ``(n, C)`` logits.
-        batch_size: Rows that it is given at a time.
-        prepare: Makes its inputs of samples; None if they are the inputs.
+        batch_size: Rows per batch.
+        prepare: Converts samples to its inputs; None if they are the inputs.
 
     Raises:
-        InputError: If PyTorch is missing, or `module` is no module; when it is asked, if it does not take the samples
-            or does not answer with logits.
+        InputError: If PyTorch is missing, or `module` is not a module; in a query, if it does not accept the samples
+            or its answers are not logits.
     """
 
     remedy_for_randomness = (
-        "take out what is random in evaluation mode, such as F.dropout(x) without training=self.training, and "
+        "remove parts that are random in evaluation mode, such as F.dropout(x) without training=self.training, and "
         "statistics of the batch"
     )
 
@@ -80,7 +80,7 @@ class TorchTarget(Model):
         return checked_logits(np.concatenate(answers), _REMEDIES)
 
     def parameters(self) -> int:
-        """How many parameters the module has."""
+        """Number of parameters of the module."""
         return sum(parameter.numel() for parameter in self.module.parameters())
 
     def digest(self) -> str:

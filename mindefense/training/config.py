@@ -1,4 +1,4 @@
-"""How a classifier is trained, the published ways to do so, and what an epoch leaves."""
+"""Settings of the training of a classifier, the published settings, and the figures of an epoch."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class TrainConfig:
 
     Attributes:
         epochs: Passes over the data.
-        learning_rate: Step length at the start, after warming up.
-        decay_every: Epochs after which the learning rate falls to a tenth, each time; None for never. Counts for the
-            schedule ``"step"`` alone.
-        batch_size: Rows a step. With plain descent on rows in memory the last step of an epoch takes what is left;
-            otherwise what is left sits the epoch out, so that batch normalization never sees a small batch.
+        learning_rate: Initial learning rate, after the warm-up.
+        decay_every: Number of epochs after which the learning rate is divided by ten, repeatedly; None for never. Used
+            only by the schedule ``"step"``.
+        batch_size: Rows per step. With plain descent on rows in memory, the last step of an epoch has the remaining
+            rows; otherwise the remaining rows are left out, so that batch normalization never gets a small batch.
         loss: ``"softmax"`` cross-entropy over classes, or ``"sigmoid"`` binary cross-entropy of one output.
-        seed: Seeds the order of the rows in every epoch, and crops and flips.
+        seed: Seeds the order of the rows in every epoch, and random crops and flips.
         schedule: ``"step"``, or ``"cosine"`` from the learning rate to 0 over all epochs.
-        warmup_epochs: Epochs over which the learning rate rises linearly at first.
-        momentum: Share of the last step that the next one keeps, in [0, 1).
-        weight_decay: L2 penalty λ of the weights: a step goes down ``gradient + λ · weight`` (Krogh and Hertz 1991,
-            equation 5). Biases and batch normalization are spared, and the losses that are reported are without it.
+        warmup_epochs: Number of first epochs in which the learning rate rises linearly.
+        momentum: Share of the last step that is added to the next one, in [0, 1).
+        weight_decay: L2 penalty λ of the weights: a step descends along ``gradient + λ · weight`` (Krogh and Hertz
+            1991, equation 5). Biases and batch normalization have no penalty; reported losses do not include it.
         augment: Whether images are cropped and flipped at random.
-        until_accuracy: End after the first epoch with this share of rows classified correctly, in (0, 1], as measured
+        until_accuracy: Stop after the first epoch with this share of rows classified correctly, in (0, 1], as measured
             during that epoch; None to train all epochs.
-        label_smoothing: Share ε of the truth that is spread evenly over all C classes, in [0, 1): the true class
-            counts 1 − ε + ε/C and every other ε/C (Szegedy et al. 2016, section 7). For the loss ``"softmax"`` alone;
-            the losses that are reported are those of the smoothed labels.
+        label_smoothing: Share ε of the label's weight that is spread evenly over all C classes, in [0, 1): the true
+            class has the weight 1 − ε + ε/C and every other class ε/C (Szegedy et al. 2016, section 7). Only for the
+            loss ``"softmax"``; reported losses are those of the smoothed labels.
     """
 
     epochs: int = 200
@@ -82,17 +82,17 @@ class TrainConfig:
                 "label_smoothing",
                 expected=f"0 with loss {self.loss!r}",
                 got=repr(self.label_smoothing),
-                fix="smooth the labels of loss 'softmax' alone",
+                fix="smooth labels only with loss 'softmax'",
             )
 
     def is_described_by(self, train: object) -> bool:
-        """Whether `train`, as a checkpoint's description holds it, is this configuration.
+        """Whether `train`, from a checkpoint's description, is this configuration.
 
-        Settings that are not in it did not exist when the checkpoint was written, and count as their defaults.
+        Settings that did not yet exist when the checkpoint was written are missing in it, and count as defaults.
         """
         if not isinstance(train, Mapping):
             return False
-        mine = json.loads(json.dumps(dataclasses.asdict(self)))  # as JSON gives it back
+        mine = json.loads(json.dumps(dataclasses.asdict(self)))  # converted to JSON's types, for the comparison
         return {**{field.name: field.default for field in dataclasses.fields(self)}, **train} == mine
 
     def ends(self, history: Sequence[Epoch]) -> bool:
@@ -117,24 +117,24 @@ class TrainConfig:
 
 
 PUBLISHED_TARGET = TrainConfig(epochs=200, learning_rate=0.01, decay_every=150)
-"""How the published programs train target and shadow on Location (Jia et al. 2019, section 5.1)."""
+"""Training of target and shadow on Location in the published programs (Jia et al. 2019, section 5.1)."""
 PUBLISHED_DEFENDER = TrainConfig(epochs=400, learning_rate=0.001, decay_every=None, loss="sigmoid")
-"""How they train the defender's classifier."""
+"""Training of the defender's classifier in the published programs."""
 PUBLISHED_ATTACK = TrainConfig(epochs=400, learning_rate=0.01, decay_every=300, loss="sigmoid")
-"""How they train the attack network."""
+"""Training of the attack network in the published programs."""
 PUBLISHED_VGG16 = TrainConfig(
     epochs=100, learning_rate=0.01, decay_every=30, warmup_epochs=5, momentum=0.9, weight_decay=5e-4
 )
-"""How MindArmour's tutorial trains VGG16 on CIFAR-100, but for crops and flips, which are to be asked for."""
+"""Training of VGG16 on CIFAR-100 in MindArmour's tutorial, without crops and flips, which are an option."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """One epoch's figures, measured on the batches as they were trained on.
+    """One epoch's figures, measured on the batches during training.
 
     Attributes:
         number: Counted from 1.
-        of: Epochs in all.
+        of: Total number of epochs.
         loss: Mean loss.
         accuracy: Share of rows classified correctly.
     """

@@ -1,8 +1,8 @@
-"""Two ways to train an epoch, chosen by what is to be trained.
+"""Two ways to train an epoch.
 
-Plain descent on rows that fit into memory, with weight decay or without, runs an epoch as one loop inside one graph:
-stepped from Python, such small networks spend most of their time on the way in and out of the graph. Images, which are
-prepared batch by batch, and momentum go step by step through MindSpore's own optimizer.
+Plain descent on rows in memory, with or without weight decay, runs an epoch as one loop inside one graph. If Python
+ran each step, such small networks would spend most of their time entering and leaving the graph. Images, which are
+prepared batch by batch, and trainings with momentum run step by step with MindSpore's own optimizer.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from mindefense.targets.base import Identity, InputTransform
 from mindefense.training.config import TrainConfig
 
 _FEWEST_ROWS = 8
-"""Rows of a batch that a rank must have at least."""
+"""Smallest number of rows of a batch on each rank."""
 _STATE = "optimizer."
-"""Begins the names of the optimizer's parameters in the checkpoint of an unfinished training."""
+"""Prefix of the optimizer's parameters in the checkpoint of an unfinished training."""
 
 
 def trains_in_steps(config: TrainConfig, prepare: InputTransform | None) -> bool:
-    """Whether a training goes batch by batch, which many ranks can share, or an epoch at a time in one graph."""
+    """Whether a training runs step by step, which many ranks can share, instead of an epoch at a time in one graph."""
     return prepare is not None or bool(config.momentum) or config.augment
 
 
@@ -38,25 +38,25 @@ class Engine(Protocol):
     def run(self, number: int) -> tuple[float, float]:
         """Trains epoch `number`, counted from 0, and returns its mean loss and share of rows classified correctly.
 
-        The order of the rows depends on seed and number alone, so that a resume finds it.
+        The order of the rows depends only on the seed and the number, so that a resumed training has the same order.
         """
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """What a resume needs beside the weights, under names that no network has."""
+        """The arrays that a resume needs in addition to the weights, with names that no network uses."""
         ...
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes over what `state` gave, from a file."""
+        """Restores the result of `state` from a file."""
         ...
 
     def take(self, state: Mapping[str, np.ndarray]) -> None:
-        """Takes over what `state` gave."""
+        """Restores the result of `state`."""
         ...
 
 
 class Steps:
-    """Batches prepared on the way, each one step of MindSpore's `Momentum`; on many ranks, each has a part of each."""
+    """Trains with MindSpore's `Momentum`, batch by batch; many ranks each process a part of every batch."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Steps:
         )
         total = right = 0.0
         if self._crew is not None:
-            self._crew.meet()  # rank 0 may have been writing; from here on they keep pace
+            self._crew.meet()  # waits for rank 0, which may have been writing
         for rows, batch in zip(order, batches, strict=True):
             loss, correct = self._step(ms.Tensor(batch), ms.Tensor(self._labels[rows]))
             total += float(loss.asnumpy())
@@ -112,7 +112,7 @@ class Steps:
         return total / self._steps, right / n
 
     def _average_statistics(self, crew: ProcessGroup) -> None:
-        """Gives every rank the mean of what batch normalization has gathered on each of them."""
+        """Replaces batch normalization's statistics on every rank by their mean over the ranks."""
         for parameter in self._net.get_parameters():
             if not parameter.requires_grad:
                 mean = crew.total(parameter.asnumpy()) / crew.size
@@ -135,12 +135,12 @@ class Steps:
     def take(self, state: Mapping[str, np.ndarray]) -> None:
         """See `Engine`."""
         for name, parameter in self._step.optimizer_state().items():
-            # A scalar comes back from a file as an array of one.
+            # A file returns a scalar as an array of one element.
             parameter.set_data(ms.Tensor(state[_STATE + name].reshape(parameter.shape)))
 
 
 def _decays(parameter: ms.Parameter) -> bool:
-    """Whether weight decay is for this parameter."""
+    """Whether weight decay applies to this parameter."""
     return parameter.name.rpartition(".")[2] not in ("bias", "gamma", "beta")
 
 
@@ -155,7 +155,7 @@ def make_optimizer(net: nn.Cell, config: TrainConfig, rates: np.ndarray) -> nn.M
 
 
 class _Step(nn.Cell):
-    """One step down the gradient, in one graph; gradients of parts of a batch are added up over the ranks."""
+    """One gradient step in one graph; the gradients of the ranks' parts of a batch are added."""
 
     def __init__(self, net: nn.Cell, config: TrainConfig, rates: np.ndarray, *, whole_batch: int, is_shared: bool):
         super().__init__(auto_prefix=False)
@@ -185,7 +185,7 @@ class _Step(nn.Cell):
 
 
 class EpochGraph(nn.Cell):
-    """All steps of an epoch as one loop in one graph; the data are on the device from the start."""
+    """All steps of an epoch as one loop in one graph; the data stay on the device."""
 
     def __init__(self, net: nn.Cell, features: np.ndarray, labels: np.ndarray, config: TrainConfig):
         super().__init__(auto_prefix=False)
@@ -201,15 +201,15 @@ class EpochGraph(nn.Cell):
 
     def state(self) -> dict[str, np.ndarray]:
         """See `Engine`."""
-        return {}  # plain descent remembers nothing
+        return {}  # plain descent has no state
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """See `Engine`."""
-        if checkpoint.state:  # left by the other engine, whose epochs are made of other batches
+        if checkpoint.state:  # written by the other engine, whose batches differ
             raise CheckpointError(f"{checkpoint.path} cannot be resumed: it keeps an optimizer", fix="start afresh")
 
     def take(self, state: Mapping[str, np.ndarray]) -> None:
-        """Nothing: `state` gives nothing."""
+        """Does nothing, since `state` is empty."""
 
     def run(self, number: int) -> tuple[float, float]:
         """See `Engine`."""
@@ -217,7 +217,7 @@ class EpochGraph(nn.Cell):
         n = len(self.labels)
         batch = min(config.batch_size, n)
         steps = math.ceil(n / batch)
-        # The last batch is filled up with rows of weight 0, to keep the shapes static.
+        # The last batch is padded with rows of weight 0, to keep the shapes static.
         order = np.zeros(steps * batch, np.int32)
         order[:n] = np.random.default_rng((config.seed, number)).permutation(n)
         real = np.arange(steps * batch).reshape(steps, batch) < n
@@ -241,7 +241,7 @@ class EpochGraph(nn.Cell):
             rows = order[step]
             labels = self.labels[rows]
             (loss, logits), gradients = self.gradient(self.features[rows], labels, weight[step])
-            # The learning rate is in the loss's weights already, so that an update is a single pass.
+            # The loss's weights include the learning rate, so that an update is a single operation.
             for k in range(len(self.weights)):
                 change = gradients[k]
                 if self.decays[k]:
@@ -274,7 +274,7 @@ class _Loss(nn.Cell):
         return (losses * weight).sum(), logits
 
     def is_right(self, logits, labels):
-        """1.0 for every row classified correctly, else 0.0."""
+        """1.0 for every row classified correctly, otherwise 0.0."""
         if self.binary:
             called = (logits.reshape(-1) > 0).astype(ms.float32)
             return (called == labels).astype(ms.float32)

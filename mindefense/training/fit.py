@@ -1,4 +1,4 @@
-"""Fits a classifier Cell to samples, epoch by epoch, with checkpoints from which it goes on in the same bits."""
+"""Trains a classifier Cell epoch by epoch; resuming from a checkpoint gives the same weights to the last bit."""
 
 from __future__ import annotations
 
@@ -43,31 +43,32 @@ def train_classifier(
 
     Args:
         net: Cell from ``(N, ...)`` float32 to logits, ``(N, C)`` for softmax and ``(N, 1)`` for sigmoid.
-        features: ``(N, ...)`` rows: float32, or what `prepare` takes.
+        features: ``(N, ...)`` rows: float32, or of a type that `prepare` accepts.
         labels: ``(N,)``: int32 classes for softmax, 0/1 for sigmoid.
-        config: How to train.
-        prepare: Makes the network's inputs of the rows, batch by batch; None if the rows are the inputs.
-        checkpoint: Where to keep the weights, a ``.ckpt`` path; None keeps them in memory alone.
+        config: Settings of the training.
+        prepare: Converts the rows to the network's inputs, batch by batch; None if the rows are the inputs.
+        checkpoint: Checkpoint file for the weights, a ``.ckpt`` path; None keeps them only in memory.
         checkpoint_every: Epochs between two writes; the last epoch is always written.
-        resume: Go on from `checkpoint` if it is there; the weights come out the same to the last bit as without the
-            interruption, unless the network has dropout, whose draws are not kept.
-        description: Joins the checkpoint's description: what was trained on what.
-        on_epoch: Called after every epoch, in place of a bar.
-        progress: True for a bar, False for none, None for one at a terminal and in a notebook.
-        crew: The ranks of a job that train the network together, each on its part of every batch; all of them call
-            this. `checkpoint` and `resume` are rank 0's. With another number of ranks, sums are rounded elsewhere and
-            batch normalization sees other parts, so that the weights come out a little different. None to train here.
+        resume: Continue from `checkpoint` if it exists. The weights are the same to the last bit as without the
+            interruption, unless the network has dropout, whose random state is not stored.
+        description: Added to the checkpoint's description, such as the network and the data.
+        on_epoch: Called after every epoch instead of showing a progress bar.
+        progress: True for a progress bar, False for none, None for a bar on a terminal and in a notebook.
+        crew: The ranks that train the network together, each on its part of every batch; all of them call this
+            function. `checkpoint` and `resume` are those of rank 0. The weights differ slightly with the number of
+            ranks, because sums are rounded differently and batch normalization gets other parts. None to train on
+            this rank alone.
 
     Returns:
         The figures of all epochs, those before a resume included.
 
     Raises:
         InputError: If features and labels do not match, hold NaN, or the loss becomes NaN.
-        CheckpointError: If `checkpoint` is of another network, configuration or data.
-        OutputError: If it cannot be written.
+        CheckpointError: If `checkpoint` has another network, configuration or data.
+        OutputError: If `checkpoint` cannot be written.
     """
     check_rows(net, features, labels, config.loss, prepare=prepare)
-    # As JSON gives it back, so that a resume compares like with like.
+    # Converted to JSON's types, so that a resume can compare it with the checkpoint's.
     described = json.loads(json.dumps({**(description or {}), "train": dataclasses.asdict(config)}))
     if trains_in_steps(config, prepare):
         engine: Engine = Steps(net, features, labels, config, prepare, crew)
@@ -100,7 +101,7 @@ def train_classifier(
 def _start_alike(
     net: nn.Cell, engine: Engine, history: list[Epoch], config: TrainConfig, crew: ProcessGroup
 ) -> list[Epoch]:
-    """Gives every rank the weights, the optimizer's state and the history of rank 0."""
+    """Copies weights, optimizer state and history from rank 0 to every rank."""
     columns = _columns(history)
     state = {**parameters_of(net), **engine.state(), **{f"history.{name}": np.array(columns[name]) for name in columns}}
     held = crew.agree(state)
@@ -113,7 +114,7 @@ def _start_alike(
 
 
 def _rows(columns: Mapping[str, Sequence[float]], config: TrainConfig) -> list[Epoch]:
-    """Epochs of what `_columns` made of them."""
+    """The inverse of `_columns`."""
     rows = zip(columns["loss"], columns["accuracy"], strict=True)
     return [Epoch(number, config.epochs, loss, accuracy) for number, (loss, accuracy) in enumerate(rows, 1)]
 
@@ -128,11 +129,11 @@ def check_rows(
         features: ``(N, ...)`` rows.
         labels: ``(N,)``.
         loss: ``"softmax"`` or ``"sigmoid"``.
-        prepare: Makes the network's inputs of the rows; None if the rows are the inputs.
+        prepare: Converts the rows to the network's inputs; None if the rows are the inputs.
 
     Raises:
-        InputError: If features and labels do not match or hold NaN, or `net` does not take such rows or does not have
-            such classes.
+        InputError: If features and labels do not match or contain NaN, or `net` does not accept such rows or has too
+            few classes.
     """
     if len(features) != len(labels) or not len(labels):
         raise InputError("labels", expected=f"one per row ({len(features)}, at least 1)", got=str(len(labels)))
@@ -176,6 +177,6 @@ def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any],
         )
     kept = held.description.get("history")
     if kept is None:
-        raise CheckpointError(f"{path} cannot be resumed: it says nothing of its epochs", fix="start afresh")
+        raise CheckpointError(f"{path} cannot be resumed: it does not record its epochs", fix="start afresh")
     load_into(net, held)
     return _rows(kept, config)

@@ -455,7 +455,7 @@ def test_command(recorded, tmp_path, capsys):
     assert "rows: 50, 50 by an earlier run\n" in capsys.readouterr().out
     np.savez(tmp_path / "rounded.npz", probs=np.round(PROBS.astype(np.float64), 3))
     assert run(tmp_path, "--outputs", tmp_path / "rounded.npz", "--defense", "top-k=2") == 0
-    assert "rows whose sum was off by rounding" in capsys.readouterr().out
+    assert "rows did not sum to 1 because of rounding" in capsys.readouterr().out
 
 
 def test_command_with_a_key(recorded, tmp_path):
@@ -518,7 +518,7 @@ def test_ctrl_c_says_how_to_go_on(recorded, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Rounding, "reshape", stop)
     assert run(tmp_path, "--outputs", recorded.file, "--defense", "rounding=1") == 130
     err = capsys.readouterr().err
-    kept = "no chunk was done, so there is nothing to go on with"
+    kept = "no chunk was done, so there is nothing to resume"
     assert err == f"mindefense: interrupted; {kept}\n"
     monkeypatch.undo()
     assert run(tmp_path, "--outputs", recorded.file, "--defense", "rounding=1", "--resume") == 0

@@ -9,7 +9,7 @@ import pytest
 from pages import page
 
 from mindefense.confidence import log_probs, softmax
-from mindefense.data import outputs, vectors
+from mindefense.data import vectors
 from mindefense.defenses import Rounding, load_defense
 from mindefense.defenses.registry import DefenseSpec
 from mindefense.keyed_noise import keyed_laplace, read_key
@@ -53,7 +53,7 @@ def test_the_table_lists_every_array():
     for names in vectors.NAMES.values():
         for name in names:
             assert f"`{name}`" in table
-    assert f"up to {outputs.ROUNDED_SUM:g} away from 1" in " ".join(PAGE.text.split())
+    assert f"up to {vectors.ROUNDED_SUM:g} away from 1" in " ".join(PAGE.text.split())
 
 
 def test_the_names_are_those_that_need_no_fitting():

@@ -11,7 +11,7 @@ from pages import page
 
 from mindefense.attacks.registry import ATTACKS, AttackContext
 from mindefense.confidence import log_softmax
-from mindefense.data import outputs
+from mindefense.data import answers, outputs, outputs_files
 from mindefense.data.outputs import load_outputs
 
 PAGE = page("docs/outputs.md")
@@ -83,10 +83,10 @@ def test_scikit_learn_with_classes_that_training_never_saw(record):
 
 def test_the_table_lists_every_array_and_column():
     table = "".join(line for line in PAGE.text.splitlines() if line.startswith("|"))
-    for name in (*outputs.MATRICES, *outputs.COLUMNS, *outputs.COLUMNS.values()):
+    for name in (*outputs_files.MATRICES, *outputs_files.COLUMNS, *outputs_files.COLUMNS.values()):
         assert f"`{name}`" in table
     for column in re.findall(r"`(\w+_0)[ `]", table):
-        assert outputs.NUMBERED.fullmatch(column)
+        assert outputs_files.NUMBERED.fullmatch(column)
 
 
 CONVERSIONS = re.findall(r"^\| [^|]+ \| `(\w+)=([^`]+)`(?: after `(\w) = ([^`]+)`)?", PAGE.text, re.MULTILINE)
@@ -128,5 +128,5 @@ def test_who_runs_without_true_classes():
 def test_the_figures_are_the_loader_s():
     numbers = f"At least {2 * outputs.FEWEST} members and {2 * outputs.FEWEST} non-members, or {outputs.FEWEST} of each"
     assert numbers in PAGE.text
-    assert f"up to {outputs.ROUNDED_SUM:g} away from 1" in PAGE.text
-    assert f"down to −{outputs.JUST_BELOW:f}" in PAGE.text
+    assert f"up to {answers.ROUNDED_SUM:g} away from 1" in PAGE.text
+    assert f"down to −{answers.JUST_BELOW:f}" in PAGE.text

@@ -50,5 +50,5 @@ def test_both_examples_evaluated_what_the_commands_say(folder, defense, read):
 
 
 def test_the_tutorial_prints_its_lines(read):
-    (line,) = (line for line, said in read.said.items() if "nothing was defended" in said)
+    (line,) = (line for line, said in read.said.items() if "no defense was used" in said)
     assert "example_vgg_cifar.py" in PAGE.text.splitlines()[line - 1]

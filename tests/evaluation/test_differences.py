@@ -120,7 +120,7 @@ def test_command(tmp_path, capsys):
     assert run("diff", old, new) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "undefended: some → leak" in said or "undefended: none found → leak" in said
-    assert "figures are higher beyond chance" in said
+    assert "figures are significantly higher" in said
     assert "(AUCs compared row by row)" in said
     assert run("diff", old, new, "--fail_on_rise") == EXIT_GATE
     assert "--fail_on_rise: " in capsys.readouterr().err

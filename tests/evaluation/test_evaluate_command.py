@@ -93,6 +93,7 @@ def test_strict_names_the_doubts(outputs, tmp_path, capsys):
         (["--attacks", "gab"], "expected gap, "),
         (["--knowledge", "shadow"], "auditors need none"),
         (["--noise", "fresh"], "they answer once"),
+        (["--max_queries", "50"], "attackers that ask about changed samples do not run"),
         (["--fail-above", "auc=60"], "a fraction"),
     ],
 )
@@ -102,6 +103,24 @@ def test_mistakes_are_one_line_and_nothing_is_written(options, word, outputs, tm
     assert word in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_results_of_more_attackers_that_are_replaced_are_named(outputs, tmp_path, capsys):
+    command = ("evaluate", "--outputs", outputs / "tight.npz", "--out", tmp_path, "--attacks")
+    said = "replaced the results of 4 attackers"
+    for attacks, expected in (
+        (QUICK, None),
+        (QUICK, None),  # the same ones again lose nothing
+        ("entropy", f"{said} in {tmp_path}; this run is without confidence, shokri-label\n"),
+        (QUICK, None),
+    ):
+        assert run(*command, attacks) == 0
+        out = capsys.readouterr().out
+        assert (expected is None) == ("replaced the results" not in out)
+        assert expected is None or expected in out
+    (tmp_path / "results.json").write_text("[]")
+    assert run(*command, "entropy") == 0
+    assert "replaced the results" not in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_there(tmp_path, capsys):

@@ -108,7 +108,7 @@ def test_defended_and_undefended_answers_are_not_mixed(fitted, folder):
 def test_the_command_line_goes_all_the_way(name, folder, tmp_path, capsys):
     assert run("defend", "--outputs", folder / "outputs.npz", "--defense", name, "--out", tmp_path / "d") == 0
     said = capsys.readouterr().out
-    assert "fitted on 400 rows of outputs.npz drawn by seed 0: 200 members and 200 non-members; none of them" in said
+    assert "fitted on 400 rows of outputs.npz drawn with seed 0: 200 members and 200 non-members; no attacker" in said
     assert ("the search starts from the clean answers" in said) == (name == "defenmi")
     written = tmp_path / "d" / "defended.npz"
     assert written.stat().st_mode & 0o077 == 0  # it says who is a member
@@ -179,4 +179,4 @@ def test_defenses_of_recorded_outputs_are_compared(folder, tmp_path, capsys):
     assert "label-only" in capsys.readouterr().out
     assert (tmp_path / "c" / "comparison.html").is_file()
     assert run(*given, "--training", "early-stopping=0.9") == 2
-    assert "recorded outputs; they cannot be trained again" in capsys.readouterr().err
+    assert "recorded outputs; they have no model to train" in capsys.readouterr().err

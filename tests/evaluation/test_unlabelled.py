@@ -3,6 +3,7 @@
 import csv
 import json
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -11,9 +12,9 @@ from mindefense.attacks.registry import ATTACKS, AttackContext
 from mindefense.confidence import log_softmax
 from mindefense.data import load_outputs
 from mindefense.errors import InputError
-from mindefense.evaluation import evaluate_outputs
+from mindefense.evaluation import compare_outputs, evaluate_outputs
 from mindefense.reports.report import write_report
-from mindefense.reports.results import to_json
+from mindefense.reports.results import schema, to_json
 from mindefense.targets.base import Target
 from mindefense.types import Samples
 
@@ -130,6 +131,49 @@ def test_the_command(tmp_path, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["verdict"]["undefended"]["gap_accuracy"] is None
     assert "labels-match" in shown["checks_failed"]
+
+
+def test_defenses_are_compared(tmp_path):
+    attacks, defenses = [*VECTOR_ALONE, "confidence"], ["label-only", "temperature=4"]
+    found = compare_outputs(recorded(tmp_path), defenses, attacks=attacks)
+    labelled = compare_outputs(recorded(tmp_path, labels=LABELS), defenses, attacks=attacks)
+    assert [one.name for one in found.contenders] == ["none", *defenses]
+    for one, other in zip(found.contenders, labelled.contenders, strict=True):
+        known = [result for result in other.attacks if result.name in VECTOR_ALONE]
+        assert list(one.attacks) == known
+        assert (one.utility.accuracy, one.utility.ece, one.utility.nll) == (None, None, None)
+        assert one.utility.mean_l1 == other.utility.mean_l1
+        assert one.verdict.gap_accuracy is None
+    left_out = {(one.name, one.knowledge): one.reason for one in found.not_run}
+    assert "true classes" in left_out["gap", "none"]
+    assert "true classes" in left_out["confidence", "auditor"]
+
+
+def test_one_of_two_defenses_that_leak_alike_is_dominated_by_distance_alone(tmp_path):
+    defenses = ["rounding=6", "rounding=5"]  # both as good as nothing, and the second is further off
+    found = {one.name: one for one in compare_outputs(recorded(tmp_path), defenses, attacks=["entropy"]).contenders}
+    assert found["rounding=5"].utility.mean_l1 > found["rounding=6"].utility.mean_l1
+    assert found["none"].dominated_by == ()
+    assert "none" in found["rounding=5"].dominated_by
+
+
+def test_the_command_compares_and_its_page_holds_no_figure_that_is_none(tmp_path, capsys):
+    recorded(tmp_path)
+    command = ["compare", "--outputs", tmp_path / "outputs.npz", "--out", tmp_path / "out", "--defenses", "label-only"]
+    assert run(*command) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert (
+        "true classes not recorded, so attackers that need them did not run; accuracy, ECE and NLL are unknown" in text
+    )
+    assert "None" not in text
+    held = json.loads((tmp_path / "out/comparison.json").read_text(encoding="utf-8"))
+    jsonschema.validate(held, schema())
+    assert [one["utility"]["accuracy"] for one in held["contenders"]] == [None, None]
+    for name in ("comparison.md", "comparison.html"):
+        page = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        assert "True classes were not recorded, so that accuracy, calibration error and log-loss are unknown" in page
+        assert "None" not in page
+        assert "accuracy stays at –" not in page
 
 
 def test_nobody_is_left(tmp_path, capsys):

@@ -134,8 +134,8 @@ def evaluation():
         ),
         attacks=ATTACKS,
         not_run=(
-            NotRun("label-noise", "auditor", "the features are all 0 or 1; label-flips is the one for them"),
-            NotRun("label-noise", "shadow", "the features are all 0 or 1; label-flips is the one for them"),
+            NotRun("label-noise", "auditor", "the features are all 0 or 1; use label-flips"),
+            NotRun("label-noise", "shadow", "the features are all 0 or 1; use label-flips"),
             NotRun("label-shifts", "auditor", "the samples are not images, so there is nothing to shift"),
         ),
         budgets=(BudgetPoint(1.0, 0.501, 0.334), BudgetPoint(0.5, 0.558, 0.25), BudgetPoint(0.0, 0.775, 0.0)),

@@ -9,7 +9,7 @@ import re
 import pytest
 from rich.console import Console
 
-from mindefense.progress import ConsoleProgress
+from mindefense.progress import Brief, ConsoleProgress, Quiet, progress_of
 from mindefense.reports.console import (
     attack_table,
     comparison_table,
@@ -259,7 +259,7 @@ def test_canaries_are_told_by_whoever_tells_them_best(evaluation):
 
 
 def test_who_was_left_out_is_told_once_a_reason(evaluation):
-    flips = "the features are all 0 or 1; label-flips is the one for them"
+    flips = "the features are all 0 or 1; use label-flips"
     assert [line for line in particulars(evaluation) if line.startswith("not run")] == [
         f"not run: label-noise (auditor), label-noise (shadow): {flips}",
         "not run: label-shifts (auditor): the samples are not images, so there is nothing to shift",
@@ -444,11 +444,41 @@ def lines_of(news, total, **options):
 def test_long_stage_elsewhere_says_how_far_it_is_once_a_minute():
     news = [(20.0 * number, 1, f"loss {number}") for number in range(1, 11)]
     assert lines_of(news, 10) == [
-        "train target: 3/10, loss 3; 0:02:20 left",
-        "train target: 6/10, loss 6; 0:01:20 left",
-        "train target: 9/10, loss 9; 0:00:20 left",
+        "train target: 2/10, loss 2; 0:02:40 left",
+        "train target: 5/10, loss 5; 0:01:40 left",
+        "train target: 8/10, loss 8; 0:00:40 left",
         "train target: loss 10 (200.0 s)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        (9.0, ["train target: 128/20000; 0:46:34 left"]),  # as soon as the pace is known
+        (0.5, ["train target: 704/20000; 0:02:31 left"]),  # of fast batches more are measured
+        (0.1, []),  # the whole takes half a minute
+    ],
+)
+def test_how_long_it_takes_is_said_once_after_the_first_batches(batch, expected, capsys):
+    news = [(20 + batch * number, 64, "") for number in range(300)]  # the first one holds the compiling
+    early = [(second, done, note) for second, done, note in news if second < 55]
+    assert lines_of(early, 20_000)[: len(expected)] == expected
+    assert len(lines_of(early, 20_000)) == len(expected) + 1  # and the end
+    for progress, said in ((Brief, expected), (Quiet, [])):
+        now = [100.0]
+        given = Brief(clock=lambda now=now: now[0]) if progress is Brief else Quiet()
+        with given.stage("train target", 20_000) as advance:
+            for second, done, note in news:
+                now[0] = 100.0 + second
+                advance(done, note)
+        assert capsys.readouterr().err.splitlines() == said
+
+
+def test_without_a_terminal_the_usual_progress_is_brief(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    assert type(progress_of(None)) is Brief
+    assert type(progress_of(False)) is Quiet
+    assert type(progress_of(True)) is ConsoleProgress
 
 
 def test_slow_units_are_told_one_by_one():

@@ -348,7 +348,7 @@ def test_damaged_manifest(change, message, tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "\xff"])
 def test_manifest_that_is_no_json(content, tmp_path):
     (tmp_path / "g.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(CheckpointError, match="expected the manifest of a graph, got no JSON; name what"):
+    with pytest.raises(CheckpointError, match="expected the manifest of a graph, got no JSON; give the path"):
         Manifest.read(tmp_path / "g.json")
 
 

@@ -180,7 +180,7 @@ def test_key_that_is_missing(name, exported):
 
 @pytest.mark.parametrize("name", ["memguard", "bare"])
 def test_key_where_nothing_is_drawn(name, exported):
-    with pytest.raises(InputError, match=r"key: expected none, for .* draws nothing, got one; leave it out"):
+    with pytest.raises(InputError, match=r"key: expected none, since .* draws nothing, got one; leave it out"):
         GuardedModel.load(exported(name), KEY)
 
 

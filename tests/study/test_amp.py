@@ -94,7 +94,7 @@ def test_other_levels_are_refused(staged, amp):
 
 def test_settings_name_device_and_level(staged):
     for study, amp in ((Study(None, staged), "O0"), (Study(None, staged, amp="O2"), "O2")):
-        settings = study.settings(EvaluationConfig())
+        settings = study.evaluator.settings(EvaluationConfig())
         assert (settings["device"], settings["amp"]) == (ms.get_context("device_target"), amp)
 
 

@@ -51,7 +51,7 @@ def test_labels_alone_tell_as_much_behind_a_defense_that_keeps_them(banked):
 
 def test_online_models_hold_half_of_the_judged_rows_each_and_pairs_all(banked):
     study = Study(None, banked)
-    bank = study._bank.load("online")
+    bank = study.bank.load("online")
     judged = study.rows("eval").indices()
     held = bank.trained_on(judged)
     assert (held.sum(axis=1) == len(judged) // 2).all()
@@ -63,7 +63,7 @@ def test_online_models_hold_half_of_the_judged_rows_each_and_pairs_all(banked):
 
 def test_offline_models_hold_none_of_the_judged_rows_nor_members(banked):
     study = Study(None, banked)
-    bank = study._bank.load("offline")
+    bank = study.bank.load("offline")
     apart = np.concatenate((study.rows("eval").indices(), study.split.target_members, bank.population.indices))
     assert not bank.trained_on(apart).any()
     assert (bank.in_training.sum(axis=1) == len(study.split.target_members)).all()
@@ -90,7 +90,7 @@ def test_a_lost_model_comes_back_with_the_same_weights(copied):
 def test_a_model_of_another_study_is_refused(copied):
     shutil.copy(copied / "shadows" / "online-001.ckpt", copied / "shadows" / "online-000.ckpt")
     with pytest.raises(CheckpointError, match=r"another study.*mindefense train-shadows"):
-        Study(None, copied)._bank.load("online")
+        Study(None, copied).bank.load("online")
     assert cli.main(["evaluate", "--out", str(copied), "--attacks", "lira"]) == 2
 
 

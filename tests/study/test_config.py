@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,10 @@ from mindefense.data.registry import DATASETS as REGISTERED
 from mindefense.errors import CheckpointError, DataError, InputError
 from mindefense.images import ImageTransform
 from mindefense.models import MLP, VGG16, vgg16
-from mindefense.study.config import DATASETS, MODELS, SAMPLES, StudyConfig, smoke_sizes
-from mindefense.study.presets import PRESETS, preset_for
+from mindefense.study.config import DATASETS, DATASETS_FOR, StudyConfig, smoke_sizes
+from mindefense.study.presets import preset_for
 from mindefense.study.provenance import check_finished, settings_of
+from mindefense.study.registry import MODELS
 from mindefense.study.roles import load_data, split_data
 from mindefense.training import PUBLISHED_TARGET, PUBLISHED_VGG16, TrainConfig
 from mindefense.types import LabelledData
@@ -37,8 +40,8 @@ def config(**settings):
 
 
 def test_every_data_set_has_a_model():
-    assert set(DATASETS) == {"synthetic", *REGISTERED} == set(itertools.chain(*MODELS.values()))
-    assert set(MODELS["mlp"]) & set(MODELS["vgg16"]) == {"synthetic"}
+    assert set(DATASETS) == {"synthetic", *REGISTERED} == set(itertools.chain(*DATASETS_FOR.values()))
+    assert set(DATASETS_FOR["mlp"]) & set(DATASETS_FOR["vgg16"]) == {"synthetic"}
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -118,8 +121,24 @@ def test_smoke_test_of_images_is_small_where_nothing_was_chosen(described, pre_t
 # --------------------------------------------------------------------------------------------------------------- preset
 
 
-def test_every_model_has_a_preset():
-    assert PRESETS.keys() == MODELS.keys() == SAMPLES.keys()
+def test_a_model_is_one_entry_and_its_preset():
+    """Settings, preset and command line know a model that the catalogue has got beside its own."""
+    code = (
+        "from mindefense.study import registry\n"
+        "registry.MODELS['wider'] = registry.ModelSpec(registry.TABLES, 'mlp_preset')\n"
+        "from mindefense import cli\n"
+        "from mindefense.study.config import StudyConfig\n"
+        "from mindefense.study.presets import preset_for\n"
+        "model = cli.build_parser().parse_args(['run', '--model', 'wider']).model\n"
+        "print(preset_for(StudyConfig(model=model), columns=3, classes=2).architecture['widths'][0])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.stdout, ran.returncode) == ("3\n", 0), ran.stderr
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_has_a_preset(name):
+    assert MODELS[name].load().__module__ == "mindefense.study.presets"
 
 
 def test_published_training_of_vgg16_is_the_tutorials():

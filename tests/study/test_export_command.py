@@ -60,7 +60,7 @@ def test_export_leaves_a_graph_that_serves(study, capfd):
     net, defense, _ = Study(None, study).guard()
     model = DefendedModel(net, load_defense(study / "defense.ckpt"), key=key)
     assert defense.name == "defenmi"
-    assert "a query takes at most 1800 passes of the search; a study that is run with --max_steps 300" in out
+    assert "a query takes at most 1800 passes of the search; to bound it, run and evaluate the study" in out
     held = json.loads((study / "guarded.json").read_text(encoding="utf-8"))
     assert (held["most_passes"], held["amp"]) == (1800, "O0")
     assert held["sources"] == {name: sha256(study / name) for name in ("target.ckpt", "defense.ckpt")}
@@ -68,7 +68,7 @@ def test_export_leaves_a_graph_that_serves(study, capfd):
     np.testing.assert_array_equal(names["log_probs"].argmax(axis=1), net(ms.Tensor(x)).asnumpy().argmax(axis=1))
 
     assert export(study, "--batch_size", "16") == 0  # again: answers stay as they are
-    assert f"kept {study / 'guarded.key'}" in capfd.readouterr().out
+    assert f"kept the existing {study / 'guarded.key'}" in capfd.readouterr().out
     assert read_key(study / "guarded.key") == key
 
 
@@ -138,7 +138,7 @@ def test_ceiling_is_said(name, most, bounded_by, study, capfd):
     assert held["most_passes"] == most
     assert held["sources"] == {name: sha256(study / name) for name in ("target.ckpt", "defender.ckpt")}
     said = f"a query takes at most {most} passes of the search"
-    said += "; a study that is run with --max_steps 300 is bounded, and judged so" if bounded_by else ""
+    said += "; to bound it, run and evaluate the study with --max_steps 300" if bounded_by else ""
     assert said in capfd.readouterr().out.splitlines()
     if bounded_by is not None:
         assert Study(None, study).guard(bounded_by)[1].settings()["max_steps"] == 300
@@ -162,7 +162,7 @@ def test_key_for_what_draws_nothing(name, study, tmp_path, capfd):
     before = {path.name for path in study.iterdir()}
     assert export(study, "--defense", name, "--key", tmp_path / "k") == 2
     err = capfd.readouterr().err
-    assert "--key: expected a defense that draws, such as defenmi, got" in err
+    assert "--key: expected a randomized defense, such as defenmi, got" in err
     assert err.endswith("; drop it\n")
     assert err.count("\n") == 1
     assert left(study, before) == []

@@ -332,6 +332,28 @@ def test_target_of_another_program_is_taken_at_the_users_word(tmp_path):
     np.testing.assert_array_equal(held.parameters["layers.4.weight"], parameters_of(net)["layers.4.weight"])
 
 
+def test_a_given_checkpoint_is_copied_which_is_said_and_never_written(tmp_path):
+    """Not even where the study's file was a link to it."""
+    mine, out, said = tmp_path / "mine.ckpt", tmp_path / "out", []
+    net = MLP((446, 1024, 512, 256, 128, 30), seed=5)
+    save_checkpoint(mine, parameters_of(net), {})
+    before = mine.read_bytes()
+    out.mkdir()
+    os.link(mine, out / "target.ckpt")
+    bars = Quiet()
+    bars.say = said.append
+    Study(SMOKE, out, progress=bars).adopt_target(mine)
+    assert mine.read_bytes() == before
+    assert not os.path.samefile(mine, out / "target.ckpt")
+    size = f"{(out / 'target.ckpt').stat().st_size / 1e6:,.1f} MB"
+    assert said == [
+        f"{out / 'target.ckpt'} is a copy of {mine} ({size}) that also says which data and rows it belongs to; the "
+        "file that was given stays as it is"
+    ]
+    Study(SMOKE, out, progress=bars).adopt_target(out / "target.ckpt")
+    assert len(said) == 1
+
+
 def test_target_of_another_seed_is_refused(staged, tmp_path):
     with pytest.raises(CheckpointError, match=r"its data and rows differ.*data, split, members and seed"):
         Study(dataclasses.replace(SMOKE, seed=1), tmp_path / "out").adopt_target(staged / "target.ckpt")
@@ -454,7 +476,7 @@ def test_a_stage_that_fails_ends_its_bar_and_is_told_no_more(at, staged, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(cell if at == "forward" else evaluator, at, fail)
         with pytest.raises(InterruptedError):
-            opened.answers(scenario)
+            opened.evaluator.answers(scenario)
     title, stage = ("ask target", "query") if at == "forward" else ("defend", "defend")
     assert bars.noted[-1] == ("ended", title)
     assert ((title, 3) in bars.noted) == (at == "forward")

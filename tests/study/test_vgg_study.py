@@ -269,8 +269,8 @@ def test_example_shows_before_and_after_with_a_defense(tutorial):
     for word in ("unaware of it", "adapts to it", "behind the defense", "cost of memguard (corrected)"):
         assert word in defended
         assert word not in plain
-    assert plain.endswith("nothing was defended; to see what a defense changes: --defense defenmi\n")
-    assert "nothing was defended" not in defended
+    assert plain.endswith("no defense was used; to see the effect of one: --defense defenmi\n")
+    assert "no defense was used" not in defended
     assert held_in(folder / "parity")["defense"]["name"] == "memguard"
 
 
@@ -412,7 +412,7 @@ def test_sizes_are_those_of_the_file_and_are_said(few_images, foreign, tmp_path,
     out = tmp_path / "out"
     given = ("train", "--data_path", str(few_images), "--dataset", "cifar100", "--pre_trained", str(wrapped))
     assert cli.main([*given, "--num_samples", "20", "--out", str(out)]) == 0
-    assert "as wrapped.ckpt has it: image_size 32, width_multiplier 0.0625" in capfd.readouterr().out
+    assert "settings taken from wrapped.ckpt: image_size 32, width_multiplier 0.0625" in capfd.readouterr().out
     assert Study(None, out).config.image_size == 32
     assert load_checkpoint(out / "target.ckpt").parameters.keys() == held.keys()  # without the prefix
 

@@ -30,8 +30,8 @@ def test_who_was_trained_on_what():
 
 @pytest.mark.parametrize(
     ("targets", "held", "words"),
-    [([], np.zeros((0, 3), bool), "at least one model"), ([BANK[0]], np.zeros((2, 3), bool), "a line for each model"),
-     ([BANK[0]], np.zeros(3, bool), "a line for each model")],
+    [([], np.zeros((0, 3), bool), "at least one model"), ([BANK[0]], np.zeros((2, 3), bool), "a row for each model"),
+     ([BANK[0]], np.zeros(3, bool), "a row for each model")],
 )  # fmt: skip
 def test_what_is_no_bank_is_refused(targets, held, words):
     with pytest.raises(InputError, match=words):

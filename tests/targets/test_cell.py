@@ -210,7 +210,7 @@ def test_samples_as_they_are_cannot_be_varied(seed):
         (
             MLP((7, 3)),
             ROWS,
-            r"features: expected rows that the network takes, got shape \(23, 5\) and .*; give the net",
+            r"features: expected rows that the network takes, got shape \(23, 5\) and .*; use the net",
         ),
         (MLP((5, 3)), ROWS[:, :4], r"features: expected rows that the network takes, got shape \(23, 4\) and .*"),
         (Fixed(np.float32([[0, np.nan]])), ROWS[:1], "logits of the network row 0: expected finite values, got nan"),
@@ -329,7 +329,7 @@ VARYING = {
 @pytest.mark.parametrize("name", VARYING)
 @pytest.mark.parametrize("rows", [200, 20])
 def test_a_network_that_answers_differently_the_second_time_is_refused(name, rows):
-    words = "^network: expected the same answer whenever a sample is asked about, got another one, the second time, for"
+    words = "^network: expected the same answer to a repeated query, got another answer for"
     with pytest.raises(InputError, match=words) as caught:
         Network(VARYING[name]).check_repeats(MANY[:rows])
     assert "set_train(False)" in str(caught.value)
@@ -506,5 +506,5 @@ def test_what_a_preparation_refuses_is_not_blamed_on_the_network():
 
 
 def test_a_wordless_failure_is_named_by_its_kind():
-    with pytest.raises(InputError, match=r"got shape .1, 2. and RuntimeError; .*fewer rows at a time"):
+    with pytest.raises(InputError, match=r"got shape .1, 2. and RuntimeError; .*smaller batches"):
         forward(_Fails(), np.zeros((1, 2), np.float32))

@@ -12,6 +12,7 @@ from mindefense.defenses import Rounding, fit_defenmi
 from mindefense.errors import InputError
 from mindefense.evaluation import evaluate
 from mindefense.models import MLP
+from mindefense.progress import Brief
 from mindefense.targets import FunctionTarget, Network, Target, model_of
 from mindefense.training import PUBLISHED_DEFENDER
 
@@ -122,11 +123,49 @@ def test_classes_that_its_fit_never_saw_have_a_column():
     assert probs[:, 1].max() < 1e-6
 
 
+@pytest.mark.parametrize("progress", [None, False])
+def test_a_slow_model_is_told_before_it_has_answered_unless_nobody_wants_it(
+    progress, data_and_split, monkeypatch, capsys
+):
+    now = [0.0]
+
+    def slow(samples):
+        now[0] += 40.0
+        return softmax(linear(samples))
+
+    monkeypatch.setattr(Brief, "__init__", lambda self: setattr(self, "_clock", lambda: now[0]))
+    evaluate(slow, *data_and_split, attacks=("confidence",), progress=progress)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ([] if progress is False else ["ask target: 128/240; 0:01:10 left"])
+
+
+def test_a_classifier_that_never_saw_the_top_class_is_told_apart_from_a_network(data_and_split):
+    features, labels = MEMBERS
+    some = labels < CLASSES - 1
+    classifier = LogisticRegression().fit(features[some], labels[some])
+    with pytest.raises(InputError) as caught:
+        evaluate(classifier, *data_and_split, attacks=QUICK)
+    assert str(caught.value) == (
+        "classes of the LogisticRegression: expected 4, as many as rows has, got 3; fit it on rows of every class, or "
+        "give a function that appends a column of zeros for each it never saw"
+    )
+    found = evaluate(lambda x: np.pad(classifier.predict_proba(x), ((0, 0), (0, 1))), *data_and_split, attacks=QUICK)
+    assert found.target.member_accuracy > 1 / CLASSES
+
+
+def test_a_classifier_of_more_classes_than_the_data_is_refused():
+    data, split = from_datasets(*(tuple(part[rows[1] < 3] for part in rows) for rows in (MEMBERS, OTHERS)), name="rows")
+    with pytest.raises(
+        InputError, match="classes of the ExtraTreeClassifier: expected 3, as many as rows has, got 4; say num_"
+    ):
+        evaluate(overfit(), data, split, attacks=QUICK)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         (LogisticRegression(), "without classes_"),
-        (LogisticRegression, "the class LogisticRegression; make one"),
+        (LogisticRegression, "the class LogisticRegression; make an object"),
         (LogisticRegression().fit(MEMBERS[0], np.array(list("abcd"))[MEMBERS[1]]), "whole numbers from 0"),
         ("resnet.ckpt", "a trained model: a MindSpore Cell"),
         (None, "got NoneType"),
@@ -166,7 +205,7 @@ def test_defenmi_stands_in_front_of_a_function(data_and_split):
 
 def test_a_function_that_is_random_is_refused(data_and_split):
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match=r"the same answer whenever a sample is asked about.*without dropout"):
+    with pytest.raises(InputError, match=r"the same answer to a repeated query.*without dropout"):
         evaluate(lambda x: softmax(linear(x) + rng.normal(size=(len(x), CLASSES))), *data_and_split, attacks=QUICK)
 
 
