@@ -8,7 +8,7 @@ import time
 
 import psutil
 import pytest
-from launcher import ROOT, command, environment, said_by
+from launcher import ROOT, command, end, environment, first_handed_out, said_by
 
 from mindefense.checkpoint import load_checkpoint
 
@@ -53,6 +53,20 @@ def is_running(process):
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_no_connection_takes_the_port_of_a_job_before_it_opens(tmp_path):
+    for _ in range(20):
+        told = next(word for word in command(1, tmp_path, MINDEFENSE) if str(word).startswith("--master_port="))
+        assert 1024 < int(told.partition("=")[2]) < first_handed_out()
+
+
+def test_a_job_that_takes_too_long_leaves_no_process(launch, tmp_path):
+    script = tmp_path / "sleeps.py"
+    script.write_text("import time; time.sleep(600)")
+    with pytest.raises(subprocess.TimeoutExpired):
+        launch(1, script, within=15)
+    assert not [one for one in psutil.process_iter(["cmdline"]) if str(script) in (one.info["cmdline"] or ())]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -114,11 +128,7 @@ def test_a_rank_that_dies_ends_the_job(staged, tmp_path):
             assert time.monotonic() - died < 20
             time.sleep(0.1)
     finally:
-        # Its scheduler waits half a minute more for the rank.
-        for process in psutil.Process(job.pid).children(recursive=True):
-            process.kill()
-        job.kill()
-        job.wait()
+        end(job)  # its scheduler waits half a minute more for the rank
     said = [line for line in said_by(logs, 0).splitlines() if line.startswith("mindefense: error: ")]
     assert len(said) == 1
     assert "rank 1 has ended and the job cannot go on" in said[0]
