@@ -90,7 +90,7 @@ def test_every_threat_model_is_there_and_named(found):
                          (name, knowledge, "adaptive", True)}  # fmt: skip
     assert set(by_key(found)) == expected
     assert found.not_run == ()
-    assert found.settings["knowledge"] == ("auditor", "shadow")
+    assert found.settings["knowledge"] == ("auditor", "shadow", "online", "offline")
 
 
 def test_figures_are_those_of_the_planted_leak(found):

@@ -15,6 +15,7 @@ from mindefense.errors import InputError
 from mindefense.evaluation import compare_outputs, evaluate_outputs
 from mindefense.reports.report import write_report
 from mindefense.reports.results import schema, to_json
+from mindefense.targets.bank import ShadowBank, assign_rows
 from mindefense.targets.base import Target
 from mindefense.types import Samples
 
@@ -198,12 +199,20 @@ def test_who_needs_labels_looks_at_them(name):
     log_probs = log_softmax(LOGITS)
     target = Target(lambda rows: log_probs[rows])
 
+    rng = np.random.default_rng(0)
+    others_say = [log_softmax(LOGITS + rng.standard_normal(LOGITS.shape)) for _ in range(4)]
+    bank = [Target(lambda rows, answers=answers: answers[rows]) for answers in others_say]
+    in_training = assign_rows(N, N // 2, 4, seed=0)
+
     def scores(labels):
         kinds = [np.flatnonzero((kind == IS_MEMBER) & (SPLIT == "fit")) for kind in (True, False)]
         members, non_members = (Samples(rows, labels[rows], rows) for rows in kinds)
         judged = np.flatnonzero(SPLIT == "eval")
         attack = ATTACKS[name].make(AttackContext(smoke=True))
-        attack.fit(target, members, non_members)
+        if "online" in attack.learns_from:
+            attack.fit(ShadowBank(bank, in_training, pool=Samples(np.arange(N), labels, np.arange(N))))
+        else:
+            attack.fit(target, members, non_members)
         return attack.score(target, Samples(judged, labels[judged], judged))
 
     others = np.int32((LABELS + np.arange(N) // 7) % CLASSES)
