@@ -59,7 +59,7 @@ class BankAttack(Attack):
         """Finds the threshold.
 
         Args:
-            bank: Models that the attacker trained, with the rows by which their membership is told (`ShadowBank.pool`).
+            bank: Models that the attacker trained, with a pool of rows that some were trained on and others were not.
 
         Raises:
             InputError: If the bank has fewer than `FEWEST_MODELS` models or no pool.

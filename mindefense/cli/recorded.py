@@ -66,8 +66,9 @@ def _attackers_of_outputs(args: argparse.Namespace) -> EvaluationConfig:
     from mindefense.evaluation.config import EvaluationConfig
 
     config = attackers(args)
-    if args.knowledge == "shadow":
-        raise InputError("--knowledge shadow", expected="a model", got="recorded outputs", fix="drop it or use auditor")
+    if args.knowledge in ("shadow", "online", "offline"):
+        fix = "drop it or use auditor"
+        raise InputError(f"--knowledge {args.knowledge}", expected="a model", got="recorded outputs", fix=fix)
     if args.noise == "fresh":
         raise InputError("--noise fresh", expected="a model", got="recorded outputs", fix="each row has one answer")
     if config.max_queries != EvaluationConfig.max_queries:

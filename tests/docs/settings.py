@@ -45,6 +45,8 @@ EXEMPT = {
 
 TORCH = "PyTorch is an extra; tests/docs/test_torch_blocks.py runs it where there is one"
 
+BANK = "trains eight models; tests/study/test_bank_of_a_study.py trains four"
+
 PAGES: dict[str, Setting] = {
     "README.md": Setting(
         has=(brought.vgg16_checkpoint, brought.own_model, brought.queries),
@@ -56,6 +58,7 @@ PAGES: dict[str, Setting] = {
         has=(brought.location, brought.study, brought.defense, brought.queries, brought.guarded_images),
         before={"defenmi,defenmi@300": brought.study, "noise_64": brought.noise},
     ),
+    "docs/evaluation.md": Setting(exempt=dict.fromkeys(("train-shadows --out", "evaluate --out runs/location"), BANK)),
     "docs/large_inputs.md": Setting(
         has=(brought.study, brought.big_vectors),
         before={
