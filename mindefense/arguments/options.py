@@ -220,6 +220,12 @@ def add_recorded_arguments(parser: argparse.ArgumentParser) -> None:
         "--device_target, --device_id and --amp then have no effect",
     )
     parser.add_argument(
+        "--shadow_outputs",
+        metavar="FILE",
+        help="answers of shadow models to the rows of --outputs (.npz with logits, log_probs or probs (K, N, C) and "
+        "in_training (K, N)), for the attackers that compare with shadow models",
+    )
+    parser.add_argument(
         "--defended",
         metavar="FILE",
         help="the defended answers to the same rows: the defended.npz or defended_outputs.npy of `mindefense defend "

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def evaluate_recorded(args: argparse.Namespace) -> Outcome:
     """Evaluates recorded outputs."""
     from mindefense.data.outputs import load_outputs, with_defended
+    from mindefense.data.shadow_outputs import load_shadow_outputs
     from mindefense.evaluation.recorded import evaluate_outputs
     from mindefense.files import check_writable
 
@@ -28,9 +29,11 @@ def evaluate_recorded(args: argparse.Namespace) -> Outcome:
     outputs = load_outputs(args.outputs)
     if args.defended is not None:
         outputs = with_defended(outputs, args.defended)
+    shadows = None if args.shadow_outputs is None else load_shadow_outputs(args.shadow_outputs, outputs)
     check_writable(args.out)
     evaluation = evaluate_outputs(
         outputs,
+        shadows=shadows,
         attacks=config.attacks,
         adversary=config.adversary,
         seed=args.seed or 0,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mindefense.data.outputs import RecordedOutputs, load_outputs
     from mindefense.data.pipelines import from_datasets
     from mindefense.data.purchase100 import load_purchase100
+    from mindefense.data.shadow_outputs import ShadowOutputs, load_shadow_outputs
     from mindefense.data.splits import Split, check_split, parts_split, published_split, split_from_config
     from mindefense.data.synthetic import make_cifar_like, make_location_like
     from mindefense.data.texas100 import load_texas100
@@ -31,6 +32,7 @@ _HOMES = {
     "outputs": ("RecordedOutputs", "load_outputs"),
     "pipelines": ("from_datasets",),
     "purchase100": ("load_purchase100",),
+    "shadow_outputs": ("ShadowOutputs", "load_shadow_outputs"),
     "splits": ("Split", "check_split", "parts_split", "published_split", "split_from_config"),
     "synthetic": ("make_cifar_like", "make_location_like"),
     "texas100": ("load_texas100",),
@@ -40,6 +42,7 @@ __all__ = [
     "DATASETS",
     "SOURCES",
     "RecordedOutputs",
+    "ShadowOutputs",
     "Source",
     "Split",
     "check_split",
@@ -51,6 +54,7 @@ __all__ = [
     "load_location",
     "load_outputs",
     "load_purchase100",
+    "load_shadow_outputs",
     "load_texas100",
     "make_cifar_like",
     "make_location_like",

@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,19 +75,26 @@ def damaged(file: Path, got: str) -> DataError:
     return DataError(f"outputs {file}", expected="a readable npz file", got=got, fix="save or copy it again")
 
 
-def read_npz(file: Path) -> dict[str, np.ndarray]:
-    """The arrays in an npz file, all of which are known by name."""
+def read_npz(
+    file: Path, known: Sequence[str] = (*MATRICES, *COLUMNS.values()), remedy: str = NPZ_REMEDY
+) -> dict[str, np.ndarray]:
+    """The arrays in an npz file.
+
+    Args:
+        file: The file.
+        known: The names that arrays may have.
+        remedy: What to do about an array of another name.
+    """
     arrays: dict[str, np.ndarray] = {}
     name = ""
     try:
         # Opened here, since NumPy leaves a file that turns out to be damaged open.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
-            known = (*MATRICES, *COLUMNS.values())
             for name in held.files:
                 if name.lower().endswith((".csv", ".npz")):
                     raise packed(file, "arrays in it", "unzip")
                 if name not in known:
-                    raise _unknown("array", name, difflib.get_close_matches(name.lower(), known, 1, 0.5), NPZ_REMEDY)
+                    raise _unknown("array", name, difflib.get_close_matches(name.lower(), known, 1, 0.5), remedy)
                 arrays[name] = held[name]
     except MindefenseError:
         raise

@@ -12,6 +12,7 @@ import numpy as np
 from mindefense.attacks.base import Attack
 from mindefense.attacks.registry import AttackContext, AttackSpec
 from mindefense.data.outputs import RecordedOutputs
+from mindefense.data.shadow_outputs import ShadowOutputs
 from mindefense.defenses.base import Defense
 from mindefense.defenses.registry import DefenseSpec
 from mindefense.errors import InputError
@@ -20,6 +21,7 @@ from mindefense.evaluation.runner import ADVERSARIES, AttackRunner, attackers_of
 from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
 from mindefense.progress import Progress
+from mindefense.targets.bank import ShadowBank
 from mindefense.targets.base import Target
 from mindefense.targets.recorded import RecordedModel
 from mindefense.types import Evaluation, Samples
@@ -34,6 +36,7 @@ def evaluate_outputs(
     seed: int = 0,
     fit_share: float = 0.5,
     defense: Defense | None = None,
+    shadows: ShadowOutputs | None = None,
     progress: Progress | bool | None = None,
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
 ) -> Evaluation:
@@ -50,6 +53,9 @@ def evaluate_outputs(
         seed: Divides the rows where the outputs do not, and seeds the attackers.
         fit_share: Share of the rows to fit on, where the outputs do not say.
         defense: What stands in front of the recorded answers, see `fit_recorded`; None where they hold defended ones.
+        shadows: Answers of shadow models to the same rows, from `mindefense.data.load_shadow_outputs`; None without
+            attackers that need them. Behind a recorded defense only static ones take part, since the answers of the
+            shadow models behind it are not known.
         progress: Told what happens.
         timed: Measures a named stage.
 
@@ -62,7 +68,7 @@ def evaluate_outputs(
     if defense is not None and outputs.defended_log_probs is not None:
         fix = "give the undefended answers alone, or drop the defense"
         raise InputError("defense", expected="none, since the outputs hold defended answers", got=defense.name, fix=fix)
-    undefended = recorded_scenario(outputs, seed=seed, fit_share=fit_share)
+    undefended = recorded_scenario(outputs, seed=seed, fit_share=fit_share, shadows=shadows)
     everyone = undefended.sets.everyone
     context = AttackContext(seed=seed)
     attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
@@ -73,13 +79,15 @@ def evaluate_outputs(
     if defended_log_probs is not None:
         # On which rows the defense was fitted is not known.
         behind = DefendedBy(None, "unknown", knows=True)
-        scenario = dataclasses.replace(undefended, target=_target(defended_log_probs), defense=behind)
+        scenario = dataclasses.replace(undefended, target=_target(defended_log_probs), banks={}, defense=behind)
         trials += runner.run(scenario)
     elif defense is not None:
         scenario = undefended.behind(defense, seed=seed, knows=True)
         trials += runner.run(scenario, title=f"attack {defense.name}")
     answers = answers_of(undefended, scenario, indices=outputs.indices[everyone.features()])
     settings = recorded_settings(outputs, attacks, own_attacks, adversary)
+    if shadows is not None:
+        settings["shadows"] = {"online": len(shadows)}
     subject = Subject(dataset=outputs.name, seed=seed, settings=settings, digests={"outputs": outputs.sha256})
     return summarize(runner, scenario, trials, answers, subject)
 
@@ -102,13 +110,16 @@ def recorded_settings(
     }
 
 
-def recorded_scenario(outputs: RecordedOutputs, *, seed: int = 0, fit_share: float = 0.5) -> Scenario:
+def recorded_scenario(
+    outputs: RecordedOutputs, *, seed: int = 0, fit_share: float = 0.5, shadows: ShadowOutputs | None = None
+) -> Scenario:
     """The scenario of recorded outputs: samples are row numbers, and only recorded rows have answers.
 
     Args:
         outputs: From `mindefense.data.load_outputs`.
         seed: Seed of the division of the rows, if the outputs have no division.
         fit_share: Share of the rows that attackers are fitted on, if the outputs have no division.
+        shadows: Answers of shadow models to the same rows; None if there are none.
 
     Raises:
         InputError: If there are too few rows of a kind to fit and to judge by.
@@ -129,7 +140,20 @@ def recorded_scenario(outputs: RecordedOutputs, *, seed: int = 0, fit_share: flo
                 )
     sets = EvaluationSets(everyone, fit_rows, eval_rows, labelled=outputs.labels is not None, treated_alike=None)
     model = RecordedModel(outputs.log_probs)
-    return Scenario(_target(outputs.log_probs), sets, model=model, answers_variants=False)
+    banks = {} if shadows is None else {"online": _bank(shadows, everyone)}
+    return Scenario(_target(outputs.log_probs), sets, banks=banks, model=model, answers_variants=False)
+
+
+def _bank(shadows: ShadowOutputs, everyone: Rows) -> ShadowBank:
+    """Recorded shadow models; the rows that all or none of them were trained on tell nothing about members."""
+    held = shadows.in_training
+    rows = np.sort(everyone.indices())
+    rows = rows[(held.any(axis=0) & ~held.all(axis=0))[rows]]
+    labels = np.empty(held.shape[1], np.int32)
+    labels[everyone.indices()] = everyone.labels()
+    models = [RecordedModel(one) for one in shadows.log_probs]
+    targets = [_target(one) for one in shadows.log_probs]
+    return ShadowBank(targets, held, models=models, pool=Samples(rows, labels[rows], rows))
 
 
 def fit_recorded(

@@ -166,6 +166,8 @@ class AttackRunner:
                 judged = functools.partial(self._judge, name=name, scenario=scenario, knowledge=knowledge)
                 # What fits nothing has nothing to adapt; and an undefended target is no defense to know of.
                 adaptive = defense is not None and knowledge != "none" and "adaptive" in self.attackers.adversary
+                if knowledge in BANKS and knowledge not in scenario.banks:
+                    adaptive = False  # what the shadow models answer behind the defense was not recorded
                 static = defense is None or knowledge == "none" or "static" in self.attackers.adversary
                 with self._timed(f"attack {name}"):
                     if static:
@@ -227,6 +229,8 @@ class AttackRunner:
                 "evaluate(shadow=Network(net)) takes one in Python"
             )
         if knowledge in BANKS and knowledge not in undefended.banks:
+            if not undefended.answers_variants:
+                return "there are no shadow models; give what they answered with --shadow_outputs"
             return "there is no bank of shadow models; `mindefense train-shadows` trains one"
         if attack.needs_labels and not undefended.sets.labelled:
             return "it looks at the true classes, which the recorded outputs lack; record them as labels"

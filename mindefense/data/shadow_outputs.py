@@ -1,0 +1,100 @@
+"""Recorded answers of many shadow models to the rows of a recording."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mindefense.checks import check_flags
+from mindefense.data.answers import log_probs_of
+from mindefense.data.outputs import FORMS, RecordedOutputs
+from mindefense.data.outputs_files import read_npz
+from mindefense.errors import DataError, InputError
+from mindefense.files import sha256_of_file
+
+ARRAYS = (*FORMS, "in_training")
+REMEDY = 'save with np.savez("shadows.npz", logits=…, in_training=…)'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ShadowOutputs:
+    """Answers of K shadow models to the N rows of a recording, C classes.
+
+    Attributes:
+        name: Name of the file, without its folder.
+        log_probs: ``(K, N, C)`` float32, finite.
+        in_training: ``(K, N)`` bool: whether the model was trained on the row.
+        sha256: SHA-256 of the file, hex; None if there is no file.
+    """
+
+    name: str
+    log_probs: np.ndarray
+    in_training: np.ndarray
+    sha256: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.log_probs)
+
+    def __repr__(self) -> str:
+        models, rows, classes = self.log_probs.shape
+        return f"ShadowOutputs({self.name!r}: {models:,} models, {rows:,} rows, {classes:,} classes)"
+
+
+def load_shadow_outputs(path: str | os.PathLike[str], outputs: RecordedOutputs) -> ShadowOutputs:
+    """Loads the answers of shadow models from an npz file.
+
+    The file has one of the arrays ``logits``, ``log_probs`` and ``probs`` ``(K, N, C)``, floating, and ``in_training``
+    ``(K, N)``, bool or integers 0 and 1. The N rows are those of the recording, in its order.
+
+    Args:
+        path: The file.
+        outputs: The recording of the model under attack.
+
+    Raises:
+        DataError: If the file is missing or damaged, lacks an array, or does not fit the recording.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"shadow outputs {file}", expected="an npz file", got="nothing of that name", fix=REMEDY)
+    try:
+        log_probs, in_training = _checked(read_npz(file, ARRAYS, REMEDY), outputs)
+        return ShadowOutputs(file.name, log_probs, in_training, sha256_of_file(file))
+    except InputError as error:
+        raise DataError(f"{file}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{file}", expected="a readable file", got=error.strerror or str(error)) from error
+
+
+def _checked(arrays: dict[str, np.ndarray], outputs: RecordedOutputs) -> tuple[np.ndarray, np.ndarray]:
+    found = [form for form in FORMS if form in arrays]
+    if len(found) != 1:
+        expected = f"one of {', '.join(FORMS)}"
+        raise InputError("shadow outputs", expected=expected, got=", ".join(found) or "none", fix=REMEDY)
+    (form,) = found
+    values, shape = arrays[form], outputs.log_probs.shape
+    if values.ndim != 3 or values.shape[1:] != shape:
+        expected = f"(K, {shape[0]}, {shape[1]}), since {outputs.name} has {shape[0]} rows and {shape[1]} classes"
+        fix = "record the answers of every model to the same rows, in the same order"
+        raise InputError(form, expected=expected, got=str(values.shape), fix=fix)
+    if "in_training" not in arrays:
+        raise InputError("in_training", expected="a value for each model and row", got="no such array", fix=REMEDY)
+    held = arrays["in_training"]
+    if held.shape != values.shape[:2]:
+        raise InputError("in_training", expected=str(values.shape[:2]), got=str(held.shape))
+    if held.dtype.kind in "iu" and ((held == 0) | (held == 1)).all():
+        held = held == 1
+    held = check_flags(held.ravel(), name="in_training").reshape(held.shape)
+    if not (held.any(axis=0) & ~held.all(axis=0)).any():
+        fix = "train each model on about half of the rows"
+        expected = "rows that some of the models were trained on and others were not"
+        raise InputError("in_training", expected=expected, got="none", fix=fix)
+    log_probs = np.empty(values.shape, np.float32)
+    for number, one in enumerate(values):
+        try:
+            log_probs[number], _ = log_probs_of(one, form, form)
+        except InputError as error:
+            raise InputError(f"model {number}: {error}") from error
+    return log_probs, held

@@ -1,0 +1,101 @@
+"""Recorded answers of shadow models: what is read, what is refused, and what attackers find with them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mindefense import cli
+from mindefense.data import load_outputs, load_shadow_outputs
+from mindefense.errors import DataError
+from mindefense.evaluation import evaluate_outputs
+from mindefense.targets.bank import assign_rows
+
+N, C, K = 600, 5, 8
+ATTACKS = ("confidence", "lira", "rmia", "calibrated", "bank-confidence")
+
+
+def answers(rng, difficulty, labels, held):
+    """Logits of a model that is a little surer of the rows that it was trained on."""
+    logits = 0.3 * rng.standard_normal((N, C))
+    logits[np.arange(N), labels] += difficulty + 2.0 * held + 0.5 * rng.standard_normal(N)
+    return logits.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("recorded"), np.random.default_rng(0)
+    labels, difficulty = rng.integers(0, C, N), 3 * rng.standard_normal(N)
+    is_member = np.arange(N) < N // 2
+    held = assign_rows(N, N // 2, K, seed=0)
+    np.savez(folder / "target.npz", logits=answers(rng, difficulty, labels, is_member), labels=labels,
+             is_member=is_member)  # fmt: skip
+    shadows = np.stack([answers(rng, difficulty, labels, line) for line in held])
+    np.savez(folder / "shadows.npz", logits=shadows.astype(np.float16), in_training=held)
+    return folder
+
+
+def test_attackers_find_with_shadow_models_what_one_threshold_misses(files, tmp_path):
+    out = tmp_path / "out"
+    typed = ["evaluate", "--outputs", str(files / "target.npz"), "--shadow_outputs", str(files / "shadows.npz")]
+    assert cli.main([*typed, "--attacks", ",".join(ATTACKS), "--out", str(out)]) == 0
+    held = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    areas = {one["name"]: one["auc"] for one in held["attacks"]}
+    for name in ATTACKS[1:]:
+        assert areas[name] > areas["confidence"] + 0.1, areas
+    assert areas["lira"] > 0.9
+    assert held["settings"]["shadows"] == {"online": K}
+
+
+def test_behind_a_live_defense_shadow_models_are_defended_too(files):
+    from mindefense import Rounding
+
+    outputs = load_outputs(files / "target.npz")
+    shadows = load_shadow_outputs(files / "shadows.npz", outputs)
+    found = evaluate_outputs(outputs, shadows=shadows, attacks=("lira",), defense=Rounding(1))
+    kinds = {(one.adversary, one.defended) for one in found.attacks if one.name == "lira"}
+    assert kinds == {("static", False), ("static", True), ("adaptive", True)}
+
+
+def test_a_recorded_defense_has_no_adaptive_attackers_with_shadow_models(files):
+    outputs = load_outputs(files / "target.npz")
+    shadows = load_shadow_outputs(files / "shadows.npz", outputs)
+    import dataclasses
+
+    defended = dataclasses.replace(outputs, defended_log_probs=outputs.log_probs)
+    found = evaluate_outputs(defended, shadows=shadows, attacks=("lira",))
+    assert {(one.adversary, one.defended) for one in found.attacks if one.name == "lira"} == {
+        ("static", False), ("static", True)}  # fmt: skip
+
+
+def test_without_shadow_models_the_option_is_named(files):
+    found = evaluate_outputs(load_outputs(files / "target.npz"), attacks=("confidence", "lira"))
+    (left,) = (one for one in found.not_run if one.name == "lira")
+    assert "--shadow_outputs" in left.reason
+
+
+WRONG = {
+    "other rows": ({"logits": np.zeros((4, 7, C), np.float32)}, rf"expected \(K, {N}, {C}\).*same rows"),
+    "two forms": ({"probs": np.zeros((4, N, C))}, "expected one of logits, log_probs, probs, got logits, probs"),
+    "no matrix": ({"in_training": None}, "in_training: expected a value for each model and row"),
+    "half a matrix": ({"in_training": np.zeros((2, N), bool)}, r"in_training: expected \(8, 600\), got \(2, 600\)"),
+    "nothing held": ({"in_training": np.zeros((K, N), bool)}, "some of the models were trained on.*about half"),
+    "an unknown array": ({"labels": np.zeros(N)}, "unknown array 'labels'"),
+    "not a number": ({"logits": np.full((K, N, C), np.nan, np.float32)}, "model 0: logits"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_does_not_fit_is_refused_in_one_line(name, files, tmp_path):
+    changes, words = WRONG[name]
+    with np.load(files / "shadows.npz") as held:
+        arrays = {key: value for key, value in {**held, **changes}.items() if value is not None}
+    np.savez(tmp_path / "shadows.npz", **arrays)
+    with pytest.raises(DataError, match=words) as error:
+        load_shadow_outputs(tmp_path / "shadows.npz", load_outputs(files / "target.npz"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(files):
+    with pytest.raises(DataError, match="nothing of that name"):
+        load_shadow_outputs(files / "none.npz", load_outputs(files / "target.npz"))
