@@ -7,6 +7,7 @@ also finds the threshold: each of its models in turn is attacked with the help o
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,8 @@ FEWEST_MODELS = 4
 CORRECT_SHARE = "correct-share"
 Statistic = Callable[[Target, Samples], np.ndarray]
 """A model's answers to samples → ``(N,)`` float64, higher for rows that the model was trained on."""
+Values = Callable[[str, Statistic, Samples], np.ndarray]
+"""Name of a statistic, the statistic and samples → its values ``(N,)`` for the model that is attacked."""
 
 
 def log_odds_of_true_class(target: Target, samples: Samples) -> np.ndarray:
@@ -93,16 +96,21 @@ class BankAttack(Attack):
         held = self.bank_.trained_on(pool.indices)
         for number, others in enumerate(~tell_of_each_other(held)):
             if others.sum() >= 2:
-                yield self._score(self.bank_[number], pool, others), held[number]
+                # What a model of the bank answers has been measured; it is not asked again.
+                values = functools.partial(self._measured, number)
+                yield self._score(values, pool, others), held[number]
+
+    def _measured(self, number: int, name: str, of: Statistic, samples: Samples) -> np.ndarray:
+        return self.bank_.measure(name, of, samples, variants=name == CORRECT_SHARE)[number]
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
         """``(N,)`` float64, higher = more likely a member."""
         check_fitted(self, "bank_")
-        return self._score(target, samples, np.ones(len(self.bank_), bool))
+        return self._score(lambda name, of, rows: of(target, rows), samples, np.ones(len(self.bank_), bool))
 
     @abc.abstractmethod
-    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
-        """Scores of a model's answers, calibrated by those models of the bank that `by` ``(K,)`` bool names."""
+    def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
+        """Scores of a model by its statistics, calibrated by those models of the bank that `by` ``(K,)`` bool names."""
 
     def _in_and_out(
         self, name: str, of: Statistic, samples: Samples, by: np.ndarray, *, each_row: bool | None = None
@@ -124,9 +132,9 @@ class LiraAttack(BankAttack):
         self.asks = "variants" if statistic == CORRECT_SHARE else "samples"
         self._statistic, self._of = statistic, of
 
-    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
+    def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         bank = self._in_and_out(self._statistic, self._of, samples, by)
-        return lira(self._of(target, samples), bank)
+        return lira(values(self._statistic, self._of, samples), bank)
 
 
 class CalibratedAttack(BankAttack):
@@ -138,9 +146,9 @@ class CalibratedAttack(BankAttack):
 
     name = "calibrated"
 
-    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
+    def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         bank = self._in_and_out("log-odds", log_odds_of_true_class, samples, by)
-        return calibrated(log_odds_of_true_class(target, samples), bank)
+        return calibrated(values("log-odds", log_odds_of_true_class, samples), bank)
 
 
 class RmiaAttack(BankAttack):
@@ -171,26 +179,22 @@ class RmiaAttack(BankAttack):
         self.a_ = self._CONSTANTS[int(np.argmax(areas))]
         super()._learn()
 
-    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
+    def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         bank, known = self.bank_, log_prob_of_true_class
         held = bank.trained_on(samples.indices)[by]
-        values = bank.measure("log-prob", known, samples)[by]
+        answers = bank.measure("log-prob", known, samples)[by]
         if bank.is_offline:
-            values = np.where(held, np.nan, values)
+            answers = np.where(held, np.nan, answers)
+        mine = values("log-prob", known, samples)
         if bank.population is None:
             # Without rows of its own, a row is compared with the others that are judged.
-            mine, theirs = known(target, samples), np.where(held, np.nan, values)
+            population = {"population": mine, "bank_on_population": np.where(held, np.nan, answers)}
         else:
-            mine, theirs = known(target, bank.population), bank.measure("log-prob", known, bank.population)[by]
-        return rmia(
-            known(target, samples),
-            values,
-            held,
-            population=mine,
-            bank_on_population=theirs,
-            gamma=self.gamma,
-            a=self.a_,
-        )
+            population = {
+                "population": values("log-prob", known, bank.population),
+                "bank_on_population": bank.measure("log-prob", known, bank.population)[by],
+            }
+        return rmia(mine, answers, held, **population, gamma=self.gamma, a=self.a_)
 
 
 class BankClassifierAttack(BankAttack):
@@ -225,13 +229,13 @@ class BankClassifierAttack(BankAttack):
         # A membership probability above the share of members is a likelihood ratio above 1; see `prior_threshold`.
         self.threshold_ = float(truth.mean())
 
-    def _score(self, target: Target, samples: Samples, by: np.ndarray) -> np.ndarray:
+    def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         columns = []
         for name, of in self._statistics.items():
-            values, bank = of(target, samples), self._in_and_out(name, of, samples, by, each_row=True)
-            columns += [values, values - bank.mean_out, bank.mean_out, bank.std_out]
+            mine, bank = values(name, of, samples), self._in_and_out(name, of, samples, by, each_row=True)
+            columns += [mine, mine - bank.mean_out, bank.mean_out, bank.std_out]
             if not self.bank_.is_offline:
-                columns += [values - bank.mean_in, bank.mean_in]
+                columns += [mine - bank.mean_in, bank.mean_in]
         features = np.column_stack(columns)
         if self.classifier_ is None:
             return features

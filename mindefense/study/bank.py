@@ -21,6 +21,9 @@ from mindefense.types import Samples
 
 _SEED = {"online": 1_000, "offline": 500_000}
 """What the seed of a bank's first model is above the study's."""
+_LEARNED_FROM = 1000
+"""Most rows of an offline bank that attackers learn from; models are trained on all."""
+_LEARNED_FROM_IN_SMOKE = 100
 _POPULATION = 2000
 """Most rows that an attack compares others with."""
 _POPULATION_SHARE = 1 / 6
@@ -193,11 +196,12 @@ class StudyBank:
             models.append(Network(net, prepare=preset.prepare, batch_size=preset.query_batch, as_graph=True))
             held.append(self.indices(kind, number))
         rows = self.rows(kind)
+        learned_from = _LEARNED_FROM_IN_SMOKE if self._parts.config.smoke else _LEARNED_FROM
         return ShadowBank(
             [clean_target(model) for model in models],
             trained_on(held, of=len(data)),
             models=models,
-            pool=self._samples(kind, rows.pool),
+            pool=self._samples(kind, rows.pool[:learned_from] if kind == "offline" else rows.pool),
             population=data.take(rows.population) if len(rows.population) else None,
             is_offline=kind == "offline",
         )

@@ -151,8 +151,7 @@ def test_what_goes_wrong_when_a_model_calibrates_itself():
     world = World(1000, leak=0.0, seed=4)
     bank = world.bank(8)
     attack = LiraAttack().fit(bank)
-    everyone = np.ones(8, bool)
-    scores = np.concatenate([attack._score(target, bank.rows, everyone) for target in bank.targets])
+    scores = np.concatenate([attack.score(target, bank.rows) for target in bank.targets])
     assert abs(auc(scores, bank.in_training.ravel()) - 0.5) > 0.05
 
 

@@ -728,7 +728,7 @@ def test_commands_are_ones_that_the_command_line_takes(kind, kinds):
             if name in settings and command[1] in ("run", "train") and settings["dataset"] != "synthetic":
                 known = settings[name]
                 if name in ("knowledge", "adversary"):
-                    known = known[0] if len(known) == 1 else "both"
+                    known = known[0] if len(known) == 1 else "all" if name == "knowledge" else "both"
                 if (name, known) != ("width_multiplier", 1.0):  # what it is if nothing is said
                     assert value == (tuple(known) if isinstance(known, list) else known)
 
