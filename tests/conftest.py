@@ -9,6 +9,10 @@ import pytest
 import mindefense  # noqa: F401  sets MindSpore's log level, which must happen before anybody imports mindspore
 from mindefense import cli
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Every core has a process of the tests already, and starting others takes longer than small grids do.
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+
 LONG = (
     *("distributed/", "docs/test_pages", "docs/test_readme_page", "study/", "test_examples", "docs/", "serving/"),
     *(

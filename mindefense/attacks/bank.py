@@ -208,9 +208,11 @@ class BankClassifierAttack(BankAttack):
     Args:
         statistics: The statistics by name.
         seed: Seeds the classifier.
+        rounds: Rounds of boosting.
     """
 
-    def __init__(self, statistics: dict[str, Statistic] | None = None, *, seed: int = 0):
+    def __init__(self, statistics: dict[str, Statistic] | None = None, *, seed: int = 0, rounds: int = 200):
+        self._rounds = rounds
         self._statistics = statistics or {"log-odds": log_odds_of_true_class}
         only = {CORRECT_SHARE: "bank-label", "log-odds": "bank-confidence"}
         self.name = only[next(iter(self._statistics))] if len(self._statistics) == 1 else "bank"
@@ -223,7 +225,7 @@ class BankClassifierAttack(BankAttack):
         self.classifier_: Any = None
         features, held = zip(*self._each_model(), strict=True)
         truth = np.concatenate(held)
-        classifier = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=self._seed)
+        classifier = HistGradientBoostingClassifier(max_iter=self._rounds, learning_rate=0.05, random_state=self._seed)
         with threadpool_limits(1):  # sums and ties of splits do not depend on the machine's cores
             self.classifier_ = classifier.fit(np.concatenate(features), truth)
         # A membership probability above the share of members is a likelihood ratio above 1; see `prior_threshold`.

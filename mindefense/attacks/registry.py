@@ -148,7 +148,9 @@ def _label_lira(context: AttackContext) -> Attack:
 def _with_bank(kind: str, *statistics: str) -> Callable[[AttackContext], Attack]:
     """Makes an attack with a bank from the names of functions that give its statistics."""
     return lambda context: _load("bank", kind)(
-        *(_load("bank", name)(context.seed) for name in statistics), seed=context.seed
+        *(_load("bank", name)(context.seed) for name in statistics),
+        seed=context.seed,
+        rounds=10 if context.smoke else 200,
     )
 
 

@@ -23,9 +23,10 @@ _SEED = {"online": 1_000, "offline": 500_000}
 """What the seed of a bank's first model is above the study's."""
 _LEARNED_FROM = 1000
 """Most rows of an offline bank that attackers learn from; models are trained on all."""
-_LEARNED_FROM_IN_SMOKE = 100
 _POPULATION = 2000
 """Most rows that an attack compares others with."""
+_IN_SMOKE = 100
+"""Either number in a smoke test."""
 _POPULATION_SHARE = 1 / 6
 """Share of the rows of an offline bank that no model is trained on."""
 
@@ -74,10 +75,11 @@ class StudyBank:
         taken = np.union1d(judged, rows.split.target_members)
         others = np.setdiff1d(np.arange(len(rows.data)), taken)
         others = np.random.default_rng(self._parts.config.seed).permutation(others)
+        most = _IN_SMOKE if self._parts.config.smoke else _POPULATION
         if kind == "online":
-            pool, population = judged, others[:_POPULATION]
+            pool, population = judged, others[:most]
         else:
-            count = min(_POPULATION, int(len(others) * _POPULATION_SHARE))
+            count = min(most, int(len(others) * _POPULATION_SHARE))
             population, pool = others[:count], others[count:]
         size = min(len(rows.split.target_members), len(pool) // 2)
         if size < 1:
@@ -196,7 +198,7 @@ class StudyBank:
             models.append(Network(net, prepare=preset.prepare, batch_size=preset.query_batch, as_graph=True))
             held.append(self.indices(kind, number))
         rows = self.rows(kind)
-        learned_from = _LEARNED_FROM_IN_SMOKE if self._parts.config.smoke else _LEARNED_FROM
+        learned_from = _IN_SMOKE if self._parts.config.smoke else _LEARNED_FROM
         return ShadowBank(
             [clean_target(model) for model in models],
             trained_on(held, of=len(data)),

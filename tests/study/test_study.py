@@ -168,9 +168,8 @@ def test_results_are_about_these_files(staged):
 def test_every_attacker_is_there_in_every_state(staged):
     results = held_in(staged)
     left_out = {(entry["name"], entry["knowledge"]) for entry in results["not_run"]}
-    with_bank = {
-        (name, "online") for name, spec in select(None).items() if isinstance(spec.make(AttackContext()), BankAttack)
-    }
+    made = {name: spec.make(AttackContext()) for name, spec in select(None).items()}
+    with_bank = {(name, "online") for name, attack in made.items() if isinstance(attack, BankAttack)}
     assert left_out == with_bank | {
         (name, knowledge) for name in ("label-noise", "label-shifts") for knowledge in ("auditor", "shadow")
     }
