@@ -12,7 +12,7 @@ demo: $(READY)
 # Tests on real data run where MINDEFENSE_DATA names a folder that holds it. The tests of a file stay in one process,
 # since its tests share what takes long to make.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -29,15 +29,9 @@ LONG = (
 
 
 def pytest_collection_modifyitems(config, items):
-    """With several processes, the tests of a file stay in one, since they share what takes long; each page in one."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    # What takes longest first, or one process works on it alone at the end.
-    items.sort(key=lambda item: next((k for k, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
-    for item in items:
-        block = getattr(getattr(item, "callspec", None), "params", {}).get("block")
-        group = getattr(block, "page", item.nodeid.partition("::")[0])
-        item.add_marker(pytest.mark.xdist_group(group))
+    """What takes longest comes first where there are several processes, or one process works on it alone at the end."""
+    if config.pluginmanager.hasplugin("xdist"):
+        items.sort(key=lambda item: next((k for k, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
 
 
 @pytest.fixture(scope="session")
