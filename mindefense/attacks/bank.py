@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -24,7 +23,9 @@ from mindefense.targets.base import Target
 from mindefense.types import Samples
 
 FEWEST_MODELS = 4
-"""Models of a bank below which none is left to calibrate by while another plays the target."""
+"""Models of a bank below which too few are left to compare with while another plays the target."""
+FEWEST_OTHERS = 2
+"""Models that another one is compared with, at least."""
 CORRECT_SHARE = "correct-share"
 Statistic = Callable[[Target, Samples], np.ndarray]
 """A model's answers to samples → ``(N,)`` float64, higher for rows that the model was trained on."""
@@ -88,17 +89,28 @@ class BankAttack(Attack):
         Returns:
             ``(M,)`` float64 scores and ``(M,)`` bool, whether that model was trained on that row.
         """
-        scores, truth = zip(*self._each_model(), strict=True)
-        return np.concatenate(scores), np.concatenate(truth)
+        return self._for_each_model(self._score)
 
-    def _each_model(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _for_each_model(self, of: Callable[[Values, Samples, np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """A function like `_score` of every model of the bank, and whether that model was trained on the row.
+
+        Raises:
+            InputError: If too few models are independent of each other.
+        """
         pool = self.bank_.rows
         held = self.bank_.trained_on(pool.indices)
-        for number, others in enumerate(~tell_of_each_other(held)):
-            if others.sum() >= 2:
-                # What a model of the bank answers has been measured; it is not asked again.
-                values = functools.partial(self._measured, number)
-                yield self._score(values, pool, others), held[number]
+        others = ~tell_of_each_other(held)
+        enough = np.flatnonzero(others.sum(axis=1) >= FEWEST_OTHERS)
+        if not len(enough):
+            raise InputError(
+                "shadows",
+                expected=f"{FEWEST_OTHERS + 1} models that were trained on rows drawn independently of each other",
+                got=f"{len(held)} of which none has {FEWEST_OTHERS} others like that",
+                fix="train more of them, each pair on another half of the rows",
+            )
+        # The answers of a model of the bank have been measured; it is not asked again.
+        found = [of(functools.partial(self._measured, number), pool, others[number]) for number in enough]
+        return np.concatenate(found), held[enough].ravel()
 
     def _measured(self, number: int, name: str, of: Statistic, samples: Samples) -> np.ndarray:
         return self.bank_.measure(name, of, samples, variants=name == CORRECT_SHARE)[number]
@@ -116,7 +128,9 @@ class BankAttack(Attack):
         self, name: str, of: Statistic, samples: Samples, by: np.ndarray, *, each_row: bool | None = None
     ) -> InAndOut:
         values = self.bank_.measure(name, of, samples, variants=name == CORRECT_SHARE)[by]
-        return InAndOut.of(values, self.bank_.trained_on(samples.indices)[by], each_row=each_row)
+        sides = InAndOut.of(values, self.bank_.trained_on(samples.indices)[by], each_row=each_row)
+        # No model was trained on a row of the target, so a model of the bank must be attacked without such models too.
+        return sides.out_alone() if self.bank_.is_offline else sides
 
 
 class LiraAttack(BankAttack):
@@ -158,7 +172,7 @@ class RmiaAttack(BankAttack):
         gamma: By how much the ratio of a row must exceed that of a population row; 2 in the paper.
 
     Attributes:
-        a_: After `fit`: the offline constant that is best on the bank.
+        a_: After `fit`: the offline constant that is best on the bank; 0 where the bank is online and none is needed.
     """
 
     name = "rmia"
@@ -170,31 +184,28 @@ class RmiaAttack(BankAttack):
         self.gamma, self.a_ = gamma, 0.0
 
     def _learn(self) -> None:
-        # The ranking of rows depends on the constant only where no model was trained on them. The models of the bank
-        # are attacked as the target will be: by models that were not trained on the row.
-        areas = []
-        for constant in self._CONSTANTS:
-            self.a_ = constant
-            areas.append(auc(*self.on_the_bank()))
-        self.a_ = self._CONSTANTS[int(np.argmax(areas))]
+        if self.bank_.is_offline:
+            areas = []
+            for constant in self._CONSTANTS:
+                self.a_ = constant
+                areas.append(auc(*self.on_the_bank()))
+            self.a_ = self._CONSTANTS[int(np.argmax(areas))]
         super()._learn()
 
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         bank, known = self.bank_, log_prob_of_true_class
-        held = bank.trained_on(samples.indices)[by]
-        answers = bank.measure("log-prob", known, samples)[by]
-        if bank.is_offline:
-            answers = np.where(held, np.nan, answers)
-        mine = values("log-prob", known, samples)
-        if bank.population is None:
-            # Without rows of its own, a row is compared with the others that are judged.
-            population = {"population": mine, "bank_on_population": np.where(held, np.nan, answers)}
-        else:
-            population = {
-                "population": values("log-prob", known, bank.population),
-                "bank_on_population": bank.measure("log-prob", known, bank.population)[by],
-            }
-        return rmia(mine, answers, held, **population, gamma=self.gamma, a=self.a_)
+        # Without a population, a row is compared with the pool: `samples` may be members alone.
+        population = bank.rows if bank.population is None else bank.population
+        return rmia(
+            values("log-prob", known, samples),
+            bank.measure("log-prob", known, samples)[by],
+            bank.trained_on(samples.indices)[by],
+            population=values("log-prob", known, population),
+            bank_on_population=bank.measure("log-prob", known, population)[by],
+            population_held=bank.trained_on(population.indices)[by],
+            gamma=self.gamma,
+            a=self.a_ if bank.is_offline else None,
+        )
 
 
 class BankClassifierAttack(BankAttack):
@@ -222,27 +233,26 @@ class BankClassifierAttack(BankAttack):
     def _learn(self) -> None:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
-        self.classifier_: Any = None
-        features, held = zip(*self._each_model(), strict=True)
-        truth = np.concatenate(held)
+        features, truth = self._for_each_model(self._features)
         classifier = HistGradientBoostingClassifier(max_iter=self._rounds, learning_rate=0.05, random_state=self._seed)
         with threadpool_limits(1):  # sums and ties of splits do not depend on the machine's cores
-            self.classifier_ = classifier.fit(np.concatenate(features), truth)
+            self.classifier_ = classifier.fit(features, truth)
         # A membership probability above the share of members is a likelihood ratio above 1; see `prior_threshold`.
         self.threshold_ = float(truth.mean())
 
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
+        features = self._features(values, samples, by)
+        with threadpool_limits(1):
+            return self.classifier_.predict_proba(features)[:, 1].astype(np.float64)
+
+    def _features(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         columns = []
         for name, of in self._statistics.items():
             mine, bank = values(name, of, samples), self._in_and_out(name, of, samples, by, each_row=True)
             columns += [mine, mine - bank.mean_out, bank.mean_out, bank.std_out]
             if not self.bank_.is_offline:
                 columns += [mine - bank.mean_in, bank.mean_in]
-        features = np.column_stack(columns)
-        if self.classifier_ is None:
-            return features
-        with threadpool_limits(1):
-            return self.classifier_.predict_proba(features)[:, 1].astype(np.float64)
+        return np.column_stack(columns)
 
 
 class CorrectShare:

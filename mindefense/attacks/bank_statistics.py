@@ -83,6 +83,10 @@ class InAndOut:
         """Whether no model was trained on any of the rows."""
         return bool(np.isnan(self.mean_in).all())
 
+    def out_alone(self) -> InAndOut:
+        """The same, without what the models that were trained on a row say."""
+        return dataclasses.replace(self, mean_in=np.full_like(self.mean_in, np.nan), std_in=self.std_out)
+
     def filled(self) -> tuple[np.ndarray, np.ndarray]:
         """The two means, where a missing one is estimated from the other and the usual difference between them."""
         differences = self.mean_in - self.mean_out
@@ -142,8 +146,9 @@ def rmia(
     *,
     population: np.ndarray,
     bank_on_population: np.ndarray,
+    population_held: np.ndarray,
     gamma: float,
-    a: float,
+    a: float | None,
 ) -> np.ndarray:
     """The relative test: the share of population rows whose likelihood ratio is smaller by the factor `gamma`.
 
@@ -154,10 +159,12 @@ def rmia(
         log_probs: ``(N,)`` log-probabilities of the true class under the model under attack.
         bank: ``(K, N)`` the same under the bank.
         held: ``(K, N)`` bool: which model was trained on which row.
-        population: ``(Z,)`` as `log_probs`, of rows that are in no training set.
+        population: ``(Z,)`` as `log_probs`, of the population rows.
         bank_on_population: ``(K, Z)`` likewise.
+        population_held: ``(K, Z)`` bool, as `held`; all False for rows that are in no training set.
         gamma: The factor, at least 1.
-        a: Offline only: the mean over models in general is ``((1 + a) p_out + (1 - a)) / 2``.
+        a: Offline: the mean over models in general is ``((1 + a) p_out + (1 - a)) / 2``, and models that were trained
+            on the row are left out. None for online: the mean of the means of both kinds of models.
 
     Returns:
         ``(N,)`` float64 in 0 … 1 (and a little above), higher = more likely a member.
@@ -165,24 +172,22 @@ def rmia(
     Source:
         Zarifzadeh, Liu & Shokri, ICML 2024, equations 2 to 4 and appendix B.2.2.
     """
-    usual = _offline_mean(bank_on_population, np.zeros(bank_on_population.shape, bool), a)
-    ratios_of_population = np.sort(population - usual)
-    if held.any():
-        probs = np.exp(bank)
-        sides = InAndOut.of(probs, held, each_row=False)
-        # A probability is not below zero, which a filled mean may be.
-        mean = np.log(np.maximum(sum(sides.filled()) / 2, np.finfo(np.float64).tiny))
-    else:
-        mean = _offline_mean(bank, held, a)
-    ratios = log_probs - mean
+    ratios_of_population = np.sort(population - _log_mean(bank_on_population, population_held, a))
+    ratios = log_probs - _log_mean(bank, held, a)
     shares = np.searchsorted(ratios_of_population, ratios - np.log(gamma), side="right") / len(population)
     return shares + 0.5 / len(population) / (1 + np.exp(-np.clip(ratios, -500, 500)))
 
 
-def _offline_mean(log_probs: np.ndarray, held: np.ndarray, a: float) -> np.ndarray:
-    """The logarithm of the mean probability under models in general, from models that were not trained on the row."""
-    out = InAndOut.of(np.exp(log_probs), held, each_row=False).mean_out
-    return np.log(np.maximum(((1 + a) * out + (1 - a)) / 2, np.finfo(np.float64).tiny))
+def _log_mean(log_probs: np.ndarray, held: np.ndarray, a: float | None) -> np.ndarray:
+    """The logarithm of the mean probability of a row under models in general; see `rmia`."""
+    sides = InAndOut.of(np.exp(log_probs), held, each_row=False)
+    if a is None:
+        mean_in, mean_out = sides.filled()
+        mean = (mean_in + mean_out) / 2
+    else:
+        mean = ((1 + a) * sides.mean_out + (1 - a)) / 2
+    # A probability is not below zero, which a mean that was filled may be.
+    return np.log(np.maximum(mean, np.finfo(np.float64).tiny))
 
 
 def tell_of_each_other(held: np.ndarray) -> np.ndarray:

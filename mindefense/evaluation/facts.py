@@ -81,6 +81,7 @@ class Facts:
         smoke: Whether this was a smoke test.
         not_asked: Names of attackers that could have taken part and were not chosen, by their kind (for example
             ``"label-only"``); None if unknown.
+        without_bank: Whether there was no bank of shadow models.
     """
 
     trials: Sequence[Trial]
@@ -95,6 +96,7 @@ class Facts:
     synthetic: bool = False
     smoke: bool = False
     not_asked: Mapping[str, Sequence[str]] | None = None
+    without_bank: bool = False
 
     def __post_init__(self) -> None:
         if self.features is not None:

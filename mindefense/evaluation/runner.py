@@ -287,8 +287,11 @@ class AttackRunner:
         if sets.canaries is not None:
             canaries = sets.canaries.first(attack.max_samples)
             self.on_canaries.append(judged(canaries, canaries))
-        rows = self._rows(knowledge)[1].first(attack.max_samples)
+        rows = self._rows(knowledge)[1]
         knows = scenario.defense is not None and scenario.defense.knows
+        if knows and knowledge in BANKS:
+            rows = sets.judged
+        rows = rows.first(attack.max_samples)
         return judged(rows, sets.everyone, ranks_all=not knows)
 
 

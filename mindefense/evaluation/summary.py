@@ -170,6 +170,7 @@ def checks_of(
         synthetic=subject.synthetic,
         smoke=subject.smoke,
         not_asked=runner.not_asked(noised=is_noised(scenario)),
+        without_bank=not undefended.banks,
     )
     return doubts(facts)
 

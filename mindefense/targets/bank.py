@@ -138,8 +138,9 @@ def trained_on(rows: Sequence[np.ndarray], *, of: int = 0) -> np.ndarray:
 def assign_rows(pool: int, size: int, count: int, *, seed: int) -> np.ndarray:
     """Which model of a bank is trained on which rows of a pool.
 
-    The models come in groups in which each row of the pool is given at most once: pairs where a model takes half of the
-    pool. So each row is in as many models as any other, whatever number of whole groups is used, and a bank can grow.
+    The models come in pairs that share no row, and pairs are drawn independently of each other. Where a model takes
+    half of the pool, every row is in one model of each pair, so that all rows are in as many models. More models of the
+    same seed leave the first ones as they are, so that a bank can grow.
 
     Args:
         pool: Rows of the pool, N.
@@ -161,9 +162,8 @@ def assign_rows(pool: int, size: int, count: int, *, seed: int) -> np.ndarray:
     if not 1 <= size <= pool // 2:
         raise InputError("pool", expected=f"at least {2 * size} rows, for two models of {size}", got=str(pool))
     held = np.zeros((count, pool), bool)
-    group = pool // size
-    for first in range(0, count, group):
-        order = np.random.default_rng((seed, first // group)).permutation(pool)
-        for place in range(min(group, count - first)):
-            held[first + place, order[place * size : (place + 1) * size]] = True
+    for number in range(count):
+        order = np.random.default_rng((seed, number // 2)).permutation(pool)
+        first = number % 2 * size
+        held[number, order[first : first + size]] = True
     return held

@@ -8,7 +8,7 @@ from scipy.special import ndtr
 from mindefense.attacks.bank import BankClassifierAttack, CalibratedAttack, LiraAttack, RmiaAttack
 from mindefense.attacks.bank_statistics import InAndOut, calibrated, lira, log_odds, rmia, tell_of_each_other
 from mindefense.errors import InputError
-from mindefense.metrics import auc, auc_interval, membership_metrics
+from mindefense.metrics import auc, auc_interval, best_threshold, membership_metrics
 from mindefense.targets.bank import ShadowBank, assign_rows
 
 ALL = {"lira": LiraAttack, "calibrated": CalibratedAttack, "rmia": RmiaAttack, "bank": BankClassifierAttack}
@@ -48,7 +48,8 @@ def test_rmia_by_hand():
     log = np.log
     scores = rmia(
         log([0.8, 0.2]), log([[0.9, 0.1], [0.1, 0.5]]), np.array([[True, False], [False, True]]),
-        population=log([0.1, 0.4, 0.9]), bank_on_population=log([[0.4, 0.5, 0.4], [0.4, 0.3, 0.6]]), gamma=2, a=1,
+        population=log([0.1, 0.4, 0.9]), bank_on_population=log([[0.4, 0.5, 0.4], [0.4, 0.3, 0.6]]),
+        population_held=np.zeros((2, 3), bool), gamma=2, a=None,
     )  # fmt: skip
     # Ratios: .8 / .5 and .2 / .3; of the population .25, 1 and 1.8.
     assert (scores * 3).astype(int).tolist() == [1, 1]
@@ -65,9 +66,8 @@ def test_a_row_that_no_model_holds_takes_the_usual_difference():
 def test_rows_are_assigned_evenly_and_a_bank_grows(pool, size, count):
     held = assign_rows(pool, size, count, seed=3)
     assert (held.sum(axis=1) == size).all()
-    group = pool // size
-    for first in range(0, count, group):
-        assert held[first : first + group].sum(axis=0).max() == 1
+    for first in range(0, count, 2):
+        assert held[first : first + 2].sum(axis=0).max() == 1
     assert (assign_rows(pool, size, count + 9, seed=3)[:count] == held).all()
     assert (assign_rows(pool, size, count, seed=4) != held).any()
 
@@ -138,11 +138,10 @@ def test_a_model_never_calibrates_itself(name):
     world = World(1000, leak=0.0, seed=4)
     attack = ALL[name]().fit(world.bank(8))
     if name == "bank":
-        attack.classifier_ = None
-        parts = [(features[:, 1], held) for features, held in attack._each_model()]
+        features, held = attack._for_each_model(attack._features)
+        scores = features.reshape(len(held), -1)[:, 1]
     else:
-        parts = list(attack._each_model())
-    scores, held = (np.concatenate(part) for part in zip(*parts, strict=True))
+        scores, held = attack.on_the_bank()
     assert auc(scores, held) == pytest.approx(0.5, abs=4 * (1 / 12 / 4000 * 2) ** 0.5)
 
 
@@ -197,3 +196,67 @@ def test_offline_models_find_the_leak_from_one_side():
 
 def log_odds_of(target, rows):
     return log_odds(target.query(samples(rows).features), np.zeros(len(rows), int))
+
+
+class Offline:
+    """Models that were trained on rows 1000 and up, a target that was trained on half of the rows below."""
+
+    def __init__(self, *, models=16, size=1000, seed=6):
+        self.world = World(3500, leak=2.0, difficulty=2.0, seed=seed)
+        pool = np.arange(1000, 3000)
+        held = np.zeros((models, 3500), bool)
+        held[:, pool] = assign_rows(2000, size, models, seed=0)
+        population = samples(np.arange(3000, 3500))
+        targets = [target_of(self.world.values(line)) for line in held]
+        self.bank = ShadowBank(targets, held, pool=samples(pool), population=population, is_offline=True)
+        member = np.zeros(3500, bool)
+        member[self.world.rng.permutation(1000)[:500]] = True
+        self.target, self.is_member = target_of(self.world.values(member)), member[:1000]
+
+    def judge(self, attack):
+        return attack.score(self.target, samples(np.arange(1000))), self.is_member
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_threshold_of_offline_models_is_one_for_rows_that_no_model_holds(name):
+    """The models play the target as it will be attacked: calibrated by models that were not trained on the row."""
+    world = Offline()
+    attack = ALL[name]().fit(world.bank)
+    scores, is_member = world.judge(attack)
+    reached = membership_metrics(scores, is_member, threshold=attack.threshold_).balanced_accuracy
+    best = membership_metrics(scores, is_member, threshold=best_threshold(scores, is_member)).balanced_accuracy
+    assert reached > best - 0.03
+
+
+def test_the_offline_constant_is_chosen_by_rows_that_no_model_holds():
+    """Every constant is tried as it will be used; so they do not all find the same."""
+    attack, found = RmiaAttack().fit(Offline().bank), {}
+    best = attack.a_
+    for constant in attack._CONSTANTS:
+        attack.a_ = constant
+        found[constant] = auc(*attack.on_the_bank())
+    assert max(found.values()) - min(found.values()) > 0.01
+    assert found[best] == max(found.values())
+
+
+def test_without_a_population_a_row_is_compared_with_the_others():
+    world = World(1000, leak=2.0, seed=7)
+    scores, held = world.judge(RmiaAttack().fit(world.bank(8)))
+    assert scores.min() < 0.1
+    assert scores.max() > 0.5
+    assert auc(scores, held) > 0.7
+
+
+@pytest.mark.parametrize("size", [200, 500, 600])
+def test_a_large_pool_leaves_models_to_compare_with(size):
+    """However few of the rows each model is trained on."""
+    world = Offline(models=4, size=size)
+    scores, is_member = world.judge(LiraAttack().fit(world.bank))
+    assert auc(scores, is_member) > 0.7
+
+
+def test_models_that_all_tell_of_each_other_are_refused():
+    bank = World(100).bank(2)
+    twins = ShadowBank(bank.targets * 2, np.tile(bank.in_training, (2, 1)), pool=bank.pool)
+    with pytest.raises(InputError, match=r"models that were trained on rows drawn independently.*got 4 of which"):
+        LiraAttack().fit(twins)

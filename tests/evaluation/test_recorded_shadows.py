@@ -1,14 +1,17 @@
 """Recorded answers of shadow models: what is read, what is refused, and what attackers find with them."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from mindefense import cli
+from mindefense import Rounding, cli
 from mindefense.data import load_outputs, load_shadow_outputs
+from mindefense.defenses.registry import DefenseSpec
 from mindefense.errors import DataError
 from mindefense.evaluation import evaluate_outputs
+from mindefense.evaluation.recorded import fit_recorded
 from mindefense.targets.bank import assign_rows
 
 N, C, K = 600, 5, 8
@@ -48,8 +51,6 @@ def test_attackers_find_with_shadow_models_what_one_threshold_misses(files, tmp_
 
 
 def test_behind_a_live_defense_shadow_models_are_defended_too(files):
-    from mindefense import Rounding
-
     outputs = load_outputs(files / "target.npz")
     shadows = load_shadow_outputs(files / "shadows.npz", outputs)
     found = evaluate_outputs(outputs, shadows=shadows, attacks=("lira",), defense=Rounding(1))
@@ -57,11 +58,18 @@ def test_behind_a_live_defense_shadow_models_are_defended_too(files):
     assert kinds == {("static", False), ("static", True), ("adaptive", True)}
 
 
+def test_behind_a_defense_rows_that_it_was_fitted_on_judge_nobody(files):
+    outputs = load_outputs(files / "target.npz")
+    shadows = load_shadow_outputs(files / "shadows.npz", outputs)
+    defense = fit_recorded(outputs, DefenseSpec.parse("class-mean"))
+    found = evaluate_outputs(outputs, shadows=shadows, attacks=("lira",), defense=defense)
+    judged = {one.defended: one.metrics.n_members for one in found.attacks if one.name == "lira"}
+    assert judged == {False: N // 2, True: N // 4}
+
+
 def test_a_recorded_defense_has_no_adaptive_attackers_with_shadow_models(files):
     outputs = load_outputs(files / "target.npz")
     shadows = load_shadow_outputs(files / "shadows.npz", outputs)
-    import dataclasses
-
     defended = dataclasses.replace(outputs, defended_log_probs=outputs.log_probs)
     found = evaluate_outputs(defended, shadows=shadows, attacks=("lira",))
     assert {(one.adversary, one.defended) for one in found.attacks if one.name == "lira"} == {

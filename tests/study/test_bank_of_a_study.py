@@ -107,3 +107,12 @@ def test_without_a_bank_the_command_that_trains_one_is_named(staged, tmp_path):
     held = json.loads((tmp_path / "out" / "results.json").read_text())
     (left,) = (one for one in held["not_run"] if one["name"] == "lira")
     assert "mindefense train-shadows" in left["reason"]
+
+
+def test_the_check_of_left_out_attackers_says_whether_there_was_a_bank(banked, staged):
+    def found(folder):
+        held = json.loads((folder / "results.json").read_text())
+        return next(check["found"] for check in held["checks"] if check["name"] == "left-out")
+
+    assert "a bank of shadow models, which often find more, had none" in found(staged)
+    assert "had none" not in found(banked)

@@ -192,7 +192,10 @@ def left_out(facts: Facts) -> Check | None:
         return None
     missing = {kind: names for kind, names in facts.not_asked.items() if names}
     if not missing:
-        return Check("left-out", True, "All kinds of attackers that could take part did.")
+        found = "All kinds of attackers that could take part did"
+        if facts.without_bank:
+            found += "; those that need a bank of shadow models, which often find more, had none"
+        return Check("left-out", True, found + ".")
     said = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in missing.items())
     return Check(
         "left-out",
