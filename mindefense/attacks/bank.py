@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mindefense.attacks.bank_statistics import InAndOut, calibrated, lira, log_odds, rmia, tell_of_each_other
+from mindefense.attacks.bank_statistics import InAndOut, calibrated, fitted_a, lira, log_odds, rmia, tell_of_each_other
 from mindefense.attacks.base import Attack, check_fitted
 from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack
 from mindefense.errors import InputError
@@ -66,15 +66,10 @@ class BankAttack(Attack):
             bank: Models that the attacker trained, with a pool of rows that some were trained on and others were not.
 
         Raises:
-            InputError: If the bank has fewer than `FEWEST_MODELS` models or no pool.
+            InputError: If the bank has too few models, or no pool.
         """
-        if len(bank) < FEWEST_MODELS:
-            raise InputError(
-                "shadows",
-                expected=f"at least {FEWEST_MODELS} models, so that each can be attacked with the help of others",
-                got=str(len(bank)),
-                fix="train more of them",
-            )
+        if (reason := too_few_models(bank)) is not None:
+            raise InputError("shadows", expected="a bank to learn from", got=reason)
         self.bank_ = bank
         self._learn()
         return self
@@ -92,22 +87,11 @@ class BankAttack(Attack):
         return self._for_each_model(self._score)
 
     def _for_each_model(self, of: Callable[[Values, Samples, np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """A function like `_score` of every model of the bank, and whether that model was trained on the row.
-
-        Raises:
-            InputError: If too few models are independent of each other.
-        """
+        """A function like `_score` of every model of the bank, and whether that model was trained on the row."""
         pool = self.bank_.rows
         held = self.bank_.trained_on(pool.indices)
         others = ~tell_of_each_other(held)
         enough = np.flatnonzero(others.sum(axis=1) >= FEWEST_OTHERS)
-        if not len(enough):
-            raise InputError(
-                "shadows",
-                expected=f"{FEWEST_OTHERS + 1} models that were trained on rows drawn independently of each other",
-                got=f"{len(held)} of which none has {FEWEST_OTHERS} others like that",
-                fix="train more of them, each pair on another half of the rows",
-            )
         # The answers of a model of the bank have been measured; it is not asked again.
         found = [of(functools.partial(self._measured, number), pool, others[number]) for number in enough]
         return np.concatenate(found), held[enough].ravel()
@@ -131,6 +115,19 @@ class BankAttack(Attack):
         sides = InAndOut.of(values, self.bank_.trained_on(samples.indices)[by], each_row=each_row)
         # No model was trained on a row of the target, so a model of the bank must be attacked without such models too.
         return sides.out_alone() if self.bank_.is_offline else sides
+
+
+def too_few_models(bank: ShadowBank) -> str | None:
+    """Why attackers cannot learn from a bank, in words for the user; None if they can."""
+    if len(bank) < FEWEST_MODELS:
+        return f"it has {len(bank)} shadow models and needs {FEWEST_MODELS}; train more of them"
+    independent = ~tell_of_each_other(bank.trained_on(bank.rows.indices))
+    if independent.sum(axis=1).max() < FEWEST_OTHERS:
+        return (
+            f"none of its {len(bank)} shadow models has {FEWEST_OTHERS} others that were trained on rows drawn "
+            "independently; train each on another random half of the rows"
+        )
+    return None
 
 
 class LiraAttack(BankAttack):
@@ -172,7 +169,8 @@ class RmiaAttack(BankAttack):
         gamma: By how much the ratio of a row must exceed that of a population row; 2 in the paper.
 
     Attributes:
-        a_: After `fit`: the offline constant that is best on the bank; 0 where the bank is online and none is needed.
+        a_: After `fit`: the constant of rows that no model was trained on. Offline it is the one with the largest AUC
+            on the bank; online it is fitted to the rows of the pool.
     """
 
     name = "rmia"
@@ -190,6 +188,10 @@ class RmiaAttack(BankAttack):
                 self.a_ = constant
                 areas.append(auc(*self.on_the_bank()))
             self.a_ = self._CONSTANTS[int(np.argmax(areas))]
+        else:
+            rows = self.bank_.rows
+            probs = np.exp(self.bank_.measure("log-prob", log_prob_of_true_class, rows))
+            self.a_ = fitted_a(probs, self.bank_.trained_on(rows.indices))
         super()._learn()
 
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
@@ -204,7 +206,8 @@ class RmiaAttack(BankAttack):
             bank_on_population=bank.measure("log-prob", known, population)[by],
             population_held=bank.trained_on(population.indices)[by],
             gamma=self.gamma,
-            a=self.a_ if bank.is_offline else None,
+            a=self.a_,
+            is_offline=bank.is_offline,
         )
 
 

@@ -148,7 +148,8 @@ def rmia(
     bank_on_population: np.ndarray,
     population_held: np.ndarray,
     gamma: float,
-    a: float | None,
+    a: float,
+    is_offline: bool = False,
 ) -> np.ndarray:
     """The relative test: the share of population rows whose likelihood ratio is smaller by the factor `gamma`.
 
@@ -163,8 +164,8 @@ def rmia(
         bank_on_population: ``(K, Z)`` likewise.
         population_held: ``(K, Z)`` bool, as `held`; all False for rows that are in no training set.
         gamma: The factor, at least 1.
-        a: Offline: the mean over models in general is ``((1 + a) p_out + (1 - a)) / 2``, and models that were trained
-            on the row are left out. None for online: the mean of the means of both kinds of models.
+        a: Models that were trained on a row are taken to answer ``a p_out + (1 - a)`` where there are none.
+        is_offline: Whether models that were trained on a row are left out.
 
     Returns:
         ``(N,)`` float64 in 0 … 1 (and a little above), higher = more likely a member.
@@ -172,22 +173,37 @@ def rmia(
     Source:
         Zarifzadeh, Liu & Shokri, ICML 2024, equations 2 to 4 and appendix B.2.2.
     """
-    ratios_of_population = np.sort(population - _log_mean(bank_on_population, population_held, a))
-    ratios = log_probs - _log_mean(bank, held, a)
+    ratios_of_population = np.sort(population - _log_mean(bank_on_population, population_held, a, is_offline))
+    ratios = log_probs - _log_mean(bank, held, a, is_offline)
     shares = np.searchsorted(ratios_of_population, ratios - np.log(gamma), side="right") / len(population)
     return shares + 0.5 / len(population) / (1 + np.exp(-np.clip(ratios, -500, 500)))
 
 
-def _log_mean(log_probs: np.ndarray, held: np.ndarray, a: float | None) -> np.ndarray:
+def _log_mean(log_probs: np.ndarray, held: np.ndarray, a: float, is_offline: bool) -> np.ndarray:
     """The logarithm of the mean probability of a row under models in general; see `rmia`."""
     sides = InAndOut.of(np.exp(log_probs), held, each_row=False)
-    if a is None:
-        mean_in, mean_out = sides.filled()
-        mean = (mean_in + mean_out) / 2
-    else:
-        mean = ((1 + a) * sides.mean_out + (1 - a)) / 2
+    mean_out = sides.filled()[1]
+    assumed = a * mean_out + (1 - a)
+    mean_in = assumed if is_offline else np.where(np.isnan(sides.mean_in), assumed, sides.mean_in)
     # A probability is not below zero, which a mean that was filled may be.
-    return np.log(np.maximum(mean, np.finfo(np.float64).tiny))
+    return np.log(np.maximum((mean_in + mean_out) / 2, np.finfo(np.float64).tiny))
+
+
+def fitted_a(probs: np.ndarray, held: np.ndarray) -> float:
+    """The constant of `rmia` that fits models that were and were not trained on a row best, by least squares.
+
+    Args:
+        probs: ``(K, N)`` probabilities of the true class.
+        held: ``(K, N)`` bool: which model was trained on which row.
+
+    Returns:
+        A number in 0 … 1.
+    """
+    sides = InAndOut.of(probs, held, each_row=False)
+    missing_in, missing_out = 1 - sides.mean_in, 1 - sides.mean_out
+    both = ~np.isnan(missing_in + missing_out)
+    squares = float((missing_out[both] ** 2).sum())
+    return float(np.clip((missing_in[both] * missing_out[both]).sum() / squares, 0, 1)) if squares else 0.0
 
 
 def tell_of_each_other(held: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mindefense.attacks.bank import BankAttack
+from mindefense.attacks.bank import BankAttack, too_few_models
 from mindefense.attacks.base import Attack, scores_of
 from mindefense.attacks.registry import ATTACKS, AttackContext, AttackSpec, kinds, resolve, select
 from mindefense.errors import InputError
@@ -232,6 +232,8 @@ class AttackRunner:
             if not undefended.answers_variants:
                 return "there are no shadow models; give what they answered with --shadow_outputs"
             return "there is no bank of shadow models; `mindefense train-shadows` trains one"
+        if knowledge in BANKS and (reason := too_few_models(undefended.banks[knowledge])) is not None:
+            return f"the bank of shadow models is too small: {reason}"
         if attack.needs_labels and not undefended.sets.labelled:
             return "it looks at the true classes, which the recorded outputs lack; record them as labels"
         return attack.unsupported(undefended.sets.everyone.members)

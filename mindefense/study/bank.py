@@ -15,7 +15,6 @@ from mindefense.study.networks import StudyNetworks, StudyParts
 from mindefense.study.store import mark_of
 from mindefense.targets.bank import ShadowBank, assign_rows, trained_on
 from mindefense.targets.base import clean_target
-from mindefense.targets.cell import Network
 from mindefense.training import TrainConfig, train_classifier
 from mindefense.types import Samples
 
@@ -195,7 +194,7 @@ class StudyBank:
         for number in range(count):
             net = preset.build(0)
             load_into(net, self._open(kind, number))
-            models.append(Network(net, prepare=preset.prepare, batch_size=preset.query_batch, as_graph=True))
+            models.append(self._networks.as_network(net))
             held.append(self.indices(kind, number))
         rows = self.rows(kind)
         learned_from = _IN_SMOKE if self._parts.config.smoke else _LEARNED_FROM

@@ -22,6 +22,7 @@ from mindefense.study.roles import StudyRows, load_data, means_role
 from mindefense.study.shared import SharedWork
 from mindefense.study.stages import Stages
 from mindefense.study.store import StudyStore, mark_of
+from mindefense.targets.base import Executor
 from mindefense.targets.cell import Network, parameters_sha256
 from mindefense.training import PUBLISHED_DEFENDER, TrainConfig
 
@@ -116,15 +117,20 @@ class StudyNetworks:
             preset, shared = self._parts.preset, self._parts.shared
             net = preset.build(0)
             load_into(net, self.checkpoint(role))
-            self._networks[role] = Network(
-                auto_mixed_precision(net, self._parts.amp),
-                prepare=preset.prepare,
-                batch_size=preset.query_batch,
-                on_rows=self._parts.stages.count,
-                as_graph=True,
-                spread=None if shared is None else shared.network(role, net),
-            )
+            self._networks[role] = self.as_network(net, spread=None if shared is None else shared.network(role, net))
         return self._networks[role]
+
+    def as_network(self, net: nn.Cell, *, spread: Executor | None = None) -> Network:
+        """A trained Cell of the study's architecture as a model, in the study's precision."""
+        preset = self._parts.preset
+        return Network(
+            auto_mixed_precision(net, self._parts.amp),
+            prepare=preset.prepare,
+            batch_size=preset.query_batch,
+            on_rows=self._parts.stages.count,
+            as_graph=True,
+            spread=spread,
+        )
 
     def forget(self, role: str) -> None:
         """Drops what is remembered of target or shadow, since a new one is coming."""

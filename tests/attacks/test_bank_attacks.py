@@ -6,7 +6,7 @@ from attacks.bank_worlds import World, samples, target_of
 from scipy.special import ndtr
 
 from mindefense.attacks.bank import BankClassifierAttack, CalibratedAttack, LiraAttack, RmiaAttack
-from mindefense.attacks.bank_statistics import InAndOut, calibrated, lira, log_odds, rmia, tell_of_each_other
+from mindefense.attacks.bank_statistics import InAndOut, calibrated, fitted_a, lira, log_odds, rmia, tell_of_each_other
 from mindefense.errors import InputError
 from mindefense.metrics import auc, auc_interval, best_threshold, membership_metrics
 from mindefense.targets.bank import ShadowBank, assign_rows
@@ -49,11 +49,18 @@ def test_rmia_by_hand():
     scores = rmia(
         log([0.8, 0.2]), log([[0.9, 0.1], [0.1, 0.5]]), np.array([[True, False], [False, True]]),
         population=log([0.1, 0.4, 0.9]), bank_on_population=log([[0.4, 0.5, 0.4], [0.4, 0.3, 0.6]]),
-        population_held=np.zeros((2, 3), bool), gamma=2, a=None,
+        population_held=np.zeros((2, 3), bool), gamma=2, a=1,
     )  # fmt: skip
     # Ratios: .8 / .5 and .2 / .3; of the population .25, 1 and 1.8.
     assert (scores * 3).astype(int).tolist() == [1, 1]
     assert scores[0] > scores[1]
+
+
+def test_the_constant_of_rmia_is_fitted_to_models_of_both_kinds():
+    probs = np.array([[0.2, 0.6], [0.2, 0.8], [0.6, 0.6], [0.6, 0.9]])
+    held = np.array([[False, False], [False, True], [True, False], [True, True]])
+    # Models that were trained on a row miss .4 and .15 of 1, others .8 and .4.
+    assert fitted_a(probs, held) == pytest.approx((0.4 * 0.8 + 0.15 * 0.4) / (0.8**2 + 0.4**2))
 
 
 def test_a_row_that_no_model_holds_takes_the_usual_difference():
@@ -167,7 +174,7 @@ def test_the_learned_densities_beat_gaussians_where_there_are_none():
 
 
 def test_too_few_models_are_refused():
-    with pytest.raises(InputError, match=r"at least 4 models, so that each can be attacked .*, got 2"):
+    with pytest.raises(InputError, match=r"has 2 shadow models and needs 4; train more"):
         LiraAttack().fit(World(100).bank(2))
 
 
@@ -258,5 +265,5 @@ def test_a_large_pool_leaves_models_to_compare_with(size):
 def test_models_that_all_tell_of_each_other_are_refused():
     bank = World(100).bank(2)
     twins = ShadowBank(bank.targets * 2, np.tile(bank.in_training, (2, 1)), pool=bank.pool)
-    with pytest.raises(InputError, match=r"models that were trained on rows drawn independently.*got 4 of which"):
+    with pytest.raises(InputError, match=r"none of its 4 shadow models has 2 others .* rows drawn independently"):
         LiraAttack().fit(twins)

@@ -94,11 +94,16 @@ def test_a_model_of_another_study_is_refused(copied):
     assert cli.main(["evaluate", "--out", str(copied), "--attacks", "lira"]) == 2
 
 
-def test_too_few_models_say_what_to_do(copied, capsys):
+def test_attackers_with_too_small_a_bank_are_left_out_and_say_what_to_do(copied, capsys):
     for number in (2, 3):
         (copied / "shadows" / f"online-{number:03d}.ckpt").unlink()
+    assert cli.main(["evaluate", "--out", str(copied), "--attacks", "gap,lira,loss", "--knowledge", "all"]) == 0
+    held = json.loads((copied / "results.json").read_text())
+    reasons = {one["knowledge"]: one["reason"] for one in held["not_run"] if one["name"] == "lira"}
+    assert "2 shadow models and needs 4; train more" in reasons["online"]
+    capsys.readouterr()
     assert cli.main(["evaluate", "--out", str(copied), "--attacks", "lira", "--knowledge", "online"]) == 2
-    assert "at least 4 models" in capsys.readouterr().err
+    assert "2 shadow models and needs 4" in capsys.readouterr().err
 
 
 def test_without_a_bank_the_command_that_trains_one_is_named(staged, tmp_path):
