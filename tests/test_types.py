@@ -1,9 +1,10 @@
-"""What values of the lowest rooms print as: a line with numbers of rows, never their arrays."""
+"""Values of the lowest rooms print as a line with numbers of rows, never their arrays; and parts of a data set."""
 
 import numpy as np
 import pytest
 
 from mindefense.data import load_outputs, make_cifar_like, make_location_like, parts_split, published_split
+from mindefense.errors import InputError
 from mindefense.metrics import membership_metrics
 from mindefense.types import AttackResult, LabelledData, Outputs, Trial
 
@@ -76,3 +77,34 @@ def test_answers_and_trials_say_who_was_judged_and_how_well():
         "Trial(defended: mine (auditor, adaptive), balanced accuracy 0.750, AUC 0.750; judged by 20 members and 40 "
         "non-members)"
     )
+
+
+# Parts of a data set
+
+
+def tiny(**changes):
+    given = {"features": np.zeros((5, 2), np.float32), "labels": np.zeros(5, np.int32), "num_classes": 1, **changes}
+    return LabelledData("tiny", **given)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [range(6), range(-1, 2), range(3, 3), range(4, 2), range(0, 4, 2), range(4, 0, -1), (0, 5), slice(0, 5), None],
+)
+def test_parts_must_be_ranges_of_rows(rows):
+    with pytest.raises(InputError, match=r"tiny part test: expected a range of one or more rows within 0…4, got"):
+        tiny(parts={"train": range(2), "test": rows})
+
+
+def test_parts_may_be_all_rows():
+    assert tiny(parts={"all": range(5)}).parts == {"all": range(5)}
+    assert tiny().parts is None
+
+
+def test_fingerprint_tells_borders_apart():
+    # Of the data set without parts, as it was before there were any.
+    assert tiny().fingerprint == "1fe8af4a69288e777e4a008f9cfa20a63edc05874548f3d5dc7d42b6a974474e"
+    borders = [{"a": range(2), "b": range(2, 5)}, {"a": range(3), "b": range(3, 5)}, {"c": range(2), "b": range(2, 5)}]
+    prints = [tiny(parts=parts).fingerprint for parts in (None, {}, *borders)]
+    assert len(set(prints)) == len(prints)
+    assert tiny(parts=dict(reversed(borders[0].items()))).fingerprint == prints[2]

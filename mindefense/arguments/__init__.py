@@ -22,7 +22,6 @@ from mindefense.arguments.options import (
     add_compared_outputs_arguments,
     add_comparison_arguments,
     add_completion_arguments,
-    add_demo_arguments,
     add_diff_arguments,
     add_doctor_arguments,
     add_download_arguments,
@@ -30,16 +29,19 @@ from mindefense.arguments.options import (
     add_evidence_arguments,
     add_export_arguments,
     add_folder_argument,
-    add_image_arguments,
     add_recorded_arguments,
     add_report_arguments,
     add_resume_argument,
     add_shared_arguments,
+)
+from mindefense.arguments.parser import Parser, complain
+from mindefense.arguments.study_options import (
+    add_demo_arguments,
+    add_image_arguments,
     add_study_arguments,
     add_training_arguments,
     add_tutorial_arguments,
 )
-from mindefense.arguments.parser import Parser, complain
 
 __all__ = [
     "AMP_LEVELS",

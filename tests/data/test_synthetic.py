@@ -1,9 +1,10 @@
-"""`make_location_like`: of Location's shape and kind, reproducible, and about as hard."""
+"""`make_location_like` and `make_cifar_like`: of the real shape and kind, reproducible, and about as hard."""
 
 import numpy as np
 import pytest
+from cifar100_files import TEST, TRAIN
 
-from mindefense.data import make_location_like
+from mindefense.data import make_cifar_like, make_location_like
 from mindefense.errors import InputError
 
 SEEDS = range(3)
@@ -64,3 +65,47 @@ def test_seeds_differ():
 def test_bad_seed(seed):
     with pytest.raises(InputError, match="seed"):
         make_location_like(seed)
+
+
+# Made-up images
+
+
+def test_made_up_images_are_of_the_kind(made):
+    assert (made.name, made.synthetic, made.num_classes, made.order) == ("cifar100-like", True, 100, None)
+    assert (made.features.shape, made.features.dtype) == ((TRAIN + TEST, 3, 32, 32), np.uint8)
+    assert made.labels.dtype == np.int32
+    assert made.parts == {"train": range(TRAIN), "test": range(TRAIN, TRAIN + TEST)}
+    assert 120 < made.features.mean() < 136
+    assert 35 < made.features.std() < 55
+    assert 0.001 < np.isin(made.features, (0, 255)).mean() < 0.02  # cut off at the ends, not wrapped around
+
+
+def test_made_up_classes_are_balanced():
+    made = make_cifar_like(train=25, test=10, classes=10)
+    assert set(np.bincount(made.labels[:25], minlength=10)) == {2, 3}
+    assert set(np.bincount(made.labels[25:], minlength=10)) == {1}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_made_up_classes_can_be_learned_and_images_by_heart(seed):
+    made = make_cifar_like(seed)
+    images = made.features.reshape(len(made), -1).astype(np.float32)
+    train, test = (np.arange(len(made))[rows.start : rows.stop] for rows in made.parts.values())
+    means = np.stack([images[train][made.labels[train] == label].mean(0) for label in range(100)])
+    nearest = (0.5 * (means**2).sum(1) - images @ means.T).argmin(1)
+    hits = nearest == made.labels
+    assert hits[train].all()
+    assert 0.5 < hits[test].mean() < 0.8
+    # Slow waves: neighbours are alike, as far as the noise on each pixel lets them.
+    assert np.corrcoef(made.features[..., 1:].ravel(), made.features[..., :-1].ravel())[0, 1] > 0.6
+
+
+def test_made_up_images_are_a_function_of_the_seed():
+    prints = [make_cifar_like(seed, train=5, test=5).fingerprint for seed in (0, 0, 1)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize("bad", [{"train": 0}, {"test": -1}, {"classes": 0}, {"train": 1.5}, {"seed": -1}])
+def test_made_up_images_of_impossible_numbers(bad):
+    with pytest.raises(InputError, match=f"{next(iter(bad))}: expected a whole number"):
+        make_cifar_like(**bad)
