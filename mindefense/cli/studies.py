@@ -29,6 +29,7 @@ DEMO_ATTACKS = (
 NEXT = (
     ("mindefense download location --to data/location", "real data"),
     ("mindefense run --data_path data/location", "a study of these data"),
+    ("mindefense train-shadows --out DIR --shadows 8", "then `mindefense evaluate --out DIR`: the strongest attackers"),
     ("mindefense evaluate --outputs FILE --out DIR", "recorded answers of your own model"),
     ("python examples/your_model.py", "your own Cell, checkpoint and data set (docs/your_model.md)"),
     ("mindefense doctor", "check this machine"),
@@ -111,8 +112,11 @@ def train_shadows(args: argparse.Namespace) -> Outcome:
     """A bank of shadow models."""
     study = open_study(args)
     kind = "offline" if args.offline else "online"
-    study.train_shadows(kind, args.shadows, resume=args.resume)
-    return _done(study, args, *(f"shadows/{kind}-{number:03d}.ckpt" for number in range(args.shadows)))
+    trained = study.train_shadows(kind, args.shadows, resume=args.resume)
+    following = f"mindefense {study.next_stage} --out {study.out}"
+    there = f"{study.bank.count(kind)} {kind} shadow models are in {study.out / 'shadows'}, {len(trained)} of them new"
+    args.screen.say(f"{there}; next: {following}")
+    return Outcome(wrote=tuple(trained), facts={"next": following})
 
 
 def defend(args: argparse.Namespace) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,13 +116,16 @@ class StudyBank:
             number += 1
         return number
 
-    def train(self, kind: str, count: int, *, resume: bool) -> None:
+    def train(self, kind: str, count: int, *, resume: bool) -> list[Path]:
         """Trains the models of a bank that are not there yet, each into a file of its own.
 
         Args:
             kind: ``"online"`` or ``"offline"``.
             count: How many models the bank is to have.
             resume: Whether a training that was stopped goes on. Finished models of this study stay in either case.
+
+        Returns:
+            The files of the models that were trained now.
 
         Raises:
             CheckpointError: If `resume` is asked for and a model that is there is of another study.
@@ -131,6 +135,7 @@ class StudyBank:
         store, preset = parts.store, parts.preset
         (store.out / "shadows").mkdir(parents=True, exist_ok=True)
         held = assign_rows(len(self.rows(kind).pool), self.rows(kind).size, count, seed=parts.config.seed)
+        trained: list[Path] = []
         for number in range(count):
             config = self.training(kind, number)
             if self._is_done(kind, number):
@@ -150,6 +155,8 @@ class StudyBank:
                     description=self._description(kind, number),
                     on_epoch=on_epoch,
                 )
+            trained.append(store.path(self.role(kind, number)))
+        return trained
 
     def _description(self, kind: str, number: int) -> dict[str, Any]:
         return {

@@ -70,12 +70,15 @@ def test_offline_models_hold_none_of_the_judged_rows_nor_members(banked):
     assert bank.is_offline
 
 
-def test_a_bank_grows_by_models_and_leaves_the_others(copied):
+def test_a_bank_grows_by_models_and_leaves_the_others(copied, capsys):
     before = {path.name: path.read_bytes() for path in (copied / "shadows").glob("online-*.ckpt")}
     assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "5"]) == 0
     after = {path.name: path.read_bytes() for path in (copied / "shadows").glob("online-*.ckpt")}
     assert sorted(after) == [f"online-{number:03d}.ckpt" for number in range(5)]
     assert {name: after[name] for name in before} == before
+    said = "".join(capsys.readouterr())
+    assert "5 online shadow models are in" in said
+    assert "1 of them new; next: mindefense evaluate" in said
 
 
 def test_a_lost_model_comes_back_with_the_same_weights(copied):
