@@ -9,10 +9,10 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/mindefense demo
 
-# Tests on real data run where MINDEFENSE_DATA names a folder that holds it. The tests of a file stay in one process,
-# since its tests share what takes long to make.
+# Tests on real data run where MINDEFENSE_DATA names a folder that holds it. tests/conftest.py says which tests stay in
+# one process.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

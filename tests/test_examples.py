@@ -79,14 +79,9 @@ def load(script):
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
+def smoke(example_run):
     """Exit code, stdout, stderr and folder of ``--smoke`` on the embedded data."""
-    # tests/study/conftest.py compares with the same folder, so that one run serves both.
-    out = tmp_path_factory.getbasetemp() / "example" / "out"
-    if not out.exists():
-        run = example("--smoke", "--out", out)
-        (out.parent / "run.json").write_text(json.dumps([run.returncode, run.stdout, run.stderr]))
-    return *json.loads((out.parent / "run.json").read_text()), out
+    return *json.loads((example_run / "run.json").read_text()), example_run / "out"
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,7 @@ class _Remembered:
 
     @contextlib.contextmanager
     def forgetting(self) -> Iterator[None]:
-        """New answers are not remembered inside."""
+        """Answers are neither remembered nor taken from memory inside."""
         before, self._keeps = self._keeps, False
         try:
             yield
@@ -112,14 +112,14 @@ class _Remembered:
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         if not len(samples):
             raise InputError("features", expected="at least one row", got="none")
+        if not self._keeps:
+            self.asked += len(samples)
+            return self._respond(samples)
         keys = _digests(samples)
         if new := self._new(keys):
             answers = self._respond(samples[list(new.values())])
+            self._answers.update(zip(new, answers, strict=True))
             self.asked += len(new)
-            given = dict(zip(new, answers, strict=True))
-            if not self._keeps:
-                return np.stack([given[key] if key in given else self._answers[key] for key in keys])
-            self._answers.update(given)
         return np.stack([self._answers[key] for key in keys])
 
 
@@ -211,7 +211,7 @@ class Model(abc.ABC):
         return self._logits(samples)
 
     def forgetting(self) -> contextlib.AbstractContextManager[None]:
-        """New answers are not remembered inside, for questions that are put once."""
+        """Answers are neither remembered nor taken from memory inside, for queries that are made once."""
         return self._logits.forgetting()
 
     def check_repeats(self, samples: np.ndarray) -> None:
@@ -302,7 +302,7 @@ class Target:
 
     @contextlib.contextmanager
     def forgetting(self) -> Iterator[None]:
-        """New answers are not remembered inside, for questions that are put once."""
+        """Answers are neither remembered nor taken from memory inside, for queries that are made once."""
         with contextlib.ExitStack() as stack:
             for memory in (self._answers, *([self._labels] if self._labels is not None else [])):
                 stack.enter_context(memory.forgetting())

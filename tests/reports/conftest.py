@@ -1,7 +1,5 @@
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -229,7 +227,6 @@ def comparison(evaluation):
 
 STORED = Path(__file__).parent / "version_3"
 """Real results as files of schema 3 hold them: one evaluation and one comparison of Location."""
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "location_defense.py"
 
 
 def as_stored(held):
@@ -238,15 +235,9 @@ def as_stored(held):
 
 
 @pytest.fixture(scope="session")
-def smoke_run(tmp_path_factory):
+def smoke_run(example_run):
     """The folder of a smoke test with all attackers before and behind DefenMI."""
-    # The same folder as that of tests/test_examples.py and tests/study, so that one run serves all.
-    out = tmp_path_factory.getbasetemp() / "example" / "out"
-    if not out.exists():
-        run = subprocess.run([sys.executable, EXAMPLE, "--smoke", "--out", out], capture_output=True, text=True)
-        out.parent.mkdir(exist_ok=True)
-        (out.parent / "run.json").write_text(json.dumps([run.returncode, run.stdout, run.stderr]))
-    return out
+    return example_run / "out"
 
 
 @pytest.fixture(scope="session")

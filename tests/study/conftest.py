@@ -1,9 +1,6 @@
 import contextlib
 import io
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +9,11 @@ import pytest
 import mindefense  # noqa: F401  sets MindSpore's log level
 from mindefense.data import make_cifar_like
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "location_defense.py"
-
 
 @pytest.fixture(scope="session")
-def at_once(tmp_path_factory):
+def at_once(example_run):
     """The folder of the same smoke test, done by the example in a process of its own."""
-    # tests/test_examples.py looks at the same folder, so that one run serves both.
-    out = tmp_path_factory.getbasetemp() / "example" / "out"
-    if not out.exists():
-        run = subprocess.run([sys.executable, EXAMPLE, "--smoke", "--out", out], capture_output=True, text=True)
-        (out.parent / "run.json").write_text(json.dumps([run.returncode, run.stdout, run.stderr]))
-    return out
+    return example_run / "out"
 
 
 def write_records(folder, data):

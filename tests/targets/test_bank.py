@@ -6,6 +6,7 @@ import pytest
 from mindefense.errors import InputError
 from mindefense.targets.bank import ShadowBank, trained_on
 from mindefense.targets.base import Target
+from mindefense.types import Samples
 
 BANK = ShadowBank(
     [Target(lambda rows, k=k: np.full((len(rows), 3), -float(k + 1), np.float32)) for k in range(2)],
@@ -36,3 +37,24 @@ def test_who_was_trained_on_what():
 def test_what_is_no_bank_is_refused(targets, held, words):
     with pytest.raises(InputError, match=words):
         ShadowBank(targets, held)
+
+
+def test_answers_to_variants_are_not_remembered():
+    """There are many, and each is asked about once."""
+    seen = []
+
+    def respond(rows):
+        seen.append(len(rows))
+        return np.log(np.full((len(rows), 2), 0.5, np.float32))
+
+    bank = ShadowBank([Target(respond)], np.zeros((1, 4), bool))
+    rows = Samples(np.zeros((4, 3), np.float32), np.zeros(4, np.int32), np.arange(4))
+
+    def share(target, samples):
+        return (target.labels(samples.features) == samples.labels).astype(np.float64)
+
+    bank.measure("share", share, rows, variants=True)
+    assert bank.targets[0].new(rows.features) == 1  # which rows that are equal count as
+    assert bank.targets[0].queries == 4
+    bank.measure("share", share, rows, variants=True)
+    assert seen == [4]  # the measure is remembered
