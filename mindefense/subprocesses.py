@@ -54,3 +54,8 @@ def ask_child(code: str, *arguments: str, timeout: float, environment: Mapping[s
             return line.removeprefix(SAYS)
     how = f"signal {-code_left}" if code_left < 0 else f"code {code_left}"
     raise NoAnswer(f"the process that tried ended with {how}")
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

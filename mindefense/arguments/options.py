@@ -81,6 +81,13 @@ def add_bank_arguments(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--online", action="store_true", help="each is trained on half of the judged rows (the default)")
     kind.add_argument("--offline", action="store_true", help="they are trained on other rows than those judged")
+    parser.add_argument(
+        "--jobs",
+        type=values.positive,
+        metavar="N",
+        help="processes of one core each that train MLPs side by side on a CPU; the models are the same for any number "
+        "(default: one per core)",
+    )
 
 
 def add_download_arguments(parser: argparse.ArgumentParser) -> None:

@@ -121,7 +121,7 @@ COMMANDS = {
             ("mindefense train-shadows --out runs/location --shadows 32 --resume", "24 more models"),
         ),
         studies.train_shadows,
-        (_FOLDER, arguments.add_bank_arguments, _RESUME, _alone),
+        (_FOLDER, arguments.add_bank_arguments, _RESUME, _COMMON),
     ),
     "defend": Command(
         "the defense and the reshaped vectors → defense.ckpt, defended.npz",

@@ -112,7 +112,7 @@ def train_shadows(args: argparse.Namespace) -> Outcome:
     """A bank of shadow models."""
     study = open_study(args)
     kind = "offline" if args.offline else "online"
-    trained = study.train_shadows(kind, args.shadows, resume=args.resume)
+    trained = study.train_shadows(kind, args.shadows, resume=args.resume, jobs=args.jobs)
     following = f"mindefense {study.next_stage} --out {study.out}"
     there = f"{study.bank.count(kind)} {kind} shadow models are in {study.out / 'shadows'}, {len(trained)} of them new"
     args.screen.say(f"{there}; next: {following}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable
 
 import numpy as np
 
 from mindefense.defenses.search import Layers, SearchConfig, search
+from mindefense.subprocesses import cores
 
 _SMALL = 256
 """Fewer rows than this are not worth the cost of starting other processes."""
@@ -162,8 +162,3 @@ def put_on_top(probs: np.ndarray, predicted: np.ndarray) -> None:
     own = probs[here, predicted]
     probs[here, predicted] = -1
     probs[here, predicted] = np.maximum(own, probs.max(axis=1) * _NUDGE)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

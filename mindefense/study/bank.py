@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mindefense.checkpoint import Checkpoint, load_into
+from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of
 from mindefense.errors import CheckpointError, InputError
 from mindefense.runtime import versions
+from mindefense.study.bank_training import Trainings, is_dense
 from mindefense.study.networks import StudyNetworks, StudyParts
 from mindefense.study.store import mark_of
+from mindefense.subprocesses import cores
 from mindefense.targets.bank import ShadowBank, assign_rows, trained_on
 from mindefense.targets.base import clean_target
-from mindefense.training import TrainConfig, train_classifier
+from mindefense.training import Epoch, TrainConfig, columns_of, train_classifier
 from mindefense.types import Samples
 
+Advance = Callable[[int, str], None]
 _SEED = {"online": 1_000, "offline": 500_000}
 """What the seed of a bank's first model is above the study's."""
 _LEARNED_FROM = 1000
@@ -116,13 +120,16 @@ class StudyBank:
             number += 1
         return number
 
-    def train(self, kind: str, count: int, *, resume: bool) -> list[Path]:
+    def train(self, kind: str, count: int, *, resume: bool, jobs: int | None = None) -> list[Path]:
         """Trains the models of a bank that are not there yet, each into a file of its own.
 
         Args:
             kind: ``"online"`` or ``"offline"``.
             count: How many models the bank is to have.
             resume: Whether a training that was stopped goes on. Finished models of this study stay in either case.
+            jobs: Processes on each rank that train MLPs side by side on a CPU; None for one per core. Other networks,
+                and other devices, train one model after the other on each rank. The weights are the same for any
+                number of processes and ranks.
 
         Returns:
             The files of the models that were trained now.
@@ -131,32 +138,76 @@ class StudyBank:
             CheckpointError: If `resume` is asked for and a model that is there is of another study.
         """
         self._loaded.pop(kind, None)
-        parts = self._parts
-        store, preset = parts.store, parts.preset
-        (store.out / "shadows").mkdir(parents=True, exist_ok=True)
-        held = assign_rows(len(self.rows(kind).pool), self.rows(kind).size, count, seed=parts.config.seed)
-        trained: list[Path] = []
-        for number in range(count):
-            config = self.training(kind, number)
-            if self._is_done(kind, number):
-                continue
-            samples = parts.rows.data.take(self.rows(kind).pool[held[number]])
-            title = f"train {kind} shadow {number + 1} of {count}"
-            with parts.stages.training(title, config.epochs) as on_epoch:
-                train_classifier(
-                    preset.build(self._seed(kind, number)),
-                    samples.features,
-                    samples.labels,
-                    config,
-                    prepare=preset.prepare,
-                    checkpoint=store.path(self.role(kind, number)),
-                    checkpoint_every=preset.checkpoint_every,
-                    resume=resume,
-                    description=self._description(kind, number),
-                    on_epoch=on_epoch,
-                )
-            trained.append(store.path(self.role(kind, number)))
-        return trained
+        missing = [number for number in range(count) if not self._is_done(kind, number)]
+        if not missing:
+            return []
+        (self._parts.store.out / "shadows").mkdir(parents=True, exist_ok=True)
+        if resume:
+            self._check_own(kind, missing)
+        parts, epochs = self._parts, self.training(kind, 0).epochs
+        title = f"train {len(missing)} {kind} shadows"
+        with (
+            parts.stages.timed("train shadows"),
+            parts.stages.progress.stage(title, len(missing) * epochs) as advance,
+        ):
+            if is_dense(parts.preset) or parts.shared is not None:
+                self._train_whole(kind, missing, jobs, advance)
+            else:
+                for place, number in enumerate(missing):
+                    self._train_cell(kind, number, resume, _epochs_of(place, len(missing), advance))
+        return [parts.store.path(self.role(kind, number)) for number in missing]
+
+    def _check_own(self, kind: str, numbers: Sequence[int]) -> None:
+        """Raises CheckpointError if a file is there that belongs to another study."""
+        store = self._parts.store
+        for number in numbers:
+            if store.holds(self.role(kind, number)):
+                held = load_checkpoint(store.path(self.role(kind, number)))
+                store.check_fresh(held, "train-shadows", self._mark(kind, number), self.training(kind, number))
+
+    def _train_whole(
+        self, kind: str, missing: Sequence[int], jobs: int | None, advance: Callable[[int, str], None]
+    ) -> None:
+        """Trains models that are stored only when they are finished: MLPs side by side, or one on each rank."""
+        parts, rows = self._parts, self.rows(kind)
+        held = assign_rows(len(rows.pool), rows.size, max(missing) + 1, seed=parts.config.seed)
+        samples = parts.rows.data.take(rows.pool)
+        done = 0
+        # On many ranks in rounds, so that finished models are stored; one process stores each at once.
+        shared = parts.shared
+        together = len(missing) if shared is None else shared.crew.size * (jobs or shared.workers())
+        for first in range(0, len(missing), together):
+            numbers = missing[first : first + together]
+            chosen = np.stack([np.flatnonzero(held[number]) for number in numbers])
+            configs = [self.training(kind, number) for number in numbers]
+            trainings = Trainings(samples.features, samples.labels, chosen, configs)
+            run = trainings.run(parts.preset, jobs or cores()) if shared is None else shared.run(trainings, jobs)
+            for number, (net, history) in zip(numbers, run, strict=True):
+                done += 1
+                described = {
+                    **self._description(kind, number),
+                    "train": dataclasses.asdict(self.training(kind, number)),
+                    "history": columns_of(history),
+                }
+                parts.store.save(self.role(kind, number), parameters_of(net), described)
+                advance(history[-1].of, f"{done} of {len(missing)}")
+
+    def _train_cell(self, kind: str, number: int, resume: bool, on_epoch: Callable[[Epoch], None]) -> None:
+        """Trains any network with MindSpore."""
+        parts, preset = self._parts, self._parts.preset
+        samples = parts.rows.data.take(self.indices(kind, number))
+        train_classifier(
+            preset.build(self._seed(kind, number)),
+            samples.features,
+            samples.labels,
+            self.training(kind, number),
+            prepare=preset.prepare,
+            checkpoint=parts.store.path(self.role(kind, number)),
+            checkpoint_every=preset.checkpoint_every,
+            resume=resume,
+            description=self._description(kind, number),
+            on_epoch=on_epoch,
+        )
 
     def _description(self, kind: str, number: int) -> dict[str, Any]:
         return {
@@ -225,3 +276,16 @@ class StudyBank:
         return Samples(
             *(np.concatenate([getattr(one, name) for one in parts]) for name in ("features", "labels", "indices"))
         )
+
+
+def _epochs_of(place: int, models: int, advance: Advance) -> Callable[[Epoch], None]:
+    """What moves the bar of a whole bank by the epochs of one of its models, counted from 0."""
+    done = 0
+
+    def on_epoch(epoch: Epoch) -> None:
+        nonlocal done
+        is_last = epoch.number == epoch.of
+        advance(epoch.number - done, f"{place + is_last} of {models}, accuracy {epoch.accuracy:.3f}")
+        done = epoch.number  # a resume starts with more than one
+
+    return on_epoch

@@ -155,19 +155,20 @@ class Study:
         self.forget_defenses()
         self._trainer.train_shadow(resume=resume)
 
-    def train_shadows(self, kind: str, count: int, *, resume: bool = False) -> list[Path]:
+    def train_shadows(self, kind: str, count: int, *, resume: bool = False, jobs: int | None = None) -> list[Path]:
         """Trains a bank of shadow models and writes ``shadows/KIND-NUMBER.ckpt``.
 
         Args:
             kind: ``"online"``: each model is trained on half of the judged rows. ``"offline"``: on none of them.
             count: How many models the bank is to have; those that are there are not trained again.
             resume: Whether a training that was stopped goes on.
+            jobs: As of `StudyBank.train`.
 
         Returns:
             The files of the models that were trained now.
         """
         self.forget_defenses()
-        return self.bank.train(kind, count, resume=resume)
+        return self.bank.train(kind, count, resume=resume, jobs=jobs)
 
     def train_defender(self, *, resume: bool = False) -> None:
         """Trains the defender's classifier on the target's answers and writes ``defender.ckpt``."""

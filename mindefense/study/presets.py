@@ -46,6 +46,7 @@ class Preset:
         checkpoint_every: Epochs between two checkpoints.
         has_shadow: Whether an attacker trains a shadow of it.
         query_batch: Samples that it is asked about at a time.
+        is_dense: Whether its network is an `MLP`, which many processes can train side by side on a CPU.
     """
 
     build: Callable[[int], nn.Cell]
@@ -56,6 +57,7 @@ class Preset:
     checkpoint_every: int
     has_shadow: bool
     query_batch: int
+    is_dense: bool
 
     def input_shape(self, samples: np.ndarray) -> tuple[int, ...]:
         """Shape of one input, after preparation, for ``(N, ...)`` samples."""
@@ -74,6 +76,7 @@ def mlp_preset(config: StudyConfig, columns: int, classes: int) -> Preset:
         checkpoint_every=50,
         has_shadow=True,
         query_batch=QUERY_BATCH,
+        is_dense=True,
     )
 
 
@@ -94,6 +97,7 @@ def vgg16_preset(config: StudyConfig, columns: int, classes: int) -> Preset:
         checkpoint_every=1,
         has_shadow=False,
         query_batch=config.batch_size,
+        is_dense=False,
     )
 
 

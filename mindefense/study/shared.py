@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import mindspore as ms
@@ -19,11 +19,12 @@ from mindspore.amp import auto_mixed_precision
 from mindefense.checkpoint import parameters_of
 from mindefense.defenses.base import Defense
 from mindefense.defenses.defended import DEFENSES
-from mindefense.defenses.driver import cores
 from mindefense.keyed_noise import KeyedNoise
 from mindefense.ranks import Job, ProcessGroup, part_of
+from mindefense.study.bank_training import Trained, Trainings
 from mindefense.study.config import StudyConfig
 from mindefense.study.presets import Preset, preset_for
+from mindefense.subprocesses import cores
 from mindefense.targets.cell import forward
 from mindefense.training import TrainConfig, train_classifier
 
@@ -105,6 +106,13 @@ class SharedWork:
         ):
             train_classifier(net, features, labels, config, prepare=self._preset.prepare, crew=self.crew, **keeping)
 
+    def run(self, trainings: Trainings, jobs: int | None) -> Iterator[Trained]:
+        """Trains whole models, some on each rank, in `jobs` processes of one core each; None for its share of cores."""
+        settings, arrays = trainings.to_ranks()
+        found = self.crew.lead("run_trainings", {**settings, "jobs": jobs}, arrays, here=self.run_trainings)
+        assert found is not None
+        return trainings.unpacked(found, self._preset)
+
     def lead_forward(self, role: str, samples: np.ndarray, noise: KeyedNoise | None) -> np.ndarray:
         """Logits of samples, a part from each rank."""
         settings: dict[str, Any] = {"role": role, "noise": None}
@@ -135,6 +143,7 @@ class SharedWork:
             "take_defense": self.take_defense,
             "reshape": self.reshape,
             "train": self.train_along,
+            "run_trainings": self.run_trainings,
         }
 
     def take_network(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -159,6 +168,11 @@ class SharedWork:
 
     # ---------------------------------------------------------------- every rank
 
+    def run_trainings(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """This rank's part of the trainings of whole models."""
+        trainings, jobs = Trainings.from_rank_0(settings, arrays), settings["jobs"] or self.workers()
+        return trainings.run_part(self._preset, jobs, rank=self.crew.rank, size=self.crew.size)
+
     def forward(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """This rank's part of the logits: whole batches, but for the last."""
         samples = arrays["samples"]
@@ -178,10 +192,10 @@ class SharedWork:
             arrays["clean_probs"][part],
             arrays["start_logits"][part],
             draws=arrays["draws"][part] if "draws" in arrays else None,
-            workers=self._workers(),
+            workers=self.workers(),
         )
 
-    def _workers(self) -> int:
+    def workers(self) -> int:
         """Processes for this rank: its share of the host's cores, unless the launcher has bound it to some already."""
         is_bound = cores() < (os.cpu_count() or 1)
         return cores() if is_bound else max(1, cores() // self.crew.on_this_host)

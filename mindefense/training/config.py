@@ -143,3 +143,17 @@ class Epoch:
     of: int
     loss: float
     accuracy: float
+
+
+def check_loss(loss: float, epoch: int, config: TrainConfig) -> None:
+    """Raises InputError if the loss of an epoch, counted from 0, is NaN or infinite."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss became {loss} in epoch {epoch + 1}",
+            fix=f"use a learning rate below {config.learning_rate:g}, or look for extreme features",
+        )
+
+
+def columns_of(history: Sequence[Epoch]) -> dict[str, list[float]]:
+    """Losses and accuracies of a history, in the form in which checkpoints store them."""
+    return {"loss": [epoch.loss for epoch in history], "accuracy": [epoch.accuracy for epoch in history]}

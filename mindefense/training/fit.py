@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from mindefense.ranks import ProcessGroup
 from mindefense.runtime import compiled
 from mindefense.targets.base import InputTransform
 from mindefense.targets.cell import forward
-from mindefense.training.config import Epoch, TrainConfig
+from mindefense.training.config import Epoch, TrainConfig, check_loss, columns_of
 from mindefense.training.engines import Engine, EpochGraph, Steps, trains_in_steps
 
 
@@ -91,7 +90,7 @@ def train_classifier(
             finished = config.ends(history)
             if checkpoint is not None and ((number + 1) % checkpoint_every == 0 or finished):
                 state = {} if finished else engine.state()
-                kept = {**described, "history": _columns(history)}
+                kept = {**described, "history": columns_of(history)}
                 save_checkpoint(checkpoint, {**parameters_of(net), **state}, kept)
             tell(history[-1])
     net.set_train(False)
@@ -102,7 +101,7 @@ def _start_alike(
     net: nn.Cell, engine: Engine, history: list[Epoch], config: TrainConfig, crew: ProcessGroup
 ) -> list[Epoch]:
     """Copies weights, optimizer state and history from rank 0 to every rank."""
-    columns = _columns(history)
+    columns = columns_of(history)
     state = {**parameters_of(net), **engine.state(), **{f"history.{name}": np.array(columns[name]) for name in columns}}
     held = crew.agree(state)
     columns = {name: held.pop(f"history.{name}").tolist() for name in columns}
@@ -114,7 +113,7 @@ def _start_alike(
 
 
 def _rows(columns: Mapping[str, Sequence[float]], config: TrainConfig) -> list[Epoch]:
-    """The inverse of `_columns`."""
+    """The inverse of `columns_of`."""
     rows = zip(columns["loss"], columns["accuracy"], strict=True)
     return [Epoch(number, config.epochs, loss, accuracy) for number, (loss, accuracy) in enumerate(rows, 1)]
 
@@ -147,19 +146,6 @@ def check_rows(
         fits = labels.min() >= 0 and labels.max() < outputs
     if not fits:
         raise InputError("labels", expected=wanted, got=f"{labels.min()}…{labels.max()} and {outputs} outputs")
-
-
-def check_loss(loss: float, epoch: int, config: TrainConfig) -> None:
-    """Raises InputError if the loss of an epoch, counted from 0, is NaN or infinite."""
-    if not math.isfinite(loss):
-        raise InputError(
-            f"the loss became {loss} in epoch {epoch + 1}",
-            fix=f"use a learning rate below {config.learning_rate:g}, or look for extreme features",
-        )
-
-
-def _columns(history: list[Epoch]) -> dict[str, list[float]]:
-    return {"loss": [epoch.loss for epoch in history], "accuracy": [epoch.accuracy for epoch in history]}
 
 
 def _resume(net: nn.Cell, path: str | os.PathLike, described: Mapping[str, Any], config: TrainConfig) -> list[Epoch]:

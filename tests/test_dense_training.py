@@ -1,0 +1,80 @@
+"""Networks that are trained on one core each: as MindSpore trains them, and the same for any number of processes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mindefense.errors import InputError
+from mindefense.models.mlp import MLP
+from mindefense.training import TrainConfig, train_classifier
+from mindefense.training.dense import DenseTask, train_dense, train_side_by_side
+
+WIDTHS = (12, 32, 16, 5)
+CONFIG = TrainConfig(epochs=6, learning_rate=0.1, decay_every=4, batch_size=16, seed=3)
+
+
+def rows(n=90, seed=0):
+    rng = np.random.default_rng(seed)
+    features = rng.random((n, WIDTHS[0]), np.float32)
+    return features, (features[:, :5] + 0.1 * rng.random((n, 5))).argmax(axis=1).astype(np.int32)
+
+
+def task(config=CONFIG, *, seed=0):
+    return DenseTask(MLP(WIDTHS, seed=seed).weights(), *rows(), config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"weight_decay": 0.01},
+        {"label_smoothing": 0.2},
+        {"schedule": "cosine", "warmup_epochs": 2},
+        {"batch_size": 500},
+        {"until_accuracy": 0.25},
+    ],
+    ids=str,
+)
+def test_training_is_mindspores_but_for_rounding(changes):
+    config = dataclasses.replace(CONFIG, **changes)
+    net = MLP(WIDTHS, seed=7)
+    wanted = train_classifier(net, *rows(), config, progress=False)
+    layers, history = train_dense(task(config, seed=7))
+    for (weight, bias), (right_weight, right_bias), (start, _) in zip(
+        layers, net.weights(), MLP(WIDTHS, seed=7).weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, right_weight, atol=2e-5)
+        np.testing.assert_allclose(bias, right_bias, atol=2e-5)
+        assert np.abs(weight - start).max() > 100 * 2e-5
+    assert len(history) == len(wanted)
+    np.testing.assert_allclose([e.loss for e in history], [e.loss for e in wanted], rtol=1e-4)
+    np.testing.assert_allclose([e.accuracy for e in history], [e.accuracy for e in wanted], atol=1e-6)
+    if "until_accuracy" in changes:
+        assert len(history) < config.epochs
+
+
+def test_number_of_processes_changes_no_bit():
+    tasks = [task(dataclasses.replace(CONFIG, seed=seed), seed=seed) for seed in range(5)]
+    alone, side_by_side = (list(train_side_by_side(iter(tasks), jobs)) for jobs in (1, 2))
+    for (layers, history), (others, other_history) in zip(alone, side_by_side, strict=True):
+        assert history == other_history
+        assert all(
+            (a == b).all() for one, two in zip(layers, others, strict=True) for a, b in zip(one, two, strict=True)
+        )
+    assert (alone[0][0][0][0] != alone[1][0][0][0]).any()
+
+
+def test_start_weights_stay_as_they_are():
+    one = task()
+    before = [weight.copy() for weight, _ in one.start]
+    train_dense(one)
+    assert all((a == b).all() for a, (b, _) in zip(before, one.start, strict=True))
+
+
+def test_loss_that_becomes_infinite_is_an_error():
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(InputError, match=r"the loss became (nan|inf) in epoch \d.*learning rate below 1e\+06"),
+    ):
+        train_dense(task(dataclasses.replace(CONFIG, learning_rate=1e6)))
