@@ -521,12 +521,12 @@ LATE_MISTAKES = {
         "add it to the section",
     ),
     "no ini file": (split_file("x"), ["config.ini"], "readable ini file"),
-    "image size of a table": (typed("--image_size 32"), ["image_size", "it with mlp"], "only with model vgg16"),
-    "members of a table": (typed("--members 32"), ["members", "it with mlp"], "only with model vgg16"),
-    "parity of a table": (typed("--parity"), ["parity", "it with mlp"], "only with model vgg16"),
+    "image size of a table": (typed("--image_size 32"), ["image_size", "got model mlp"], "only with model vgg16"),
+    "members of a table": (typed("--members 32"), ["members", "got model mlp"], "only with model vgg16"),
+    "parity of a table": (typed("--parity"), ["parity", "got model mlp"], "only with model vgg16"),
     "ranges for images": (
         typed("--model vgg16", split_file("[synthetic]\na=1\n")),
-        ["split_config", "it with vgg16"],
+        ["split_config", "got model vgg16"],
         "only with model mlp",
     ),
     "table for vgg16": (
@@ -557,7 +557,7 @@ LATE_MISTAKES = {
     ),
     "nobody left for the defender": (
         typed("--model vgg16 --members 600 --num_samples 300"),
-        ["rows for the defender", "neither the target's members nor judged", "first 600 of train, first 300"],
+        ["rows for the defender", "neither the target's members nor evaluated", "first 600 of train, first 300"],
         "--num_samples",
     ),
     "checkpoint of a table for images": (

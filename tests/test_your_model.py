@@ -202,7 +202,7 @@ MISTAKES = {
     "target: expected a trained model": lambda: run(ms.Model(Says())),
     "answers of the target row 0: expected": lambda: run(lambda rows: rows.reshape(len(rows), -1)),
     "classes of the target: expected whole numbers from 0": lambda: run(Lettered()),
-    "classes of the Threes: expected 4, as many as my images has, got 3": lambda: run(Threes()),
+    "classes of the Threes: expected 4, the number of classes of my images, got 3": lambda: run(Threes()),
     "features: expected rows that the network takes": lambda: run(nn.Dense(9, 4)),
     "my images labels: expected classes 0…2, since the network has 3 outputs": (
         lambda: run(Says(lambda logits: logits[:, :3]))
@@ -251,7 +251,7 @@ MORE = {
     "a class for a defense": (lambda: run(defense=Flatten), ["defense: expected a Defense", "the class Flatten"]),
     "more classes than outputs": (
         lambda: run(Says(lambda logits: logits[:, :3]), labels=LABELS % 3),
-        ["num_classes: expected 3, as many as the network has outputs, got 4"],
+        ["num_classes: expected 3, the number of the network's outputs, got 4"],
     ),
     "nobody left for the defender": (
         lambda: fit_defenmi(Says(), *rows(defender_share=0)), ["defender_non_members", "defender_share above 0"]

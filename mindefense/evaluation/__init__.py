@@ -1,7 +1,7 @@
-"""Threat models, and attackers against models and defenses.
+"""Evaluation of membership inference attacks on undefended and defended models.
 
-Names are loaded when they are first used: the command line checks its arguments with this package's plain modules and
-must not pay for MindSpore.
+Names are imported on first use, because the command line checks its arguments with this package's NumPy-only modules
+and must not import MindSpore for that.
 """
 
 from __future__ import annotations

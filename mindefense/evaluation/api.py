@@ -1,4 +1,4 @@
-"""The evaluation of a trained model: who attacks, knowing what, before and after a defense."""
+"""Evaluation of a trained model: `evaluate`."""
 
 from __future__ import annotations
 
@@ -40,36 +40,38 @@ def evaluate(
     max_queries: int = 1000,
     progress: Progress | bool | None = None,
 ) -> Evaluation:
-    """Attacks a trained model, without a defense and behind one.
+    """Attacks a trained model, without a defense and, if one is given, with it.
 
     Auditors are fitted on known members and non-members of the target itself, shadow attackers on a model that the
-    attacker trained. Static attackers do not know of the defense: they are fitted on undefended answers. Adaptive ones
-    are fitted on answers from behind the same defense; the shadow's defense has the attacker's own key and noise.
+    attacker trained. Static attackers do not know of the defense and are fitted on undefended answers. Adaptive
+    attackers are fitted on answers that the same defense has reshaped; for the shadow model, the defense has the
+    attacker's own key and noise.
 
     Args:
         target: The trained model: a MindSpore Cell or a PyTorch module from samples to logits, a fitted scikit-learn
-            classifier, a function from samples to probabilities, or a `Network`, `TorchTarget` or `FunctionTarget`
-            where more is to be said of it.
+            classifier, or a function from samples to probabilities. `Network`, `TorchTarget` and `FunctionTarget` take
+            further settings.
         data: The data set.
-        split: Which of its rows are members of what.
-        attacks: Names of attackers; None for all. Attackers by name, as `own_attacks` takes them, run alone.
-        own_attacks: Attackers of your own, by the names to give them, beside those of `attacks`: classes that are made
-            without arguments, or an `AttackSpec` each.
+        split: The rows of each role, such as the target's members and non-members.
+        attacks: Names of attackers; None for all. If a mapping in the format of `own_attacks` is given, only its
+            attackers and the gap attack are run.
+        own_attacks: User-defined attackers by name, in addition to `attacks`: classes whose constructor needs no
+            arguments, or `AttackSpec` objects.
         knowledge: ``"auditor"``, ``"shadow"`` or both.
         adversary: ``"static"``, ``"adaptive"`` or both.
-        defense: What reshapes the answers; None to evaluate the undefended model alone.
-        shadow: A model trained by the attacker on the split's attacker rows; None for no shadow attackers.
-        noise: ``"keyed"`` or ``"fresh"``.
-        seed: Decides everything that is random.
-        fit_share: Share of the evaluation's rows that auditors are fitted on.
-        max_queries: Most questions about one sample, for attackers that search.
-        progress: Told what happens.
+        defense: The defense that reshapes the answers; None to evaluate only the undefended model.
+        shadow: A model that the attacker trained on the split's attacker rows; None for no shadow attackers.
+        noise: ``"keyed"`` or ``"fresh"``; see `EvaluationConfig`.
+        seed: Seed of everything that is random.
+        fit_share: Share of the evaluation's rows that auditors are fitted on, 0 … 1.
+        max_queries: Largest number of queries per sample, for attackers that search.
+        progress: Progress display; see `mindefense.progress.progress_of`.
 
     Returns:
-        Every figure with the threat model it holds for; the headline is the maximum over the attackers.
+        The figures of every attacker with its threat model, and a verdict: the maximum over the attackers.
 
     Raises:
-        InputError: If an argument is unknown, or the rows or the model do not fit.
+        InputError: If an argument is invalid, or the rows, the labels or the model do not match.
     """
     if not (defense is None or isinstance(defense, Defense)):
         got = f"the class {defense.__name__}" if isinstance(defense, type) else repr(defense)
@@ -101,7 +103,7 @@ def prepared(
     fit_share: float,
     progress: Progress | bool | None,
 ) -> tuple[AttackRunner, Subject]:
-    """Who attacks a model, and what is evaluated; arguments as of `evaluate`, what attackers know in `config`."""
+    """The runner of the attackers and the description of the evaluation; arguments as in `evaluate` and `config`."""
     model = model_of(target)
     shadow = None if shadow is None else model_of(shadow, name="shadow")
     config = dataclasses.replace(config, attacks=names_of(attacks))
@@ -131,7 +133,7 @@ def prepared(
 
 
 def _ask(model: Model, samples: np.ndarray, progress: Progress | bool | None) -> None:
-    """Asks a model about samples, which it then remembers, and tells how far that is."""
+    """Queries a model, which stores its answers, and shows the progress."""
     on_rows, new = model.on_rows, model.new(samples)
     if not new:
         return
@@ -151,15 +153,15 @@ def _ask(model: Model, samples: np.ndarray, progress: Progress | bool | None) ->
 
 
 def _check_classes(target: Model, data: LabelledData, everyone: Rows) -> None:
-    """Refuses labels that the network has no output for, and outputs that are no classes."""
+    """Raises InputError if labels or `num_classes` do not match the number of the network's outputs."""
     outputs, largest = target.logits(everyone.features()).shape[1], int(everyone.labels().max())
     if isinstance(target, ClassifierTarget) and outputs != data.num_classes:
-        fix = "fit it on rows of every class, or give a function that appends a column of zeros for each it never saw"
+        fix = "fit it on rows of every class, or give a function that appends a column of zeros for each missing class"
         if outputs > data.num_classes:
-            fix = f"say num_classes={outputs}, or give the classifier that belongs to the data"
+            fix = f"set num_classes={outputs}, or give the classifier that was fitted on these data"
         raise InputError(
             f"classes of the {target.kind}",
-            expected=f"{data.num_classes}, as many as {data.name} has",
+            expected=f"{data.num_classes}, the number of classes of {data.name}",
             got=str(outputs),
             fix=fix,
         )
@@ -168,12 +170,12 @@ def _check_classes(target: Model, data: LabelledData, everyone: Rows) -> None:
             f"{data.name} labels",
             expected=f"classes 0…{outputs - 1}, since the network has {outputs} outputs",
             got=f"up to {largest}",
-            fix="of one output z a row wrap the Cell in one that answers with ops.concat((0 * z, z), 1)"
+            fix="if the Cell has one output z per row, wrap it in a Cell that returns ops.concat((0 * z, z), 1)"
             if outputs == 1
             else "count classes from 0, and give the network that was trained on these labels",
         )
     if data.num_classes != outputs:
-        got, fix = str(data.num_classes), f"say num_classes={outputs}, or give the network that belongs to the data"
+        got, fix = str(data.num_classes), f"set num_classes={outputs}, or give the network trained on these data"
         raise InputError(
-            f"{data.name} num_classes", expected=f"{outputs}, as many as the network has outputs", got=got, fix=fix
+            f"{data.name} num_classes", expected=f"{outputs}, the number of the network's outputs", got=got, fix=fix
         )

@@ -1,4 +1,4 @@
-"""Many defenses in front of one target, side by side: what each leaves to the attackers and what it costs the users."""
+"""Comparison of defenses of one target: remaining leak and cost in utility."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _TOLERANCE = 1e-9
 
 
 class Contest:
-    """A comparison while it is made: the undefended target first, then one contender after the other.
+    """Builds a comparison: the undefended target first, then one contender after the other.
 
     Args:
-        runner: Runs the attackers; those that do not know of a defense are fitted once for all of them.
-        subject: What is compared.
-        answers: What the undefended target says of the evaluation's rows.
+        runner: Runs the attackers. Static attackers are fitted once for all contenders.
+        subject: Description of the evaluation.
+        answers: The undefended target's answers to the evaluation's rows.
 
     Attributes:
         trials: The attackers on the undefended target.
@@ -58,9 +58,9 @@ class Contest:
         """Runs the attackers on the target behind a defense.
 
         Args:
-            name: What to call the defense.
-            scenario: The target behind it.
-            answers: What the target says of the evaluation's rows, without and with it.
+            name: Name of the defense in the results.
+            scenario: The target behind the defense.
+            answers: The target's answers to the evaluation's rows, without and with the defense.
         """
         assert scenario.defense is not None
         assert scenario.defense.defense is not None
@@ -72,16 +72,16 @@ class Contest:
         self.add(contender(name, config, found, answers, before=self.trials, labelled=labelled), checks)
 
     def add(self, one: Contender, checks: tuple[Check, ...]) -> None:
-        """Takes a contender that attackers have been run on elsewhere."""
+        """Adds a contender on which the attackers have already been run."""
         self._contenders.append(one)
         self._checks[one.name] = checks
 
     def comparison(self, *, not_run: Sequence[NotRun] = (), timings: Mapping[str, float] | None = None) -> Comparison:
-        """What came of it.
+        """The comparison of all contenders so far.
 
         Args:
             not_run: Contenders that could not be run.
-            timings: Seconds by stage.
+            timings: Seconds per stage.
         """
         contenders = [
             dataclasses.replace(one, verdict=held_against(one.verdict, self._checks[one.name]))
@@ -122,30 +122,31 @@ def compare(
 ) -> Comparison:
     """Attacks a trained model without a defense, and behind one defense after the other.
 
-    The attackers on the undefended model are run once, and so are the fits of those that do not know of a defense.
+    The undefended model is attacked once, and static attackers are fitted once for all defenses.
 
     Args:
-        target: The trained model, as `evaluate` takes it.
+        target: The trained model; see `evaluate`.
         data: The data set.
-        split: Which of its rows are members of what.
-        defenses: Names as ``--defenses`` takes them, such as ``["defenmi", "rounding=1"]``; those that need a
-            classifier or class means are fitted on the split's defender rows. Or defenses by the names to give them.
-        attacks: See `evaluate`, also for the following arguments.
-        own_attacks: Attackers of your own.
+        split: The rows of each role, such as the target's members and non-members.
+        defenses: Names in the format of ``--defenses``, such as ``["defenmi", "rounding=1"]``, or a mapping from names
+            to defenses. Named defenses that need a classifier or class means are fitted on the split's defender rows.
+        attacks: Names of attackers; see `evaluate`, also for the arguments below.
+        own_attacks: User-defined attackers by name.
         knowledge: ``"auditor"``, ``"shadow"`` or both.
         adversary: ``"static"``, ``"adaptive"`` or both.
-        shadow: A model trained by the attacker on the split's attacker rows.
+        shadow: A model that the attacker trained on the split's attacker rows.
         noise: ``"keyed"`` or ``"fresh"``.
-        seed: Decides everything that is random.
-        fit_share: Share of the evaluation's rows that auditors are fitted on.
-        max_queries: Most questions about one sample, for attackers that search.
-        progress: Told what happens; see `evaluate`.
+        seed: Seed of everything that is random.
+        fit_share: Share of the evaluation's rows that auditors are fitted on, 0 … 1.
+        max_queries: Largest number of queries per sample, for attackers that search.
+        progress: Progress display.
 
     Returns:
-        What each leaves to the attackers and costs the users, and which of them another one dominates.
+        The figures of every attacker and the utility for every defense, and for each defense the names of those that
+        dominate it; see `mark_dominated`.
 
     Raises:
-        InputError: If an argument is unknown, or the rows or the model do not fit.
+        InputError: If an argument is invalid, or the rows, the labels or the model do not match.
     """
     config = EvaluationConfig(None, tuple(knowledge), tuple(adversary), noise, max_queries)
     runner, subject = prepared(
@@ -163,7 +164,7 @@ def compare(
             raise InputError(f"split {split.name} defender_non_members", expected=expected, got="none", fix=fix)
 
     def parts() -> Parts:
-        known = undefended.sets.everyone if rows is None else rows  # without any, nothing that is fitted gets here
+        known = undefended.sets.everyone if rows is None else rows  # without defender rows, no defense is fitted
         return fitted_parts(
             lambda: model.logits(known.features()), known.is_member(),
             classes=data.num_classes, seed=seed, progress=progress,
@@ -183,27 +184,31 @@ def compare_outputs(
     fit_share: float = 0.5,
     progress: Progress | bool | None = None,
 ) -> Comparison:
-    """Compares defenses of recorded outputs; defenses are fitted on rows on which no attacker is evaluated.
+    """Compares defenses of recorded outputs. Defenses are fitted on rows on which no attacker is evaluated.
 
-    Where the outputs hold no labels, attackers that look at true classes are not run, and accuracy, calibration error
-    and negative log-likelihood are None.
+    If the outputs have no labels, attackers that use true classes are not run, and accuracy, calibration error and
+    negative log-likelihood are None.
 
     Args:
-        outputs: From `mindefense.data.load_outputs`, undefended.
-        defenses: As of `compare`.
-        attacks: See `evaluate_outputs`, also for the following arguments.
-        own_attacks: Attackers of your own.
+        outputs: Undefended outputs from `mindefense.data.load_outputs`.
+        defenses: See `compare`.
+        attacks: Names of attackers; see `evaluate_outputs`, also for the arguments below.
+        own_attacks: User-defined attackers by name.
         adversary: ``"static"``, ``"adaptive"`` or both.
-        seed: Divides the rows where the outputs do not, and seeds the attackers.
-        fit_share: Share of the rows to fit on, where the outputs do not say.
-        progress: Told what happens.
+        seed: Seed of the attackers, and of the division of the rows if the outputs have none.
+        fit_share: Share of the rows to fit on, 0 … 1, if the outputs have no division.
+        progress: Progress display.
+
+    Returns:
+        See `compare`.
 
     Raises:
-        InputError: If a defense is unknown, there are too few rows, or nobody that was asked for can attack them.
+        InputError: If the outputs hold defended answers, a defense is unknown, there are too few rows, or none of the
+            requested attackers can take part.
     """
     if outputs.defended_log_probs is not None:
-        fix = "give a file of the undefended ones"
-        raise InputError(outputs.name, expected="undefended answers alone", got="defended ones too", fix=fix)
+        fix = "give a file with the undefended answers only"
+        raise InputError(outputs.name, expected="only undefended answers", got="defended answers as well", fix=fix)
     undefended = recorded_scenario(outputs, seed=seed, fit_share=fit_share)
     context = AttackContext(seed=seed)
     attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
@@ -227,7 +232,7 @@ def compare_outputs(
 def _built(
     defenses: Sequence[str] | Mapping[str, Defense], parts: Callable[[], Parts]
 ) -> dict[str, Callable[[], Defense]]:
-    """How each defense comes about, by name."""
+    """A function that builds each defense, by name."""
     if isinstance(defenses, Mapping):
         for name, one in defenses.items():
             if not isinstance(one, Defense):
@@ -265,16 +270,16 @@ def contender(
     before: Sequence[Trial] | None = None,
     labelled: bool = True,
 ) -> Contender:
-    """What attackers and users get from one way to defend.
+    """The leak and the utility of one contender.
 
     Args:
-        name: What to call it.
+        name: Its name in the results.
         config: Its settings.
-        trials: The attackers on it: on its defended answers, or on the undefended ones of a target that defends itself
-            by how it was trained, or that nothing defends.
-        answers: The undefended and, but for the undefended target, the contender's answers.
-        in_training: Whether it is a way to train.
-        before: The attackers on the undefended target, by the same rows; None for that one itself.
+        trials: The attackers on its answers: undefended answers if the contender is the undefended target or a defense
+            in training, otherwise defended ones.
+        answers: The undefended answers and, except for the undefended target, the contender's answers.
+        in_training: Whether it is a defense in training.
+        before: The attackers on the undefended target, on the same rows; None for the undefended target itself.
         labelled: Whether true classes are known.
     """
     defended = trials[0].result.defended
@@ -290,14 +295,14 @@ def contender(
 
 
 def mark_dominated(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
-    """The contenders with the names of those that dominate each.
+    """The contenders, each with the names of those that dominate it.
 
-    One dominates another if it leaks no more (the strongest attacker's balanced accuracy and two-sided AUC), costs
-    no more (mean L1 distance, calibration error, negative log-likelihood, accuracy lost) and is better in at least one
-    of these. Costs that take true classes count only where these are known. Figures are compared as they were measured;
-    intervals are wider than many differences between them. The L1
-    distance counts between two ways to reshape alone: a target that was trained otherwise is another model, whose
-    users never saw the first one's answers.
+    A contender dominates another if it leaks no more (highest balanced accuracy and highest two-sided AUC of the
+    attackers), costs no more (mean L1 distance, calibration error, negative log-likelihood, accuracy), and is better
+    in at least one of these. Costs that need true classes count only if the classes are known. Point estimates are
+    compared, without their intervals; many differences are smaller than the intervals. The L1 distance counts only
+    between defenses that reshape answers: a defense in training gives another model, whose users never saw the answers
+    of the undefended one.
     """
 
     def dominates(one: Contender, other: Contender) -> bool:
@@ -314,7 +319,7 @@ def mark_dominated(contenders: Sequence[Contender]) -> tuple[Contender, ...]:
 
 
 def _burden(contender: Contender, with_l1: bool) -> tuple[float, ...]:
-    """What one wants little of: leaks first, then costs."""
+    """The quantities that should be small: leaks first, then costs."""
     verdict, cost = contender.verdict, contender.utility
     by_classes = (cost.ece, cost.nll, None if cost.accuracy is None else -cost.accuracy)
     return (

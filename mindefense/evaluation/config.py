@@ -1,4 +1,4 @@
-"""Which attackers an evaluation has."""
+"""Choice of the attackers of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-    """Which attackers there are and what they know.
+    """The attackers, their knowledge, and the noise of the defense.
 
     Attributes:
-        attacks: Their names; None for all that ask no more than a few questions about a sample.
-        knowledge: ``"auditor"``, ``"shadow"`` or both.
+        attacks: Names of attackers; None for all except those that need thousands of queries per sample.
+        knowledge: Some of `KNOWLEDGE`.
         adversary: ``"static"``, ``"adaptive"`` or both.
-        noise: ``"keyed"``: the same query gets the same answer; ``"fresh"`` shows what goes wrong otherwise.
-        max_queries: Most questions about one sample, for attackers that search.
+        noise: ``"keyed"`` if the same query always gets the same answer; ``"fresh"`` if every query gets new noise,
+            which attackers can average out.
+        max_queries: Largest number of queries per sample, for attackers that search; at least 1.
+
+    Raises:
+        InputError: If a value is not one of these.
     """
 
     attacks: tuple[str, ...] | None = None
@@ -29,7 +33,7 @@ class EvaluationConfig:
     max_queries: int = 1000
 
     def __post_init__(self) -> None:
-        select(self.attacks)  # an unknown name must show before anything is computed
+        select(self.attacks)  # raises for an unknown name before anything is computed
         for name, allowed in (("knowledge", KNOWLEDGE), ("adversary", ADVERSARIES)):
             given = getattr(self, name)
             if not given or not set(given) <= set(allowed):

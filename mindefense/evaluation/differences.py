@@ -1,4 +1,4 @@
-"""What changed between two results beyond chance: a model before and after, or two models. NumPy only."""
+"""Significant differences between two results, for example of two versions of a model. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mindefense.types import Difference
 Row = Mapping[str, Any]
 FIGURES = ("balanced accuracy", "AUC", "TPR at 1% FPR")
 FALSE_ALARMS = 0.05
-"""Chance that anything is said to have changed although nothing did, for all figures of all attackers together."""
+"""Probability of at least one false report of a change, over all figures of all attackers together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +29,8 @@ class FigureChange:
         figure: One of `FIGURES`; the AUC is two-sided.
         old: The older value.
         new: The newer value.
-        change: New less old, with the interval that holds for all figures of all attackers at once.
-        paired: Whether the same rows were compared one by one.
+        change: New minus old, with an interval that holds for all figures of all attackers at once.
+        paired: Whether the scores of the same rows were compared row by row.
     """
 
     attack: tuple[str, str, str, str]
@@ -51,14 +51,15 @@ class ResultsDifference:
     """What changed between two results.
 
     Attributes:
-        levels: Levels of the verdict, old and new, by state of the target.
-        identified: Members identified of members judged, old and new, by state; None where nothing can be told.
+        levels: Old and new level of the verdict, by state of the target; None for a state without a verdict.
+        identified: Old and new number of identified members out of all, as text, by state; None if there are too few
+            non-members.
         figures: Every figure of every attacker that took part in both.
-        only_old: Attackers that took part in the older one alone.
-        only_new: Attackers that took part in the newer one alone.
-        same_members: Whether both are about the same members; None if a file does not say.
-        facts: What else differs, by name: old and new.
-        checks: Checks that failed in one of the two alone: whether it failed in the newer.
+        only_old: Attackers that took part only in the older one.
+        only_new: Attackers that took part only in the newer one.
+        same_members: Whether both have the same members; None if a file does not record them.
+        facts: Other differences (settings, versions, digests), by name: old and new value.
+        checks: Checks that failed in exactly one of the two; True if that is the newer one.
     """
 
     levels: Mapping[str, tuple[str | None, str | None]]
@@ -72,30 +73,30 @@ class ResultsDifference:
 
     @property
     def more(self) -> tuple[FigureChange, ...]:
-        """Figures that are significantly higher: the newer one leaks more."""
+        """Figures that are significantly higher in the newer result, so that it leaks more."""
         return tuple(one for one in self.figures if one.beyond_chance and one.change.value > 0)
 
     @property
     def less(self) -> tuple[FigureChange, ...]:
-        """Figures that are lower beyond chance."""
+        """Figures that are significantly lower in the newer result."""
         return tuple(one for one in self.figures if one.beyond_chance and one.change.value < 0)
 
 
 def differences(
     old: Row, new: Row, *, records: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None = None
 ) -> ResultsDifference:
-    """Compares two results of today's schema.
+    """Compares two results of the current schema.
 
     Args:
-        old: What the older ``results.json`` holds.
-        new: What the newer one holds.
-        records: Columns of both ``records.csv``, as `read_records` gives them; None if one is not there. AUCs of the
-            same rows are then compared row by row (DeLong et al. 1988), which finds smaller changes. All else is
-            compared as if the rows were different ones, from the intervals of both (Zou and Donner 2008), so that a
-            change of figures of the same rows may be missed and is hardly ever said to be there when it is not.
+        old: Contents of the older ``results.json``.
+        new: Contents of the newer ``results.json``.
+        records: Columns of both files ``records.csv`` from `read_records`; None if one is missing. With them, AUCs on
+            the same rows are compared by a paired test (DeLong et al. 1988), which finds smaller changes. All other
+            figures are compared as those of independent samples, from their intervals (Zou and Donner 2008). For the
+            same rows this is conservative: it may miss a change, but rarely reports a false one.
 
     Raises:
-        DataError: If the two have no attacker in common.
+        DataError: If no attacker took part in both.
     """
     attacks = [{_identity(attack): attack for attack in results["attacks"]} for results in (old, new)]
     common = [name for name in attacks[0] if name in attacks[1]]
@@ -121,10 +122,14 @@ def differences(
 
 
 def read_records(path: Path) -> dict[str, np.ndarray]:
-    """Columns of a ``records.csv``: ``index`` int64, ``is_member`` bool, and scores float64, NaN where not judged.
+    """The columns of a ``records.csv``.
+
+    Returns:
+        ``(N,)`` arrays: ``index`` int64, ``is_member`` bool, and float64 scores by
+        ``attack|knowledge|adversary|state``, NaN for rows that the attacker was not evaluated on.
 
     Raises:
-        DataError: If it cannot be read, or is no such file.
+        DataError: If the file cannot be read or has another format.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -136,7 +141,7 @@ def read_records(path: Path) -> dict[str, np.ndarray]:
             **{name: _scores(values) for name, values in columns.items() if name.count("|") == 3},
         }
     except (OSError, UnicodeDecodeError, ValueError, KeyError) as error:
-        raise DataError(f"cannot read {path}: {error}", fix="evaluate again, or take it away") from error
+        raise DataError(f"cannot read {path}: {error}", fix="evaluate again, or remove the file") from error
 
 
 def _scores(values: Sequence[str]) -> np.ndarray:
@@ -153,7 +158,7 @@ def _called(name: Sequence[str]) -> str:
 
 
 def _rows_of(records: Any, name: Sequence[str]) -> Any:
-    """Scores in both files, and who is a member, if both judged the attacker by the same rows; else None."""
+    """``is_member`` and both scores, if both files evaluate the attacker on the same rows; otherwise None."""
     column = "|".join(name)
     if records is None or any(column not in one for one in records):
         return None

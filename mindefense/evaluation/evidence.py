@@ -1,4 +1,4 @@
-"""What was judged and when, so that results can be held against the files they are about."""
+"""Digests and date of an evaluation, by which its results can be matched with the files they were computed from."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def evidence_of(
     parameters: int | None = None,
     digests: Mapping[str, str | None],
 ) -> Evidence:
-    """The evidence of an evaluation that ends now.
+    """The evidence of an evaluation, with the current time.
 
     Args:
-        answers: The evaluation's rows.
-        network: Class of the network; None for recorded outputs.
+        answers: The answers to the evaluation's rows.
+        network: Class name of the network; None for recorded outputs.
         parameters: Its number of parameters; None for recorded outputs.
-        digests: SHA-256, hex, of what was judged, by name; None for what is not there.
+        digests: Hexadecimal SHA-256 of the evaluated files, by name; entries of None are left out.
     """
     known = {name: digest for name, digest in digests.items() if digest is not None}
     return Evidence(
@@ -33,6 +33,6 @@ def evidence_of(
 
 
 def digest_of_members(answers: Outputs) -> str:
-    """SHA-256, hex, of the members' indices in rising order, as little-endian 64-bit integers."""
+    """Hexadecimal SHA-256 of the members' indices in ascending order, as little-endian 64-bit integers."""
     members = np.sort(answers.indices[answers.is_member]).astype("<i8")
     return hashlib.sha256(members.tobytes()).hexdigest()

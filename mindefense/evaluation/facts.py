@@ -1,4 +1,4 @@
-"""What is known of an evaluation, for the checks to look into. NumPy only."""
+"""Facts about an evaluation, from which the checks are computed. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from mindefense.types import Outputs, Trial
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class FitRows:
-    """What attackers of one knowledge were fitted on, as far as it is known.
+    """The rows that the attackers of one knowledge were fitted on.
 
     Attributes:
-        indices: ``(M,)`` positions of the rows in the data set that `Outputs.indices` counts in; None if unknown.
+        indices: ``(M,)`` integer, positions of the rows in the same data set as `Outputs.indices`; None if unknown.
         features: ``(M, ...)`` the rows; None if unknown.
-        probs: ``(M, C)`` what the undefended target says of them; None if unknown. Looked at without features only.
+        probs: ``(M, C)`` the undefended target's confidence vectors of the rows; None if unknown. Used only if the
+            features are unknown.
     """
 
     indices: np.ndarray | None = None
@@ -28,15 +29,15 @@ class FitRows:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Training:
-    """How the training of a target, a shadow or an attack network went.
+    """The training of a target, a shadow model or an attack network.
 
     Attributes:
-        losses: ``(E,)`` mean loss of each epoch, the first epoch first; may be empty.
-        accuracy: Balanced accuracy, or accuracy where classes are as frequent, on the rows it was fitted on; None if
+        losses: ``(E,)`` mean loss of each epoch in order; may be empty.
+        accuracy: Balanced accuracy on the training rows, or accuracy if the classes are equally frequent; None if
             unknown.
-        chance: What guessing would reach: 0.5 for an attack network, 1 over the number of classes for a target.
-        stopped: How a fit that iterates until it converges ended before it did (``Attack.stopped_``); None if it
-            converged, or was meant to take a number of epochs.
+        chance: The accuracy of guessing: 0.5 for an attack network, 1 / number of classes for a target.
+        stopped: How an iterative fit ended without converging (``Attack.stopped_``); None if it converged, or has a
+            fixed number of epochs.
     """
 
     losses: Sequence[float] = ()
@@ -47,13 +48,13 @@ class Training:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AskedAgain:
-    """What happened when the same was asked twice.
+    """The result of sending the same queries twice.
 
     Attributes:
-        rows: Rows asked about a second time.
-        differing: Those of them that got another answer.
-        fresh_noise: Whether the target is meant to answer differently every time; False if a key decides.
-        averaged: Whether an attacker that asks many times and averages took part.
+        rows: Number of rows that were queried twice.
+        differing: Number of those whose second answer differed from the first.
+        fresh_noise: Whether every query is meant to get new noise; False if a key determines the noise.
+        averaged: Whether an attacker that averages the answers to repeated queries took part.
     """
 
     rows: int
@@ -64,24 +65,27 @@ class AskedAgain:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Facts:
-    """What is known of an evaluation; recorded outputs have trials and answers alone.
+    """The facts of an evaluation; for recorded outputs, only trials and answers are required.
 
     Attributes:
         trials: Every attacker on every state of the target; `Trial.samples` are positions in the rows of `answers`.
-        answers: The evaluation's rows.
-        features: ``(N, ...)`` the same rows as the target was asked about them, N as in `answers`; None if unknown.
-            Four dimensions are taken for images ``(N, channels, height, width)``.
-        fitted_on: What attackers were fitted on, by knowledge (``"auditor"``, ``"shadow"``).
+        answers: The answers to the evaluation's N rows.
+        features: ``(N, ...)`` the features of the same rows; None if unknown. Arrays of four dimensions are taken to
+            be images ``(N, channels, height, width)``.
+        fitted_on: The rows that attackers were fitted on, by knowledge (``"auditor"``, ``"shadow"``).
         treated_alike: Whether members and non-members went through the same transforms; None if unknown.
-        keeps_labels: Whether the defense promises to keep the predicted classes; None if unknown.
-        trainings: How trainings went, by the name to call the network in messages; of attackers, `training_name`.
-        shadow_accuracy: The shadow's accuracy on its own training rows and on others; None without a shadow.
-        asked_again: What happened when the same was asked twice; None if it was not.
-        synthetic: Whether the rows were made up.
+        keeps_labels: Whether the defense is meant to preserve the predicted classes; None if unknown.
+        trainings: The trainings, by the network's name in messages; `training_name` for attackers.
+        shadow_accuracy: The shadow model's accuracy on its training rows and on other rows; None without one.
+        asked_again: The result of repeated queries; None if there were none.
+        synthetic: Whether the rows are synthetic.
         smoke: Whether this was a smoke test.
-        not_asked: Names of attackers that could have taken part and were not chosen, by their kind (for example
+        not_asked: Names of attackers that could have taken part and were not chosen, by kind (for example
             ``"label-only"``); None if unknown.
         without_bank: Whether there was no bank of shadow models.
+
+    Raises:
+        InputError: If `features` and `answers` differ in length.
     """
 
     trials: Sequence[Trial]
@@ -104,5 +108,5 @@ class Facts:
 
 
 def training_name(name: str, knowledge: str, adversary: str) -> str:
-    """What the training of an attacker is called in `Facts.trainings`."""
+    """The name of an attacker's training in `Facts.trainings`."""
     return f"{name} ({knowledge}, {adversary})"

@@ -1,4 +1,4 @@
-"""What defenses are built of, fitted on rows whose membership the defender knows."""
+"""Fits the classifier and the class means of defenses, on rows whose membership the defender knows."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def fitted_parts(
     seed: int,
     progress: Progress | bool | None = None,
 ) -> Parts:
-    """The parts of defenses; each is fitted once, when a defense asks for it.
+    """The fitted parts of defenses. Each is fitted once, when a defense first needs it.
 
     Args:
-        logits: Gives the ``(N, C)`` logits, or log-probabilities, of the rows to fit on.
-        is_member: ``(N,)`` bool, which of them the target was trained on.
+        logits: Returns the ``(N, C)`` logits, or log-probabilities, of the rows to fit on.
+        is_member: ``(N,)`` bool, True for rows that the target was trained on.
         classes: Number of classes C.
-        seed: Of the evaluation; the classifier has the seed that a study's has.
-        progress: Told how the training goes; see `mindefense.progress.progress_of`.
+        seed: Seed of the evaluation. The classifier's seed is derived from it as in a study.
+        progress: Progress display; see `mindefense.progress.progress_of`.
     """
     from mindefense.defenses.classifier import fit_defender
     from mindefense.defenses.defenmi import class_mean_probs

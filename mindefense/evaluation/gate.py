@@ -1,4 +1,4 @@
-"""A limit on what may leak, for pipelines that must stop when a model exceeds it."""
+"""A limit on the leak of a model, for pipelines that must fail if it is exceeded."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _METRICS: dict[str, Callable[[MembershipMetrics], tuple[float, float, float]]] =
     ),
     "epsilon": lambda metrics: (metrics.epsilon_low, metrics.epsilon_low, metrics.epsilon_low),
 }
-"""Lower end of the 95 % interval, estimate and upper end of each figure. Of ε there is a lower bound alone."""
+"""Lower end of the 95 % interval, estimate and upper end of each figure. For ε there is only a lower bound."""
 BY = ("estimate", "low", "high")
-"""What is compared with the limit: the figure itself, or an end of its interval."""
+"""The value that is compared with the limit: the estimate, or the lower or upper end of its interval."""
 
 
 def state_to_release(evaluation: Evaluation) -> Verdict:
-    """The verdict that a limit is about: on the defended target if there is a defense."""
+    """The verdict on the model that would be released: with the defense, if there is one."""
     return evaluation.undefended if evaluation.defended is None else evaluation.defended
 
 
 def _most_named(result: AttackResult) -> float:
-    """The upper end of the number of members identified at the smallest false positive rate; people, not a share."""
+    """The upper end of the number of members identified at the smallest false positive rate."""
     ranked = result.by_all or result.metrics
     n, fpr = ranked.n_members, small_fpr(ranked.n_non_members)
-    if fpr is None:  # nothing can be told of small rates
+    if fpr is None:  # too few non-members to determine a small rate
         return n
     return math.ceil(next(rate for rate in ranked.tpr_at_fpr if rate.fpr == fpr).high * n)
 
@@ -54,10 +54,10 @@ class Gate:
     Attributes:
         metric: ``"auc"`` (two-sided), ``"accuracy"`` (balanced), ``"advantage"``, ``"epsilon"`` (the lower bound),
             ``"tpr@F"`` with F one of the evaluated false positive rates, such as ``"tpr@0.01"``, or ``"named"``
-            (members identified at 0.1 %, or 1 % where there are fewer than 1,000 non-members; a number of people. As in
-            the verdict, none if chance explains as many).
+            (number of members identified at a false positive rate of 0.1 %, or of 1 % with fewer than 1,000
+            non-members; as in the verdict, 0 if chance explains as many).
         limit: The largest value that passes.
-        by: One of `BY`: what is compared with the limit.
+        by: One of `BY`, the value that is compared with the limit.
     """
 
     metric: str
@@ -69,7 +69,7 @@ class Gate:
         """The gate that ``METRIC=LIMIT`` describes.
 
         Raises:
-            InputError: If the text is not of that form, or there is no such metric.
+            InputError: If the text has another form, the metric is unknown, or the limit is out of range.
         """
         metric, _, limit = text.partition("=")
         known = [*_METRICS, "named", "tpr@0.1", "tpr@0.01", "tpr@0.001"]
@@ -88,13 +88,13 @@ class Gate:
 
     @property
     def sees_few(self) -> bool:
-        """Whether it limits what is found of few members, and not an average over all."""
+        """Whether it limits the identification of few members, unlike a limit on an average over all rows."""
         return self.metric in ("named", "tpr@0.01", "tpr@0.001")
 
     def value(self, result: AttackResult) -> float:
-        """The gated figure of one attacker, or the end of its interval that `by` asks for.
+        """The limited figure of one attacker, or the end of its interval that `by` names.
 
-        Of ``named`` the upper end; the other two are of the best attacker, see `worst`.
+        For ``named`` always the upper end; `worst` has the estimate and the lower end, for the best attacker only.
         """
         if self.metric == "named":
             return _most_named(result)
@@ -109,7 +109,7 @@ class Gate:
     def worst(self, evaluation: Evaluation) -> tuple[AttackResult, float]:
         """The attacker with the largest figure, and that figure.
 
-        With a defense the defended target counts: that is what would be released.
+        If there is a defense, only attackers on the defended target count, because it is what would be released.
         """
         here = [result for result in evaluation.attacks if result.defended == (evaluation.defense is not None)]
         found = max(here, key=self.value)
@@ -122,7 +122,7 @@ class Gate:
         return found, self.value(found)
 
     def exceeded(self, evaluation: Evaluation) -> str | None:
-        """One line that names the attacker above the limit, or None if none is; of the same attackers as `worst`."""
+        """A message with the attacker and figure of `worst` if it is above the limit; otherwise None."""
         worst, value = self.worst(evaluation)
         if not value > self.limit:
             return None
@@ -135,7 +135,7 @@ class Gate:
         )
 
     def not_carried(self, results: Sequence[AttackResult]) -> str | None:
-        """Why so few non-members say nothing of this figure, or None if they do."""
+        """A message if there are too few non-members to determine this figure; otherwise None."""
         judged = min(result.metrics.n_non_members for result in results)
         if self.metric == "named":
             fpr = small_fpr(judged)
@@ -144,4 +144,4 @@ class Gate:
             needed = round(1 / float(self.metric.partition("@")[2])) if "@" in self.metric else 0
         if judged >= needed:
             return None
-        return f"{self.metric} takes at least {needed:,} non-members to judge by, and there are {judged:,}"
+        return f"{self.metric} needs at least {needed:,} non-members, and there are {judged:,}"

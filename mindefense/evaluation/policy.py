@@ -1,4 +1,4 @@
-"""Limits, required attackers and fewest rows together: whether a model may be released by them."""
+"""A release policy: limits on the leak, required attackers and smallest numbers of rows."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mindefense.metrics.levels import FEWEST_TO_CLEAR
 from mindefense.types import AttackResult, Check, Evaluation, LimitFound, Ruling
 
 HIDING = ("smoke", "labels-match", "duplicates", "left-out", "static-only")
-"""Checks whose failure may hide a leak, so that a figure below its limit is not enough."""
+"""Checks whose failure may hide a leak, so that figures below their limits do not suffice to pass."""
 _TABLES = {"limits": None, "require": ("attackers", "members", "non_members"), "judge": ("by",)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """What a model must keep to before it is released.
+    """The requirements that a model must meet before it is released.
 
     Attributes:
-        name: What to call it: the name of its file, or ``"--fail_above"``.
+        name: The name of its file, or ``"--fail_above"``.
         gates: The limits, at least one.
         attackers: Names of attackers that must take part.
         members: Smallest number of members that each attacker must be evaluated on.
@@ -40,14 +40,14 @@ class Policy:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Policy:
-        """The policy in a TOML file.
+        """Reads the policy from a TOML file.
 
-        The table ``[limits]`` holds figures as `Gate.parse` takes them, such as ``auc = 0.6`` or
-        ``"tpr@0.001" = 0.01``; ``[require]`` may hold ``attackers`` (a list of names), ``members`` and ``non_members``
-        (whole numbers; 100 if not given); ``[judge]`` may say ``by = "estimate"``, ``"low"`` or ``"high"``.
+        The table ``[limits]`` has figures and limits as in `Gate.parse`, such as ``auc = 0.6`` or
+        ``"tpr@0.001" = 0.01``. ``[require]`` may have ``attackers`` (a list of names), ``members`` and ``non_members``
+        (whole numbers; default 100). ``[judge]`` may have ``by = "estimate"``, ``"low"`` or ``"high"``.
 
         Raises:
-            InputError: If the file is missing or damaged, has no limit, or holds something else.
+            InputError: If the file is missing or damaged, has no limit, or has an unknown name or an invalid value.
         """
         path = Path(path)
         held = _toml(path)
@@ -73,9 +73,13 @@ class Policy:
         return cls(path.name, gates, _names(path, require), **_rows(path, require))
 
     def rule(self, evaluation: Evaluation) -> Ruling:
-        """What the policy says of an evaluation.
+        """Applies the policy to an evaluation.
 
-        With a defense the defended target counts, since that is what would be released.
+        If there is a defense, only the defended target counts, because it is what would be released.
+
+        Returns:
+            ``"FAIL"`` if a limit is exceeded; otherwise ``"INCONCLUSIVE"`` if there is a reason to doubt the figures,
+            and ``"PASS"`` if there is none.
         """
         here = [result for result in evaluation.attacks if result.defended == (evaluation.defense is not None)]
         limits = []
@@ -93,14 +97,14 @@ class Policy:
         return Ruling(self.name, outcome, tuple(limits), tuple(reasons))
 
     def _identified_unseen(self, evaluation: Evaluation) -> list[str]:
-        """A leak of few members, which limits on averages do not see."""
+        """A reason if attackers identify members, and no limit is on a figure that shows it."""
         verdict = state_to_release(evaluation)
         found = verdict.identified
         if found is None or not verdict.identifies_beyond_chance or any(gate.sees_few for gate in self.gates):
             return []
         return [
             f"attackers identify {found.identified:,} of {found.n_members:,} members at a false positive rate of "
-            f"{100 * found.fpr:g}%, more than chance explains, and no limit is about them: set named or tpr@0.01"
+            f"{100 * found.fpr:g}%, more than chance explains, and no limit covers them: set named or tpr@0.01"
         ]
 
     def _rows_missing(self, here: list[AttackResult]) -> list[str]:
@@ -108,7 +112,7 @@ class Policy:
         for what, least in (("members", self.members), ("non-members", self.non_members)):
             judged = min(getattr(result.metrics, f"n_{what.replace('-', '_')}") for result in here)
             if judged < least:
-                reasons.append(f"{judged} {what} judge an attacker, and at least {least} are required")
+                reasons.append(f"an attacker was evaluated on {judged} {what}, and at least {least} are required")
         return reasons
 
     def _attackers_missing(self, here: list[AttackResult]) -> list[str]:

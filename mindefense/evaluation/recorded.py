@@ -1,4 +1,4 @@
-"""An evaluation of recorded outputs: for models of other frameworks, of which only answers are there."""
+"""Evaluation of recorded outputs, for models that cannot be queried, such as those of other frameworks."""
 
 from __future__ import annotations
 
@@ -40,33 +40,35 @@ def evaluate_outputs(
     progress: Progress | bool | None = None,
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
 ) -> Evaluation:
-    """Runs every attacker that needs no queries on recorded outputs; lists the others as not run.
+    """Runs every attacker that needs no further queries on recorded outputs; lists the others as not run.
 
-    Where the outputs hold no labels, attackers that look at true classes are not run either, and what takes true
-    classes, such as accuracies and parts by class, is left out or None.
+    If the outputs have no labels, attackers that use true classes are not run either, and results that need true
+    classes, such as accuracies and figures by class, are left out or None.
 
     Args:
         outputs: From `mindefense.data.load_outputs`.
-        attacks: Names of the attackers; None for all. Attackers by name, as `own_attacks` takes them, run alone.
-        own_attacks: Attackers of your own, as in `evaluate`.
-        adversary: Whether attackers know of the defense, where defended outputs are there.
-        seed: Divides the rows where the outputs do not, and seeds the attackers.
-        fit_share: Share of the rows to fit on, where the outputs do not say.
-        defense: What stands in front of the recorded answers, see `fit_recorded`; None where they hold defended ones.
-        shadows: Answers of shadow models to the same rows, from `mindefense.data.load_shadow_outputs`; None without
-            attackers that need them. Behind a recorded defense only static ones take part, since the answers of the
-            shadow models behind it are not known.
-        progress: Told what happens.
-        timed: Measures a named stage.
+        attacks: Names of attackers; None for all. If a mapping in the format of `own_attacks` is given, only its
+            attackers and the gap attack are run.
+        own_attacks: User-defined attackers by name, as in `evaluate`.
+        adversary: ``"static"``, ``"adaptive"`` or both; matters only with a defense.
+        seed: Seed of the attackers, and of the division of the rows if the outputs have none.
+        fit_share: Share of the rows to fit on, 0 … 1, if the outputs have no division.
+        defense: A defense to apply to the recorded answers, see `fit_recorded`; None if the outputs hold defended ones.
+        shadows: Answers of shadow models to the same rows, from `mindefense.data.load_shadow_outputs`; None to leave
+            out the attackers that need them. On recorded defended answers, only the static ones take part, because the
+            defended answers of the shadow models are unknown.
+        progress: Progress display; see `mindefense.progress.progress_of`.
+        timed: Returns a context manager that measures the stage of the given name.
 
     Returns:
-        The evaluation; without shadow, queries beyond the recorded rows, or test accuracy.
+        The evaluation, without shadow model and test accuracy.
 
     Raises:
-        InputError: If there are too few rows of a kind to fit and to judge by.
+        InputError: If there are too few members or non-members to fit or evaluate attackers on, a defense is given for
+            defended outputs, or none of the requested attackers can take part.
     """
     if defense is not None and outputs.defended_log_probs is not None:
-        fix = "give the undefended answers alone, or drop the defense"
+        fix = "give only the undefended answers, or give no defense"
         raise InputError("defense", expected="none, since the outputs hold defended answers", got=defense.name, fix=fix)
     undefended = recorded_scenario(outputs, seed=seed, fit_share=fit_share, shadows=shadows)
     everyone = undefended.sets.everyone
@@ -77,7 +79,7 @@ def evaluate_outputs(
     trials, scenario = runner.run(), undefended
     defended_log_probs = outputs.defended_log_probs
     if defended_log_probs is not None:
-        # On which rows the defense was fitted is not known.
+        # The rows that the defense was fitted on are unknown, so it may know any of them.
         behind = DefendedBy(None, "unknown", knows=True)
         scenario = dataclasses.replace(undefended, target=_target(defended_log_probs), banks={}, defense=behind)
         trials += runner.run(scenario)
@@ -98,7 +100,7 @@ def recorded_settings(
     own_attacks: Mapping[str, Any] | None,
     adversary: Sequence[str],
 ) -> dict[str, object]:
-    """What was chosen, as results of recorded outputs say it."""
+    """The settings of an evaluation of recorded outputs, as stored in its results."""
     return {
         "outputs": outputs.name,
         "given": outputs.given,
@@ -117,12 +119,12 @@ def recorded_scenario(
 
     Args:
         outputs: From `mindefense.data.load_outputs`.
-        seed: Seed of the division of the rows, if the outputs have no division.
-        fit_share: Share of the rows that attackers are fitted on, if the outputs have no division.
+        seed: Seed of the division of the rows, if the outputs have none.
+        fit_share: Share of the rows that attackers are fitted on, 0 … 1, if the outputs have no division.
         shadows: Answers of shadow models to the same rows; None if there are none.
 
     Raises:
-        InputError: If there are too few rows of a kind to fit and to judge by.
+        InputError: If there are fewer than three members or non-members to fit or evaluate attackers on.
     """
     everyone = _rows(outputs, np.ones(len(outputs), bool))
     if outputs.split is None:
@@ -145,7 +147,7 @@ def recorded_scenario(
 
 
 def _bank(shadows: ShadowOutputs, everyone: Rows) -> ShadowBank:
-    """Recorded shadow models; the rows that all or none of them were trained on tell nothing about members."""
+    """The bank of recorded shadow models. Rows that all or none of them were trained on are left out of its pool."""
     held = shadows.in_training
     rows = np.sort(everyone.indices())
     rows = rows[(held.any(axis=0) & ~held.all(axis=0))[rows]]
@@ -164,17 +166,17 @@ def fit_recorded(
     fit_share: float = 0.5,
     progress: Progress | bool | None = None,
 ) -> Defense:
-    """A defense fitted on the rows of a recording that auditors know, and on none that judges them.
+    """A defense fitted on the recorded rows that auditors are fitted on, and not on those they are evaluated on.
 
     Args:
         outputs: From `mindefense.data.load_outputs`.
         spec: The defense, such as ``DefenseSpec.parse("defenmi")``.
-        seed: Divides the rows where the outputs do not, and seeds the defender's classifier.
-        fit_share: Share of the rows to fit on, where the outputs do not say.
-        progress: Told what happens.
+        seed: Seed of the defender's classifier, and of the division of the rows if the outputs have none.
+        fit_share: Share of the rows to fit on, 0 … 1, if the outputs have no division.
+        progress: Progress display; see `mindefense.progress.progress_of`.
 
     Raises:
-        InputError: If there are too few rows of a kind.
+        InputError: If there are fewer than three members or non-members to fit or evaluate attackers on.
     """
     known = recorded_scenario(outputs, seed=seed, fit_share=fit_share).sets.known
     answers = outputs.log_probs[known.features()]
@@ -187,8 +189,8 @@ def _target(log_probs: np.ndarray) -> Target:
 
 
 def _rows(outputs: RecordedOutputs, wanted: np.ndarray) -> Rows:
-    """Samples that are nothing but the numbers of their rows in the recording."""
-    # Without labels all rows get class 0, which only the division uses; no attacker gets it.
+    """The chosen rows, as samples whose features are row numbers of the recording."""
+    # Without labels all rows get class 0. Only the division uses it; attackers that need labels do not take part.
     labels = np.zeros(len(outputs), np.int32) if outputs.labels is None else outputs.labels
 
     def samples(is_wanted: np.ndarray) -> Samples:

@@ -1,4 +1,4 @@
-"""Runs attackers: each is fitted once on the undefended scenario, and once more behind every defense."""
+"""Runs attackers. Each is fitted once on the undefended scenario, and once more for every defense."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ from mindefense.targets.base import Target
 from mindefense.types import AttackResult, NotRun, RatesByAll, Trial
 
 BANKS = ("online", "offline")
-"""Banks of shadow models, by whether their models were trained on some of the judged rows or on others alone."""
+"""Kinds of banks of shadow models: trained on some of the evaluated rows, or only on other rows."""
 KNOWLEDGE = ("auditor", "shadow", *BANKS)
-"""What attackers that fit are fitted on: known members of the target itself, a model that the attacker trained, or a
-bank of such models."""
+"""What attackers are fitted on: known members of the target itself, one shadow model, or a bank of shadow models."""
 ADVERSARIES = ("static", "adaptive")
 """Whether an attacker knows of the defense."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Attackers:
-    """Which attackers there are, and what they know.
+    """The attackers of an evaluation, and their knowledge.
 
     Attributes:
         specs: The attackers by name.
-        context: What they are made with.
-        knowledge: Which of `KNOWLEDGE` they may have.
-        adversary: Which of `ADVERSARIES` there are.
+        context: The settings that they are made with.
+        knowledge: Some of `KNOWLEDGE`.
+        adversary: Some of `ADVERSARIES`.
+
+    Raises:
+        InputError: If `knowledge` or `adversary` has an unknown value.
     """
 
     specs: Mapping[str, AttackSpec] = dataclasses.field(default_factory=lambda: select(None))
@@ -61,14 +63,14 @@ def attackers_of(
     knowledge: Sequence[str] = KNOWLEDGE,
     adversary: Sequence[str] = ADVERSARIES,
 ) -> Attackers:
-    """The attackers that a caller asks for; see `evaluate`.
+    """The attackers that a caller requests; see `evaluate`.
 
     Raises:
-        InputError: If a name is unknown, taken, or what is given is no attack.
+        InputError: If a name is unknown or already taken, or a value is not an attack.
     """
     own = resolve(own_attacks or {})
     if taken := [name for name in own if name in ATTACKS]:
-        raise InputError("own_attacks", expected="a name that no attacker here has", got=repr(taken[0]))
+        raise InputError("own_attacks", expected="a name that no built-in attacker has", got=repr(taken[0]))
     if isinstance(attacks, Mapping):
         own = {**resolve(attacks), **own}
         attacks = ("gap",)
@@ -76,29 +78,29 @@ def attackers_of(
 
 
 def names_of(attacks: Sequence[str] | Mapping[str, Any] | None) -> tuple[str, ...] | None:
-    """The attackers of the catalogue among those that a caller asks for; None for all."""
+    """The names of the built-in attackers that a caller requests; None for all."""
     if attacks is None:
         return None
     return ("gap",) if isinstance(attacks, Mapping) else (attacks,) if isinstance(attacks, str) else tuple(attacks)
 
 
 class AttackRunner:
-    """Attackers on one target, for any number of defenses; those that do not know of a defense are fitted once.
+    """Runs attackers on one target, for any number of defenses. Static attackers are fitted only once.
 
     Args:
         attackers: The attackers; `left_out` reports those that do not support these samples.
         undefended: The scenario without a defense.
-        progress: Display of the progress; see `progress_of`.
-        timed: Measures a named stage.
+        progress: Progress display; see `mindefense.progress.progress_of`.
+        timed: Returns a context manager that measures the stage of the given name.
 
     Attributes:
         attackers: As given.
         undefended: As given.
-        trainings: How the trainings of attack networks, and the fits of attackers that iterate, went.
-        on_canaries: What every attacker made of the canaries.
+        trainings: The trainings of attack networks and the iterative fits of attackers, by `training_name`.
+        on_canaries: The trials of all attackers on the canaries.
 
     Raises:
-        InputError: If rows to fit on and to judge by overlap, or are missing.
+        InputError: If the rows to fit on and to evaluate on overlap, or either are missing.
     """
 
     def __init__(
@@ -127,33 +129,36 @@ class AttackRunner:
                         self._not_run.append(NotRun(name, wanted, f"attackers were limited to {limits}"))
                     continue
                 if wanted in BANKS and wanted not in undefended.banks and undefended.banks:
-                    continue  # the other bank is there
+                    continue  # there is a bank of the other kind
                 if (reason := self._obstacle(declared, wanted)) is not None:
                     if wanted == BANKS[1] and not undefended.banks and BANKS[0] in attackers.knowledge:
-                        continue  # said once, of the first
+                        continue  # the missing bank is reported once, for the first kind
                     self._not_run.append(NotRun(name, wanted, reason))
                 else:
                     self._plan.append((name, declared, wanted))
 
     def check_somebody(self) -> None:
-        """Raises InputError if only the gap attack takes part, though others were asked for."""
+        """Raises InputError if only the gap attack takes part, although others were requested."""
         if self._not_run and all(name == "gap" for name, _, _ in self._plan):
             left_out = self._not_run[0]
             raise InputError(
                 "attacks",
-                expected="one that can take part",
+                expected="at least one that can take part",
                 got=f"{', '.join(dict.fromkeys(left_out.name for left_out in self._not_run))}: {left_out.reason}",
-                fix="name others, or none for all that can",
+                fix="name other attackers, or none to run all that can take part",
             )
 
     def run(self, scenario: Scenario | None = None, *, title: str | None = None) -> list[Trial]:
-        """Every attacker on one state of the target.
+        """Runs every attacker on one state of the target.
 
-        Behind a defense there are two of each that is fitted: one that does not know of the defense, and one that does.
+        Behind a defense, each attacker that is fitted is run twice: as a static and as an adaptive attacker.
 
         Args:
-            scenario: The undefended one, or one of the same models behind a defense; None for the former.
-            title: What to call the stage.
+            scenario: The same models behind a defense; None for the undefended scenario.
+            title: Name of the stage in the progress display.
+
+        Returns:
+            One trial per attacker, knowledge and adversary.
         """
         scenario = scenario or self.undefended
         defense = scenario.defense
@@ -164,10 +169,10 @@ class AttackRunner:
         with self._progress.stage(title, len(plan)) as advance:
             for name, _, knowledge in plan:
                 judged = functools.partial(self._judge, name=name, scenario=scenario, knowledge=knowledge)
-                # What fits nothing has nothing to adapt; and an undefended target is no defense to know of.
+                # Only attackers that are fitted can adapt, and only to a defense.
                 adaptive = defense is not None and knowledge != "none" and "adaptive" in self.attackers.adversary
                 if knowledge in BANKS and knowledge not in scenario.banks:
-                    adaptive = False  # what the shadow models answer behind the defense was not recorded
+                    adaptive = False  # the defended answers of the shadow models were not recorded
                 static = defense is None or knowledge == "none" or "static" in self.attackers.adversary
                 with self._timed(f"attack {name}"):
                     if static:
@@ -178,20 +183,20 @@ class AttackRunner:
         return trials
 
     def left_out(self, *, noised: bool) -> tuple[NotRun, ...]:
-        """Attackers that did not take part, and why.
+        """The attackers that did not take part, with the reason.
 
         Args:
-            noised: Whether there was a state in which answers depend on noise.
+            noised: Whether answers depend on noise in some state of the target.
         """
-        reason = "no answers depended on noise, so asking again tells nothing new"
+        reason = "no answers depended on noise, so repeated queries give no new information"
         idle = [NotRun(name, knowledge, reason) for name, attack, knowledge in self._plan if attack.needs_randomness]
         return (*self._not_run, *(() if noised else idle))
 
     def not_asked(self, *, noised: bool) -> dict[str, tuple[str, ...]]:
-        """Of each kind of attacker, those that could have taken part, if none of the kind did; else none.
+        """For each kind of which no attacker took part, the names of those that could have; for other kinds none.
 
         Args:
-            noised: Whether there was a state in which answers depend on noise.
+            noised: Whether answers depend on noise in some state of the target.
         """
         known = {name: spec.make(self.attackers.context) for name, spec in ATTACKS.items()}
 
@@ -200,7 +205,7 @@ class AttackRunner:
             if attack.needs_randomness and not noised:
                 return False
             if knowledge == "shadow" and self.undefended.answers_variants and self.undefended.sets.shadow is not None:
-                # There are rows to train a shadow on.
+                # A shadow model could be trained on these rows.
                 return attack.unsupported(self.undefended.sets.everyone.members) is None
             return self._obstacle(attack, knowledge) is None
 
@@ -211,35 +216,35 @@ class AttackRunner:
         missing = {}
         for kind, those in groups.items():
             able = [name for name, knowledge in those if could(name, knowledge)]
-            # Those that ask thousands of questions are never asked by themselves.
+            # Attackers that need thousands of queries only run when they are named.
             usual = [name for name in dict.fromkeys(able) if not ATTACKS[name].on_request]
             missing[kind] = () if took_part & set(those) else tuple(usual)
         return missing
 
     def _obstacle(self, attack: Attack, knowledge: str) -> str | None:
-        """Why an attacker cannot take part, or None."""
+        """The reason why an attacker cannot take part; None if it can."""
         undefended = self.undefended
         if attack.asks == "variants" and not undefended.answers_variants:
-            return "it asks about changed samples, which recorded outputs do not answer; give it the model"
+            return "it queries changed samples, for which recorded outputs have no answers; evaluate the model itself"
         if knowledge == "shadow" and (undefended.shadows is None or undefended.sets.shadow is None):
             if not undefended.answers_variants:
-                return "recorded outputs come without a shadow model; give it the model and train one"
+                return "recorded outputs have no shadow model; evaluate the model itself and train one"
             return (
-                "there is no shadow; `mindefense train-shadow` trains one where the model has that stage, and "
-                "evaluate(shadow=Network(net)) takes one in Python"
+                "there is no shadow model; train one with `mindefense train-shadow` if the study has that stage, or "
+                "give one in Python: evaluate(shadow=Network(net))"
             )
         if knowledge in BANKS and knowledge not in undefended.banks:
             if not undefended.answers_variants:
-                return "there are no shadow models; give what they answered with --shadow_outputs"
-            return "there is no bank of shadow models; `mindefense train-shadows` trains one"
+                return "there are no shadow models; give their answers with --shadow_outputs"
+            return "there is no bank of shadow models; train one with `mindefense train-shadows`"
         if knowledge in BANKS and (reason := too_few_models(undefended.banks[knowledge])) is not None:
             return f"the bank of shadow models is too small: {reason}"
         if attack.needs_labels and not undefended.sets.labelled:
-            return "it looks at the true classes, which the recorded outputs lack; record them as labels"
+            return "it uses the true classes, which the recorded outputs lack; record them as labels"
         return attack.unsupported(undefended.sets.everyone.members)
 
     def _rows(self, knowledge: str) -> tuple[Rows | None, Rows]:
-        """What attackers of a knowledge are fitted on, and judged by."""
+        """The rows that attackers of a knowledge are fitted on, and those they are evaluated on."""
         sets = self.undefended.sets
         if knowledge == "auditor":
             return sets.known, sets.judged
@@ -265,15 +270,15 @@ class AttackRunner:
         estimate = getattr(attack, "estimate", None)
         if estimate is not None:
             queries, seconds = estimate(target, rows.members)
-            times = 2 + len(rows.non_members) / len(rows.members)  # about as many to judge by
+            times = 2 + len(rows.non_members) / len(rows.members)  # it is evaluated on about as many rows again
             self._progress.say(
-                f"{name}: about {times * queries:.0f} questions and {times * seconds / 60:.0f} minutes "
-                f"(at most {self.attackers.context.max_queries} questions a sample: --max_queries)"
+                f"{name}: about {times * queries:.0f} queries and {times * seconds / 60:.0f} minutes "
+                f"(at most {self.attackers.context.max_queries} queries per sample: --max_queries)"
             )
         attack.fit(target, rows.members, rows.non_members)
         history = getattr(attack, "history_", None)
         if history is not None:
-            # Balanced, since the share that an epoch gives rewards guessing where numbers differ.
+            # Balanced, because the accuracy in the history rewards guessing if there are more rows of one kind.
             names = {"name": name, "knowledge": knowledge, "adversary": adversary, "defended": False}
             accuracy = judge(attack, target, rows, rows, **names).result.metrics.balanced_accuracy
             losses = [epoch.loss for epoch in history]
@@ -298,16 +303,19 @@ class AttackRunner:
 
 
 def run_attacks(scenario: Scenario, attackers: Attackers, *, undefended: Scenario | None = None) -> list[Trial]:
-    """Every attacker on one state of a target; for those who need no more than the trials.
+    """Runs every attacker on one state of a target, for callers that need only the trials.
 
     Args:
-        scenario: The state.
-        attackers: Who attacks.
-        undefended: The same target without a defense, on which attackers that do not know of it are fitted; None if
-            `scenario` has none.
+        scenario: The state of the target.
+        attackers: The attackers.
+        undefended: The same target without a defense, on which static attackers are fitted; None if `scenario` has no
+            defense.
+
+    Returns:
+        One trial per attacker, knowledge and adversary.
 
     Raises:
-        InputError: If rows to fit on and to judge by overlap, or are missing.
+        InputError: If the rows to fit on and to evaluate on overlap, or either are missing.
     """
     return AttackRunner(attackers, undefended or scenario).run(scenario)
 
@@ -324,31 +332,31 @@ def judge(
     defended: bool,
     ranks_all: bool = True,
 ) -> Trial:
-    """Scores rows with a fitted attack.
+    """Evaluates a fitted attack on rows.
 
-    Where its scores are fitted to no rows, it ranks everyone besides: twice as many rows tell members who are
-    identified from chance.
+    An attack whose scores do not depend on the rows it was fitted on also ranks all rows of the evaluation. With more
+    rows, the test for identified members has more power.
 
     Args:
         attack: The attack.
         target: The target that it queries.
-        rows: The samples that it is evaluated on, all of them among `everyone`.
+        rows: The samples that it is evaluated on, all of them in `everyone`.
         everyone: The evaluation's rows.
         name: Name of the attack in the result.
-        knowledge: What the attack was fitted on; copied to the result.
-        adversary: Whether it was fitted behind the defense; copied to the result.
+        knowledge: Its knowledge; copied to the result.
+        adversary: ``"static"`` or ``"adaptive"``; copied to the result.
         defended: Whether `target` has a defense; copied to the result.
-        ranks_all: Whether it may rank all rows, because its scores are not fitted to any.
+        ranks_all: Whether it may rank all rows; False if the defense treats some of them differently.
 
     Raises:
-        InputError: If the attack does not give a number for every sample, or has no threshold.
+        InputError: If the attack does not return one number per sample, or has no threshold.
     """
     scores = np.concatenate([scores_of(attack, target, samples, name) for samples in (rows.members, rows.non_members)])
     if not hasattr(attack, "threshold_"):
         if attack.needs_fit:
             expected, fix = (
                 "threshold_ after fit",
-                "set it in fit, or derive the attack from ScoreAttack, which finds it",
+                "set it in fit, or derive the attack from ScoreAttack, whose fit sets it",
             )
         else:  # it is never fitted
             expected = "threshold_, since its needs_fit is False"

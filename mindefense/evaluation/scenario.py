@@ -1,7 +1,7 @@
-"""Who is asked, in which state, on which rows: one target, undefended or behind one defense, and the attacker's models.
+"""Scenarios: one target, undefended or behind one defense, with the attacker's models and the rows.
 
-A `Scenario` is all that attackers are run on. Every kind of evaluation (a model, a study, recorded outputs, a
-comparison of defenses) builds scenarios, and then goes the same way.
+Every kind of evaluation (of a model, a study, recorded outputs, or several defenses) builds scenarios and runs the
+attackers on them in the same way.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from mindefense.defenses.base import Defense
 
 _ASKED_AGAIN = 64
-"""Rows of either kind that a defended model is asked about once more, to see whether its answers stay."""
+"""Number of members, and of non-members, that a defended model is queried with twice, to compare the answers."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-    """Samples of both kinds.
+    """Members and non-members of one model.
 
     Attributes:
-        members: Trained on.
-        non_members: Not trained on.
+        members: Samples that the model was trained on.
+        non_members: Samples that it was not trained on.
     """
 
     members: Samples
@@ -42,20 +42,22 @@ class Rows:
         return len(self.members) + len(self.non_members)
 
     def divide(self, seed: int, *, share: float = 0.5) -> tuple[Rows, Rows]:
-        """Rows to fit on and rows to judge on, drawn once and by index, so that no row is in both.
+        """Divides the rows at random into rows to fit attackers on and rows to evaluate them on.
 
-        The draw is made within membership and class. Otherwise a class with more members among the rows fitted on has
-        fewer among those judged, and an attacker that sees the class is wrong more often than chance. A class with as
-        many members as non-members keeps as many of either in both parts: where its share is no whole number, members
-        and non-members are rounded alike.
+        The draw is stratified by membership and class. Otherwise a class with more members in the first part would
+        have fewer in the second, and an attacker that uses the class would do worse than chance. A class with equal
+        numbers of members and non-members has equal numbers in both parts, because both are rounded alike.
 
         Args:
-            seed: Decides which row goes where.
-            share: Share of either kind to fit on.
+            seed: Seed of the draw.
+            share: Share of the members, and of the non-members, to fit on, 0 … 1.
+
+        Returns:
+            The rows to fit on and the rows to evaluate on, without a common row.
         """
         rng = np.random.default_rng(seed)
         classes = np.unique(self.labels())
-        precedence = rng.permutation(len(classes))  # of the classes whose shares are rounded; one for both kinds
+        precedence = rng.permutation(len(classes))  # of the classes in rounding; the same for both kinds
         pairs = []
         for samples in (self.members, self.non_members):
             order = rng.permutation(len(samples))
@@ -63,7 +65,7 @@ class Rows:
             counts = np.bincount(column, minlength=len(classes))
             quotas = _quotas(counts, share, precedence)
             by_class = np.argsort(column, kind="stable")
-            place = np.empty(len(order), np.int64)  # of each row among those of its class, in the order drawn
+            place = np.empty(len(order), np.int64)  # rank of each row within its class, in the order drawn
             place[by_class] = np.arange(len(order)) - (np.cumsum(counts) - counts)[column[by_class]]
             is_fit = place < quotas[column]
             pairs.append((samples.take(order[is_fit]), samples.take(order[~is_fit])))
@@ -71,19 +73,19 @@ class Rows:
         return Rows(fit_members, fit_non_members), Rows(eval_members, eval_non_members)
 
     def first(self, count: int | None) -> Rows:
-        """At most the first `count` of either kind; None for all."""
+        """The first `count` members and the first `count` non-members; None for all."""
         return Rows(*(samples.take(np.arange(len(samples))[:count]) for samples in (self.members, self.non_members)))
 
     def features(self) -> np.ndarray:
-        """Of the members, then of the non-members."""
+        """``(N, ...)`` features of the members, then of the non-members."""
         return np.concatenate((self.members.features, self.non_members.features))
 
     def labels(self) -> np.ndarray:
-        """Of the members, then of the non-members."""
+        """``(N,)`` labels, in the order of `features`."""
         return np.concatenate((self.members.labels, self.non_members.labels))
 
     def indices(self) -> np.ndarray:
-        """Of the members, then of the non-members."""
+        """``(N,)`` positions in the data set, in the order of `features`."""
         return np.concatenate((self.members.indices, self.non_members.indices))
 
     def is_member(self) -> np.ndarray:
@@ -92,9 +94,9 @@ class Rows:
 
 
 def _quotas(counts: np.ndarray, share: float, precedence: np.ndarray) -> np.ndarray:
-    """How many rows of each class to fit on: the share of each, rounded so that their sum is the share of all rows.
+    """Number of rows of each class to fit on: `share` of each, rounded so that the sum is `share` of all rows.
 
-    The largest remainders are rounded up (Hamilton's method); among equal ones, `precedence` decides.
+    The largest remainders are rounded up (Hamilton's method); `precedence` decides between equal ones.
     """
     wanted = counts * share
     quotas = np.floor(wanted + 1e-9).astype(np.int64)
@@ -109,13 +111,13 @@ class EvaluationSets:
     """The rows of an evaluation.
 
     Attributes:
-        everyone: Members and non-members of the target, by which attackers that are not fitted on any are judged.
-        known: Those of them that an auditor is fitted on.
-        judged: The others of them, by which auditors are judged.
-        test: Rows on which the target's accuracy is tested; None if there are none.
-        shadow: Members and non-members of the attacker's models; None without one.
-        defender: The defender's; None if there are none.
-        canaries: Mislabeled members and non-members, none of them among the others; None if there are none.
+        everyone: Members and non-members of the target. Attackers that are not fitted on any are evaluated on all.
+        known: The part of `everyone` that auditors are fitted on.
+        judged: The rest of `everyone`, on which auditors are evaluated.
+        test: Rows for the target's test accuracy; None if there are none.
+        shadow: Members and non-members of the shadow model; None without one.
+        defender: Members and non-members that defenses are fitted on; None if there are none.
+        canaries: Mislabeled members and non-members, in no other set; None if there are none.
         labelled: Whether the samples' labels are true classes.
         treated_alike: Whether members and non-members went through the same transforms; None if unknown.
     """
@@ -135,7 +137,7 @@ class EvaluationSets:
         """The rows that a split gives each role.
 
         Raises:
-            InputError: If a role is without rows that it needs, or rows have two roles that they must not have.
+            InputError: If a role lacks rows that it needs, or a row has two roles that exclude each other.
         """
         check_split(split, len(data))
 
@@ -150,12 +152,12 @@ class EvaluationSets:
         return cls(everyone, known, judged, test=test, shadow=rows("attacker"), defender=rows("defender"))
 
     def check(self) -> None:
-        """Raises InputError if there are no rows to fit or evaluate on, or rows to fit and to evaluate on overlap."""
-        for purpose, rows in (("fit attackers on", self.known), ("judge attackers by", self.judged)):
+        """Raises InputError if there are no rows to fit or evaluate on, or if these overlap."""
+        for purpose, rows in (("fit attackers on", self.known), ("evaluate attackers on", self.judged)):
             for kind in ("members", "non_members"):
                 if not len(getattr(rows, kind)):
                     of = len(getattr(self.everyone, kind))
-                    fix = "give more rows: 1,000 of either kind make figures worth reading"
+                    fix = "give more rows: useful figures need about 1,000 members and 1,000 non-members"
                     raise InputError(f"{kind} to {purpose}", expected="at least one", got=f"none of {of}", fix=fix)
         check_disjoint(self.known, self.judged)
         if self.shadow is not None:
@@ -166,14 +168,14 @@ class EvaluationSets:
 
 
 def check_disjoint(fit: Rows, judged: Rows) -> None:
-    """Raises InputError if an attack would be judged by a row that it was fitted on."""
+    """Raises InputError if an attack would be evaluated on a row that it was fitted on."""
     asked = judged.indices()
     shared = np.intersect1d(fit.indices(), asked)
     if shared.size:
         raise InputError(
             "eval_rows",
             expected="samples that the attack is not fitted on",
-            got=f"{shared.size} of {asked.size} that it is, the first is row {shared[0]}",
+            got=f"{shared.size} of {asked.size} that it is fitted on, the first is row {shared[0]}",
             fix="split the rows by index before anything is fitted",
         )
 
@@ -184,9 +186,9 @@ class DefendedBy:
 
     Attributes:
         defense: The defense; None if only its answers were recorded.
-        noise: ``"keyed"`` or ``"fresh"``; ``"unknown"`` if answers were recorded.
-        knows: Whether it was fitted on the rows that auditors know. No attacker is then evaluated on these rows,
-            because the defense treats them differently from others.
+        noise: ``"keyed"`` or ``"fresh"``; ``"unknown"`` if only its answers were recorded.
+        knows: Whether it was fitted on the rows that auditors are fitted on. Then no attacker is evaluated on these
+            rows, because the defense treats them differently from others.
     """
 
     defense: Defense | None
@@ -195,25 +197,25 @@ class DefendedBy:
 
     @property
     def is_random(self) -> bool:
-        """Whether answers depend on secret noise, so that asking again, or nearly the same, may tell more."""
+        """Whether answers depend on secret noise, so that repeated or similar queries may reveal more."""
         return self.defense is not None and self.defense.is_random
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scenario:
-    """One state of one target, as attackers find it.
+    """One state of one target, undefended or defended, that attackers are run on.
 
     Attributes:
         target: The model under attack.
         sets: The rows.
-        shadows: The attacker's own models in the same state, each behind the same defense with a key of the attacker's
-            own; None if there are none.
-        banks: The attacker's banks of shadow models in the same state, likewise, by what they were trained on:
-            ``"online"`` on half of the judged rows each, ``"offline"`` on none of them.
-        defense: What stands in front of them; None if they are undefended.
-        model: The undefended model behind `target`, for defenders and reports: what they ask is no attacker's query.
-            None for recorded outputs.
-        answers_variants: Whether changed samples are answered; recorded outputs cannot.
+        shadows: The attacker's shadow models, in the same state: behind the same defense, with the attacker's own key;
+            None if there are none.
+        banks: The attacker's banks of shadow models, in the same state. The models of ``"online"`` were each trained
+            on half of the evaluated rows, those of ``"offline"`` on none of them.
+        defense: The defense of all these models; None if they are undefended.
+        model: The undefended model of `target`, for defenders and reports, whose queries are not counted as the
+            attacker's.
+        answers_variants: Whether changed samples can be queried; False for recorded outputs.
     """
 
     target: Target
@@ -233,7 +235,14 @@ class Scenario:
         shadow: Model | None = None,
         banks: Mapping[str, ShadowBank] | None = None,
     ) -> Scenario:
-        """A model as it is, and the attacker's own: a shadow trained on the members of ``sets.shadow``, and banks."""
+        """The undefended scenario of a model.
+
+        Args:
+            model: The model under attack.
+            sets: The rows.
+            shadow: A shadow model trained on the members of ``sets.shadow``; None if there is none.
+            banks: Banks of shadow models by kind.
+        """
         shadows = None
         if shadow is not None:
             held = np.empty(0, np.int64) if sets.shadow is None else sets.shadow.members.indices
@@ -249,20 +258,20 @@ class Scenario:
         knows: bool = False,
         on_progress: Callable[[int], None] | None = None,
     ) -> Scenario:
-        """The same models behind a defense, each with a key of its own.
+        """The same models behind a defense, each with its own key.
 
-        The keys come from the seed, so that an evaluation can be repeated; a served model draws its key at random.
+        The keys are derived from the seed, so that an evaluation can be repeated; a served model has a random key.
 
         Args:
-            defense: What reshapes the answers.
-            seed: Seeds the keys.
-            noise: ``"keyed"`` or ``"fresh"``.
-            knows: Whether the defense was fitted on the rows that auditors know.
+            defense: The defense that reshapes the answers.
+            seed: Seed of the keys.
+            noise: ``"keyed"`` or ``"fresh"``; see `EvaluationConfig`.
+            knows: Whether the defense was fitted on the rows that auditors are fitted on.
             on_progress: Called with the number of rows that were just reshaped.
         """
         from mindefense.defenses.target import defended_target
 
-        def door(model: Model, role: str) -> Target:
+        def defended(model: Model, role: str) -> Target:
             key = hashlib.sha256(f"{role} {seed}".encode()).digest()
             return defended_target(model, defense, key=key, noise=noise, on_progress=on_progress)
 
@@ -270,22 +279,25 @@ class Scenario:
 
         def bank_behind(bank: ShadowBank, role: str) -> ShadowBank:
             roles = [role if not number else f"{role} {number}" for number in range(len(bank))]
-            targets = [door(model, name) for model, name in zip(bank.models, roles, strict=True)]
+            targets = [defended(model, name) for model, name in zip(bank.models, roles, strict=True)]
             return bank.behind(targets, keeps_labels=defense.keeps_labels)
 
         return dataclasses.replace(
             self,
-            target=door(self.model, "target"),
+            target=defended(self.model, "target"),
             shadows=None if self.shadows is None else bank_behind(self.shadows, "shadow"),
             banks={kind: bank_behind(bank, kind) for kind, bank in self.banks.items()},
             defense=DefendedBy(defense, noise, knows),
         )
 
     def answers_differing(self, *, seed: int) -> tuple[int, int]:
-        """Of how many rows the answer differed when the defended model was asked again, and of how many it was.
+        """Sends the same queries twice to the defended model.
 
         Args:
             seed: As given to `behind`.
+
+        Returns:
+            The number of rows whose two answers differ, and the number of rows queried.
         """
         assert self.defense is not None
         assert self.defense.defense is not None
@@ -294,7 +306,7 @@ class Scenario:
         if self.target.varies:
             again = self.target.query(rows, again=1)
         else:
-            # The target remembers; a second one of the same model, with the same key, does not.
+            # The target stores its answers. A second target of the same model and key has to compute them again.
             same = dataclasses.replace(self, shadows=None, banks={})
             again = same.behind(self.defense.defense, seed=seed, noise=self.defense.noise).target.query(rows)
         return int((before != again).any(axis=1).sum()), len(rows)

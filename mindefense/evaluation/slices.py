@@ -1,4 +1,4 @@
-"""Where an attacker succeeds: its scores within parts of the samples, and one record a sample."""
+"""An attacker's AUC within parts of the samples, and the table of per-sample records."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from mindefense.metrics import auc, auc_interval
 from mindefense.types import Outputs, Slice, Slices, Trial
 
 CONFIDENCE = 0.95
-"""That the intervals of all parts hold at once."""
+"""Simultaneous confidence of the intervals of all parts."""
 
 
 def slices_of(trial: Trial, answers: Outputs) -> Slices:
-    """How far an attacker tells members from non-members among samples that are alike.
+    """An attacker's AUC within parts of the samples.
 
-    The parts are the true classes, the deciles of the undefended top confidence of the judged samples, and those that
-    the undefended target classifies correctly and incorrectly; where true classes are unknown, the deciles alone.
-    Samples of equal confidence are never divided: where many share one value, several deciles are one part.
+    The parts are the true classes, the deciles of the largest undefended confidence, and the samples that the
+    undefended target classifies correctly and incorrectly; if the true classes are unknown, only the deciles. Samples
+    of equal confidence are in the same part, so several deciles may be merged.
 
-    Within the k parts that hold both kinds, each interval has a confidence of ``1 - 0.05 / k`` (Bonferroni), so that
-    the worst part may be picked after looking. An attacker may do worse within every part than over all of them: what
-    it knows may be no more than which part a sample is in.
+    With k parts that have both members and non-members, each interval has a confidence of ``1 - 0.05 / k``
+    (Bonferroni), so the worst part may be selected afterwards. The AUC within every part may be lower than the AUC over
+    all samples, because an attacker may use only the part that a sample is in.
 
     Args:
         trial: The attacker's scores; its `samples` are positions in the rows of `answers`.
-        answers: The evaluation's rows.
+        answers: The answers to the evaluation's rows.
 
     Returns:
-        Parts in the order above, empty ones left out; without an AUC where one kind is missing.
+        The parts in the order above without empty ones; the AUC is None if members or non-members are missing.
 
     Raises:
-        InputError: If the trial has samples that the answers have not, or they disagree on who is a member.
+        InputError: If the trial has samples that are not in the answers, or they disagree on membership.
 
     Example:
         >>> is_member = np.arange(40) < 20
@@ -66,23 +66,23 @@ def slices_of(trial: Trial, answers: Outputs) -> Slices:
 
 
 def record_columns(trials: Sequence[Trial], answers: Outputs) -> dict[str, np.ndarray]:
-    """One record a sample: what it is, what the target says of it, and how every attacker scores it.
+    """The table of per-sample records: label, membership, confidences, and the score of every attacker.
 
     Args:
         trials: The attackers; their `samples` are positions in the rows of `answers`.
-        answers: The evaluation's rows.
+        answers: The answers to the evaluation's N rows.
 
     Returns:
-        Columns by name, each with the N rows of `answers` in their order: ``index``, ``label``, ``is_member``,
-        ``predicted`` (by the undefended target), ``classified_rightly``, ``confidence`` (the largest) and
-        ``true_confidence`` (of the true class), with a defense ``defended_confidence`` and
-        ``defended_true_confidence``, and one ``attack|knowledge|adversary|undefended`` or ``…|defended`` a trial.
-        The columns of trials are of dtype object: a float, or None for samples that the attacker was not judged by;
-        Python's ``csv.writer`` writes None as an empty field. There is no NaN anywhere. Columns that take true classes
-        are left out where those are unknown.
+        ``(N,)`` columns by name, in the order of `answers`: ``index``, ``label``, ``is_member``, ``predicted`` (by the
+        undefended target), ``classified_rightly`` (bool: the prediction is the label), ``confidence`` (the largest) and
+        ``true_confidence`` (of the true class); with a defense, ``defended_confidence`` and
+        ``defended_true_confidence``; and ``attack|knowledge|adversary|undefended`` or ``…|defended`` for each trial.
+        Columns of trials have dtype object: a float, or None for samples that the attacker was not evaluated on, which
+        Python's ``csv.writer`` writes as an empty field. No column has NaN. Columns that need true classes are left
+        out if these are unknown.
 
     Raises:
-        InputError: If a trial does not fit the answers, or two have the same name.
+        InputError: If a trial does not match the answers, or two trials have the same name.
 
     Example:
         >>> answers = Outputs(np.array([1]), np.array([True]), np.array([7]), np.array([[0.25, 0.75]]))
@@ -109,14 +109,14 @@ def record_columns(trials: Sequence[Trial], answers: Outputs) -> dict[str, np.nd
         state = "defended" if result.defended else "undefended"
         name = "|".join((result.name, result.knowledge, result.adversary, state))
         if name in columns:
-            raise InputError("trials", expected="one a name, knowledge, adversary and state", got=f"two of {name}")
+            raise InputError("trials", expected="one per name, knowledge, adversary and state", got=f"two of {name}")
         columns[name] = np.full(len(answers), None, dtype=object)
         columns[name][trial.samples] = trial.scores.tolist()
     return columns
 
 
 def _parts(labels: np.ndarray | None, probs: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """What divides the samples, the part's name, and which samples are in it."""
+    """For each part: the criterion, the part's name, and a mask ``(N,)`` bool of its samples."""
     for label in () if labels is None else np.unique(labels):
         yield "class", f"class {label}", labels == label
     top = probs.max(axis=1)
@@ -124,8 +124,8 @@ def _parts(labels: np.ndarray | None, probs: np.ndarray) -> Iterator[tuple[str, 
         yield "confidence decile", name, inside
     if labels is None:
         return
-    rightly = probs.argmax(axis=1) == labels
-    for name, inside in (("classified rightly", rightly), ("classified wrongly", ~rightly)):
+    is_correct = probs.argmax(axis=1) == labels
+    for name, inside in (("classified correctly", is_correct), ("classified incorrectly", ~is_correct)):
         if inside.any():
             yield "correctness", name, inside
 
@@ -133,7 +133,7 @@ def _parts(labels: np.ndarray | None, probs: np.ndarray) -> Iterator[tuple[str, 
 def _deciles(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     ordered = np.sort(values)
     borders = ordered[np.arange(1, 10) * len(values) // 10]
-    decile = np.searchsorted(borders, values, side="right")  # equal values, equal decile
+    decile = np.searchsorted(borders, values, side="right")  # equal values are in the same decile
     first = 1
     for last in np.unique(decile):
         inside = decile == last
@@ -144,7 +144,7 @@ def _deciles(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _figure(confidence: float) -> str:
-    """Two decimals, and more only where it would look like the 1 that it is not."""
+    """Two decimals; more if a confidence below 1 would otherwise be rounded to 1."""
     texts = (f"{confidence:.{digits}f}" for digits in range(2, 9))
     return next((text for text in texts if confidence >= 1 or float(text) < 1), "1.00")
 
@@ -160,7 +160,7 @@ def _slice(trial: Trial, by: str, part: str, inside: np.ndarray, confidence: flo
 
 
 def _distance(part: Slice) -> float:
-    """How far from 0.5 the interval stays; below 0 if it holds 0.5."""
+    """Distance of the interval from 0.5; negative if it contains 0.5."""
     if part.low is None or part.high is None:
         return -1.0
     return max(part.low - 0.5, 0.5 - part.high)
@@ -178,7 +178,7 @@ def _check(trial: Trial, answers: Outputs) -> None:
     if not np.array_equal(trial.is_member, answers.is_member[samples]):
         raise InputError(
             f"{name}, is_member",
-            expected="what the answers say of its samples",
-            got="another",
-            fix="give positions in the rows of the answers, not in the data set",
+            expected="the membership of its samples in the answers",
+            got="other values",
+            fix="give samples as positions in the rows of the answers, not in the data set",
         )

@@ -1,4 +1,4 @@
-"""From trials and answers to an evaluation: verdicts, utility, slices, budget table, checks. NumPy."""
+"""Computes an evaluation from trials and answers: verdicts, utility, slices, budget table, checks. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from mindefense.types import (
 )
 
 _EVERY = 30
-"""False alarms up to which a kept ROC curve has every point: what is seen on a logarithmic axis."""
+"""A stored ROC curve has every point up to this number of false positives, for logarithmic axes."""
 _FURTHER = 60
-"""Points beyond, at most."""
+"""Largest number of further points."""
 _BINS = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is evaluated, as results name it.
+    """Description of an evaluation for its results.
 
     Attributes:
-        dataset: The data set, or the file of recorded outputs.
-        seed: Decides everything that is random.
-        settings: What was chosen.
-        synthetic: Whether the rows were made up.
-        smoke: Whether the figures mean nothing.
-        trainings: How the trainings of target, shadow and defender went, by network.
-        digests: SHA-256, hex, of the files that were judged, by name; None for what is not there.
+        dataset: Name of the data set, or of the file of recorded outputs.
+        seed: Seed of everything that is random.
+        settings: The chosen settings.
+        synthetic: Whether the rows are synthetic.
+        smoke: Whether this is a smoke test, whose figures have no meaning.
+        trainings: The trainings of target, shadow model and defender, by network.
+        digests: Hexadecimal SHA-256 of the evaluated files, by name; None for a missing file.
     """
 
     dataset: str
@@ -68,14 +68,14 @@ class Subject:
 def summarize(
     runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Outputs, subject: Subject
 ) -> Evaluation:
-    """The evaluation that trials make.
+    """Computes the evaluation from the trials of all attackers.
 
     Args:
-        runner: Who ran them.
-        scenario: The state that would be released: behind the defense, or the undefended one.
-        trials: All trials, on the undefended target and on that behind the defense.
-        answers: What the target says of the evaluation's rows; see `answers_of`.
-        subject: What was evaluated.
+        runner: The runner that ran them.
+        scenario: The state that would be released: the defended one, or the undefended one without a defense.
+        trials: All trials, on the undefended and on the defended target.
+        answers: The target's answers to the evaluation's rows; see `answers_of`.
+        subject: Description of the evaluation.
     """
     undefended = runner.undefended
     is_defended = scenario.defense is not None
@@ -118,17 +118,17 @@ def summarize(
 
 
 def is_noised(scenario: Scenario) -> bool:
-    """Whether answers of this state depend on noise."""
+    """Whether the answers in this state depend on noise."""
     return scenario.defense is not None and scenario.defense.is_random
 
 
 def answers_of(undefended: Scenario, scenario: Scenario, *, indices: np.ndarray | None = None) -> Outputs:
-    """What the target says of the evaluation's rows.
+    """The target's answers to the evaluation's rows, undefended and, with a defense, defended.
 
     Args:
         undefended: The target without a defense.
         scenario: The state that would be released.
-        indices: ``(N,)`` positions of the rows in the data set, where the samples' own are others.
+        indices: ``(N,)`` positions of the rows in the data set; None to take those of the samples.
     """
     rows = undefended.sets.everyone
     samples = rows.features()
@@ -144,7 +144,7 @@ def answers_of(undefended: Scenario, scenario: Scenario, *, indices: np.ndarray 
 def checks_of(
     runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Outputs, subject: Subject
 ) -> tuple[Check, ...]:
-    """Every doubt about these trials that can be looked into; arguments as of `summarize`."""
+    """All checks of these trials that can be computed; arguments as in `summarize`."""
     undefended = runner.undefended
     sets = undefended.sets
     defense = None if scenario.defense is None else scenario.defense.defense
@@ -176,7 +176,7 @@ def checks_of(
 
 
 def _known(sets: EvaluationSets, answers: Outputs, *, has_features: bool) -> FitRows:
-    """What auditors were fitted on; recorded outputs are known by what was answered."""
+    """The rows that auditors were fitted on; for recorded outputs, with confidence vectors instead of features."""
     if has_features:
         return FitRows(indices=sets.known.indices(), features=sets.known.features())
     everyone = sets.everyone.indices()
@@ -186,10 +186,10 @@ def _known(sets: EvaluationSets, answers: Outputs, *, has_features: bool) -> Fit
 
 
 def evidence_for(undefended: Scenario, answers: Outputs, subject: Subject) -> Evidence:
-    """What was judged, and when."""
+    """Digests of what was evaluated, with the current time."""
     model = undefended.model
     digests = dict(subject.digests)
-    if not undefended.answers_variants:  # of recorded outputs, no more is known than their file
+    if not undefended.answers_variants:  # of recorded outputs, only the file is known, not the network
         model = None
     if model is not None:
         digests["parameters"] = model.digest()
@@ -202,7 +202,7 @@ def evidence_for(undefended: Scenario, answers: Outputs, subject: Subject) -> Ev
 
 
 def shadow_accuracy(undefended: Scenario) -> tuple[float, float] | None:
-    """The mean accuracy of the attacker's models on their own training rows and on others; None without a model."""
+    """Mean accuracy of the shadow models on their training rows and on other rows; None without a shadow model."""
     shadows, rows = undefended.shadows, undefended.sets.shadow
     if shadows is None or rows is None or not shadows.models:
         return None
@@ -219,7 +219,7 @@ def accuracy(model: Model, samples: Samples) -> float:
 
 
 def _defense_facts(scenario: Scenario, answers: Outputs) -> DefenseFacts:
-    """The defense and what it costs."""
+    """The defense, and the utility of the answers with and without it."""
     undefended, defended = utility(answers)
     assert scenario.defense is not None
     defense, queries = scenario.defense.defense, scenario.target.queries
@@ -255,13 +255,13 @@ def _budgets(scenario: Scenario, trials: Sequence[Trial], answers: Outputs) -> t
 
 
 def _by_state(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial]]:
-    """The trials on the undefended target, and those on the defended one."""
+    """The trials on the undefended target, and those on the defended target."""
     before = [trial for trial in trials if not trial.result.defended]
     return before, [trial for trial in trials if trial.result.defended]
 
 
 def roc_points(scores: np.ndarray, is_member: np.ndarray) -> RocPoints:
-    """At most 92 points of the ROC curve of these scores: all with few false positives, fewer and fewer of the others.
+    """At most 92 points of the ROC curve: all points with up to 30 false positives, then a geometric sequence.
 
     Args:
         scores: ``(N,)`` float64, higher = more likely a member.
@@ -273,7 +273,9 @@ def roc_points(scores: np.ndarray, is_member: np.ndarray) -> RocPoints:
     """
     counts = Counts.of(scores, is_member)
     false_alarms = counts.called_non_members
-    corners = np.append(np.flatnonzero(np.diff(false_alarms)), len(false_alarms) - 1)  # the most found, at each number
+    corners = np.append(
+        np.flatnonzero(np.diff(false_alarms)), len(false_alarms) - 1
+    )  # the point with most true positives
     numbers = false_alarms[corners]
     wanted = np.geomspace(_EVERY, max(counts.n_non_members, _EVERY), _FURTHER)
     kept = np.union1d(np.flatnonzero(numbers <= _EVERY), np.searchsorted(numbers, wanted, side="right") - 1)
@@ -282,11 +284,11 @@ def roc_points(scores: np.ndarray, is_member: np.ndarray) -> RocPoints:
 
 
 def confidence_histogram(answers: Outputs, *, defended: bool) -> ConfidenceHistogram:
-    """How often the undefended or the defended target is how sure of the true class."""
+    """Histogram of the confidence in the true class, over 20 equal bins of 0 … 1, for members and non-members."""
     probs = answers.defended_probs if defended else answers.clean_probs
     assert probs is not None
     assert answers.labels is not None
-    of_true = np.clip(probs[np.arange(len(probs)), answers.labels], 0, 1)  # float32 may round to just above 1
+    of_true = np.clip(probs[np.arange(len(probs)), answers.labels], 0, 1)  # float32 may be rounded to just above 1
 
     def counted(kind: np.ndarray) -> tuple[int, ...]:
         return tuple(np.histogram(of_true[kind], bins=_BINS, range=(0, 1))[0].tolist())
@@ -295,13 +297,13 @@ def confidence_histogram(answers: Outputs, *, defended: bool) -> ConfidenceHisto
 
 
 def sharpest_slices(trials: Sequence[Trial], answers: Outputs, *, defended: bool) -> Slices:
-    """The figures of the data's parts for the attacker with the highest two-sided AUC, undefended or defended."""
+    """The AUCs within parts of the data for the attacker with the highest two-sided AUC on this state."""
     here = [trial for trial in trials if trial.result.defended == defended]
     return slices_of(max(here, key=lambda trial: trial.result.metrics.two_sided_auc), answers)
 
 
 def target_facts(answers: Outputs, *, test_accuracy: float | None, queries: int) -> TargetFacts:
-    """How well the target classifies the evaluation's rows."""
+    """The target's accuracies on the evaluation's rows, and its number of queries."""
     if answers.labels is None:
         return TargetFacts(None, None, test_accuracy, queries)
     right = answers.clean_probs.argmax(axis=1) == answers.labels
@@ -314,7 +316,7 @@ def target_facts(answers: Outputs, *, test_accuracy: float | None, queries: int)
 
 
 def utility(answers: Outputs) -> tuple[UtilityMetrics, UtilityMetrics]:
-    """What the undefended and the defended answers are worth; the same twice without a defense."""
+    """The utility of the undefended and of the defended answers; the same twice without a defense."""
     clean, defended = answers.clean_probs, answers.defended_probs
     undefended = utility_metrics(clean, answers.labels, clean_probs=clean)
     if defended is None:
@@ -325,13 +327,13 @@ def utility(answers: Outputs) -> tuple[UtilityMetrics, UtilityMetrics]:
 def published_budgets(
     trials: Sequence[Trial], answers: Outputs, *, g_clean: np.ndarray, g_defended: np.ndarray
 ) -> tuple[BudgetPoint, ...]:
-    """The published budget table: the nn attacker, unaware of the defense; empty if it did not take part.
+    """The published budget table, for the static nn attacker; empty if that attacker did not take part.
 
     Args:
         trials: All trials.
-        answers: What the attackers saw.
-        g_clean: ``(N,)`` the defender's membership probability of the undefended answers.
-        g_defended: ``(N,)`` of the defended ones.
+        answers: The answers to the evaluation's N rows.
+        g_clean: ``(N,)`` the defender's membership probability for the undefended answers.
+        g_defended: ``(N,)`` the defender's membership probability for the defended answers.
     """
     right = {}
     for trial in trials:

@@ -23,7 +23,7 @@ from mindefense.metrics.levels import FALSE_ALARMS
 from mindefense.types import Change, Check, IdentifiedMembers, Trial, Verdict
 
 WRONG_ROWS = ("labels-match", "duplicates")
-"""Checks whose failure means that a leak may be there and not be seen: labels of other rows, twins on both sides."""
+"""Checks whose failure may hide a leak: wrong labels, and rows that occur as member and as non-member."""
 
 
 def verdict_of(trials: Sequence[Trial], *, defended: bool, labelled: bool = True) -> Verdict:
@@ -31,11 +31,11 @@ def verdict_of(trials: Sequence[Trial], *, defended: bool, labelled: bool = True
 
     Args:
         trials: All trials.
-        defended: Which state of the target.
+        defended: Whether the verdict is on the defended target.
         labelled: Whether true classes are known, so that the gap attack takes part.
 
     Raises:
-        InputError: If there are no such trials, or the gap attack is not among them though true classes are known.
+        InputError: If there are no trials on this state, or true classes are known and the gap attack is missing.
     """
     here = [trial for trial in trials if trial.result.defended == defended]
     gap = [trial.result.metrics.balanced_accuracy for trial in here if trial.result.name == "gap"]
@@ -43,9 +43,9 @@ def verdict_of(trials: Sequence[Trial], *, defended: bool, labelled: bool = True
         raise InputError("trials", expected="the gap attack among the attackers", got="none")
     strongest = max(here, key=lambda trial: trial.result.metrics.balanced_accuracy)
     sharpest = max(here, key=lambda trial: trial.result.metrics.two_sided_auc)
-    # The best is picked after looking, so the intervals have to hold for every attacker at once (Bonferroni), and for
-    # three figures: of 0.05, the balanced accuracies above chance take a quarter, the AUCs on either side a half, and
-    # those who identify members the last quarter.
+    # The best attacker is selected afterwards, so the intervals must hold for all attackers at once (Bonferroni), and
+    # for three figures. Of the error of 0.05, the one-sided test of balanced accuracies takes a quarter, the two-sided
+    # test of AUCs a half, and the test of identified members a quarter.
     confidence = 1 - FALSE_ALARMS / 2 / len(here)
     shown = [_shown(trial, confidence) for trial in here]
     of_accuracy = {id(trial): accuracy for trial, (accuracy, _) in zip(here, shown, strict=True)}
@@ -84,7 +84,7 @@ def verdict_of(trials: Sequence[Trial], *, defended: bool, labelled: bool = True
 
 
 def held_against(verdict: Verdict, checks: Sequence[Check]) -> Verdict:
-    """The verdict, which cannot be that no leak was found if a failed check says that the rows are wrong."""
+    """The verdict, changed from "none found" to "cannot be told" if a failed check of `WRONG_ROWS` may hide a leak."""
     failed = [check.name for check in checks if check.name in WRONG_ROWS and not check.passed]
     if verdict.level != "none found" or not failed:
         return verdict
@@ -92,7 +92,7 @@ def held_against(verdict: Verdict, checks: Sequence[Check]) -> Verdict:
 
 
 def changed(before: Sequence[Trial], after: Sequence[Trial]) -> Change:
-    """What a defense changed for the best attackers, from all trials on either state; on the same rows."""
+    """The decreases of the best attackers' figures from `before` to `after`, on the same rows."""
 
     def best(trials: Sequence[Trial], figure: str) -> Trial:
         return max(trials, key=lambda trial: getattr(trial.result.metrics, figure))
@@ -104,7 +104,7 @@ def changed(before: Sequence[Trial], after: Sequence[Trial]) -> Change:
 
 
 def _shown(trial: Trial, confidence: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The intervals of an attacker's balanced accuracy and AUC."""
+    """The intervals of an attacker's balanced accuracy and of its AUC."""
     return (
         balanced_accuracy_interval(
             trial.scores, trial.is_member, threshold=trial.threshold, confidence=confidence
@@ -114,16 +114,16 @@ def _shown(trial: Trial, confidence: float) -> tuple[tuple[float, float], tuple[
 
 
 def _beyond_chance(figure: str, interval: tuple[float, float]) -> float:
-    """How far an interval stays from 0.5; an inverted ranking reveals as much, an inverted threshold does not."""
+    """Distance of an interval from 0.5, negative if it contains 0.5: two-sided for the AUC, otherwise only above."""
     low, high = interval
     return max(low - 0.5, 0.5 - high) if figure == "AUC" else low - 0.5
 
 
 def _identified(trials: Sequence[Trial]) -> tuple[Trial | None, IdentifiedMembers | None, bool]:
-    """Which attacker identifies the most members almost surely, and whether any identifies more than chance explains.
+    """The attacker that identifies the most members, its figures, and whether chance does not explain them.
 
-    Each attacker is looked at by the smallest false positive rate that its own non-members carry, and by all rows if
-    its scores are fitted to none. Attackers with the same scores are one.
+    For each attacker the false positive rate is the smallest one that its number of non-members can determine. If its
+    scores do not depend on the rows it was fitted on, all rows count. Attackers with equal scores count as one test.
     """
     carried = []
     for trial in trials:

@@ -1,7 +1,7 @@
-"""Studies: a target from its training to the report, stage by stage in one folder, and comparisons of defenses on it.
+"""Studies: the stages from training a target to its evaluation in one folder, and comparisons of defenses.
 
-Names are loaded when they are first used: the command line checks its arguments with this package's plain modules and
-must not pay for MindSpore.
+Names are imported on first use, because the command line checks its arguments with this package's modules that do not
+need MindSpore, and must not import it for that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ways to defend a study's target, side by side, ways to train it among them."""
+"""Comparison of defenses of a study's target, including defenses in training."""
 
 from __future__ import annotations
 
@@ -26,35 +26,40 @@ def compare(
     training: Sequence[str] = (),
     config: EvaluationConfig | None = None,
 ) -> Comparison:
-    """Puts up one defense after the other in front of the target, with the same attackers against each.
+    """Runs the same attackers on the target behind each defense.
 
     Args:
-        study: With its target trained, its shadow if it has one, and the defender's classifier if a defense needs it.
-        defenses: Names as `DefenseSpec.parse` takes them. The study's budget of steps holds unless they say another,
-            and those that cannot keep to it are left out. Their alignment is what they say and not the study's, or
-            ``defenmi`` and ``defenmi-published`` would be the same.
-        training: Ways to train the target that defend it, as `TrainingSpec.parse` takes them; each trains a
-            target, and a shadow in the same way, in a folder of its own below ``compare``.
-        config: Which attackers, and what they know; None for all.
+        study: A study with a trained target, a trained shadow model if the study has one, and the defender's
+            classifier if a defense needs it.
+        defenses: Names in the format of `DefenseSpec.parse`. The study's budget of steps applies unless a name has
+            another; defenses that cannot observe it are left out. The alignment is that of the name and not the
+            study's; otherwise ``defenmi`` and ``defenmi-published`` would be the same.
+        training: Defenses in training, in the format of `TrainingSpec.parse`. Each trains a target, and a shadow model
+            in the same way, in its own folder below ``compare``.
+        config: The attackers and their knowledge; None for the default.
+
+    Returns:
+        The figures of every attacker, and the utility, for every defense.
 
     Raises:
-        InputError: If a defense or way to train is unknown, or named twice.
+        InputError: If a defense or defense in training is unknown or named twice, or the target of a study with
+            `training` comes from a given checkpoint.
         CheckpointError: If the study lacks a stage that a defense needs.
     """
     config = config or EvaluationConfig()
     (specs, not_run), ways = _within(study.config.max_steps, defenses), parse_ways(training)
     if ways and "origin" in study.checkpoint("target").description:
         raise InputError(
-            "training", expected="a target that this study trained", got="one from --pre_trained, of which it is "
-            "not known how it was trained", fix="compare without --training",
+            "training", expected="a target that this study trained",
+            got="one from --pre_trained, whose training is unknown", fix="compare without --training",
         )  # fmt: skip
     for way in ways:
-        dataclasses.replace(study.preset.train, **way.settings)  # a value out of range must show before all else
+        dataclasses.replace(study.preset.train, **way.settings)  # raises for a value out of range
     if any(spec.searches for spec in specs):
-        study.defender()  # a missing stage must show before anything is attacked
+        study.defender()  # raises for a missing stage before anything is attacked
     with study.timed("compare"):
         runner = study.evaluator.runner(config)
-        # Of the defense each contender tells its own settings.
+        # Each contender has its own settings of the defense.
         subject = study.evaluator.subject(config)
         settings = {name: value for name, value in subject.settings.items() if name not in ("defense", "alignment")}
         subject = dataclasses.replace(subject, settings=settings)
@@ -62,7 +67,7 @@ def compare(
         for spec in specs:
             scenario = study.behind(study.build(spec), str(spec), config.noise)
             contest.enter(str(spec), scenario, study.evaluator.answers(scenario))
-            study.forget_defenses()  # this contender is not used again
+            study.forget_defenses()  # saves memory: this defense is not queried again
         for way in ways:
             if way.is_private and (reason := why_not_private()) is not None:
                 not_run.append(NotRun(str(way), "training", reason))
@@ -71,7 +76,7 @@ def compare(
             others = other.evaluator.runner(config)
             found, answers = others.run(), other.evaluator.answers(others.undefended)
             checks = other.evaluator.checks(others, others.undefended, found, answers)
-            # What users get now against what they got from the target as it was.
+            # The utility compares the new target's answers with those of the undefended target.
             answers = dataclasses.replace(
                 answers, clean_probs=contest.answers.clean_probs, defended_probs=answers.clean_probs
             )
@@ -85,21 +90,21 @@ def compare(
 
 
 def _within(max_steps: int | None, defenses: Sequence[str]) -> tuple[tuple[DefenseSpec, ...], list[NotRun]]:
-    """The defenses with a study's budget of steps, and those that cannot keep to it."""
-    parse_lineup(defenses)  # what is wrong within any budget is refused
+    """The defenses with a study's budget of steps, and those that cannot observe it."""
+    parse_lineup(defenses)  # raises for names that are wrong with any limit
     fitting, not_run = [], []
     for name in defenses:
         try:
             DefenseSpec.parse(name, max_steps=max_steps)
         except InputError as error:
-            not_run.append(NotRun(name, "defense", f"{error}; name it with a budget of its own, such as {name}@300"))
+            not_run.append(NotRun(name, "defense", f"{error}; give it its own budget of steps, such as {name}@300"))
         else:
             fitting.append(name)
     return parse_lineup(fitting, max_steps=max_steps), not_run
 
 
 def trained_otherwise(study: Study, way: TrainingSpec) -> Study:
-    """A study of the same data with target and shadow trained in a way that defends them, trained if need be."""
+    """A study of the same data whose target and shadow model have a defense in training; trains what is missing."""
     config = dataclasses.replace(study.config, defense=NONE, **way.settings)
     out = study.out / "compare" / str(way)
     store = StudyStore(out)

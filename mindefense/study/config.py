@@ -1,4 +1,4 @@
-"""What a study is about."""
+"""Settings of a study."""
 
 from __future__ import annotations
 
@@ -16,52 +16,55 @@ SYNTHETIC = "synthetic"
 DATASETS = (SYNTHETIC, *_DATASETS)
 _DATASETS_OF = {TABLES: tuple(name for name in DATASETS if name != "cifar100"), IMAGES: ("cifar100", SYNTHETIC)}
 DATASETS_FOR = {model: _DATASETS_OF[spec.samples] for model, spec in MODELS.items()}
-"""Each target model with the data sets it is for; the synthetic one comes in the likeness of either."""
+"""The data sets that each target model can be trained on. The synthetic one resembles Location or CIFAR-100."""
 _SETTINGS_OF = {
     TABLES: ("split_config", "split_section"),
     IMAGES: ("image_size", "width_multiplier", "members", "num_samples", "augment", "parity"),
 }
-"""Settings that mean something for one kind of samples alone."""
+"""Settings that apply to only one kind of samples."""
 AMP_LEVELS = ("O0", "O2")
-"""Levels of MindSpore's mixed precision that target and shadow can be asked at."""
+"""Levels of MindSpore's mixed precision at which target and shadow model can be queried."""
 TUTORIAL_IMAGE_SIZE = 224
 _SMOKE = {"image_size": 32, "width_multiplier": 0.125, "members": 300, "num_samples": 150}
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
-    """What a study is about. The first stage writes it to ``study.json``; the later ones read it there.
+    """Settings of a study. The first stage writes them to ``study.json``; later stages read them from there.
 
     Attributes:
         dataset: Name of the data set, ``"synthetic"`` for the embedded one.
-        data_path: Where it is; None for the synthetic one.
+        data_path: Path of its file or folder; None for the synthetic one.
         split_config: A DefenMI ``config.ini`` with the ranges of the rows; None for the published ranges.
-        split_section: Its section.
-        defense: ``"none"``, or ``NAME`` or ``NAME=VALUE`` as `DefenseSpec.parse` takes it.
+        split_section: Section of that file; None for the name of the data set.
+        defense: ``"none"``, or ``NAME`` or ``NAME=VALUE`` in the format of `DefenseSpec.parse`.
         alignment: ``"corrected"`` or ``"published"``.
-        max_steps: The most steps of the defense's search for one row; None for what the published program allows.
-        seed: Decides everything that is random.
-        smoke: Few rows and epochs: shows that everything runs; the figures mean nothing.
+        max_steps: Largest number of steps of the defense's search per row; None for the published limit.
+        seed: Seed of everything that is random, 0 … 2**32 - 1.
+        smoke: Whether to run a smoke test with few rows and epochs, whose figures have no meaning.
         model: ``"mlp"`` for tables, ``"vgg16"`` for images.
         epochs: Epochs of the target's training; None for the published number.
         learning_rate: Its learning rate; None for the published one.
         schedule: ``"step"`` or ``"cosine"``; None for the published one.
-        warmup_epochs: Epochs over which the learning rate rises at first; None for the published number.
-        until_accuracy: End the training after the first epoch with this share of rows classified correctly.
+        warmup_epochs: Number of first epochs over which the learning rate rises; None for the published number.
+        until_accuracy: Training accuracy, 0 … 1, after which the training ends; None to train for all epochs.
         weight_decay: L2 penalty of its weights; None for the published one.
-        label_smoothing: Share of the labels that is spread over all classes in training.
-        canaries: So many of the members to judge by, and of the non-members, get a wrong label and are reported
-            apart; None for none.
-        batch_size: Samples that target and shadow are trained on at a time; images are asked about as many at a time.
-        image_size: Images only: height and width that they are resized to; None for the tutorial's 224.
+        label_smoothing: Share of each label that is spread over all classes in training; None for the published one.
+        canaries: Number of the evaluation's members, and of its non-members, that get a wrong label and are reported
+            separately; None for none.
+        batch_size: Batch size of the training of target and shadow model, and of queries with images; at least 1.
+        image_size: Images only: height and width in pixels to which they are resized; None for the tutorial's 224.
         width_multiplier: Images only: share of the published channels and widths.
-        members: Images only: the target is trained on the first so many rows of the training part, or on those that
-            this file lists (`read_row_numbers`); None for all.
-        num_samples: Images only: members and non-members to judge attackers by, of each as many; None for 5,000 or
-            as many as there are.
-        augment: Images only: train on random crops and flips.
-        parity: Images only: crop and flip the evaluation's members, and only these, at random, as MindArmour's
-            tutorial does. An attacker can then tell them by that.
+        members: Images only: number of first rows of the training part that the target is trained on, or a file that
+            lists its rows (`read_row_numbers`); None for all rows.
+        num_samples: Images only: number of members, and of non-members, to evaluate attackers on; None for 5,000, or
+            all if there are fewer.
+        augment: Images only: whether to train on random crops and flips.
+        parity: Images only: whether to randomly crop and flip the evaluation's members, but not the non-members, as
+            MindArmour's tutorial does. An attacker may then detect the crops instead of the membership.
+
+    Raises:
+        InputError: If a setting is out of range, or does not apply to the model.
     """
 
     dataset: str = SYNTHETIC
@@ -107,7 +110,7 @@ class StudyConfig:
         if (self.dataset == SYNTHETIC) != (self.data_path is None):
             raise InputError(
                 "data_path",
-                expected="a path with a named data set and none with the synthetic one",
+                expected="a path for a named data set, none for the synthetic one",
                 got=f"{self.data_path!r} with {self.dataset}",
             )
         # The upper bound is that of NumPy's legacy generator, which MindArmour draws from.
@@ -119,40 +122,42 @@ class StudyConfig:
         for field in dataclasses.fields(self):
             if field.name in mistaken and getattr(self, field.name) != field.default:
                 right = " or ".join(model for model, spec in MODELS.items() if spec.samples == mistaken[field.name])
-                raise InputError(field.name, expected=f"only with model {right}", got=f"it with {self.model}")
+                raise InputError(field.name, expected=f"only with model {right}", got=f"model {self.model}")
 
     @property
     def samples(self) -> str:
-        """What the model takes: ``"tables"`` or ``"images"``."""
+        """The kind of the model's inputs: ``"tables"`` or ``"images"``."""
         return MODELS[self.model].samples
 
     @property
     def pixels(self) -> int:
-        """`image_size`, or the tutorial's."""
+        """Height and width of the resized images: `image_size`, or the tutorial's 224."""
         return TUTORIAL_IMAGE_SIZE if self.image_size is None else self.image_size
 
     def parse_defense(self, name: str | None = None) -> DefenseSpec:
-        """A defense with the study's alignment and budget of steps, unless its name says others.
+        """A defense with the study's alignment and budget of steps, unless its name has others.
 
         Args:
-            name: As `DefenseSpec.parse` takes it; None for the study's own.
+            name: In the format of `DefenseSpec.parse`; None for the study's own defense.
 
         Raises:
-            InputError: If there is no such defense; ``"none"`` is none either.
+            InputError: If the defense is unknown, or ``"none"``.
         """
         name = self.defense if name is None else name
         return DefenseSpec.parse(name, alignment=self.alignment, max_steps=self.max_steps)
 
     @property
     def needs_defender(self) -> bool:
-        """Whether the defense is built on a classifier of the defender's."""
+        """Whether the defense needs the defender's classifier."""
         return self.defense != NONE and self.parse_defense().searches
 
 
 def smoke_sizes(described: dict[str, Any], *, pre_trained: bool) -> dict[str, Any]:
-    """Settings of `StudyConfig` with those that make a smoke test of images small, where the user gave none.
+    """The settings of a study, with small defaults for a smoke test on images.
 
-    A checkpoint decides on size, width and members itself.
+    Args:
+        described: Settings of `StudyConfig` that the user gave; they are not changed.
+        pre_trained: Whether the target comes from a checkpoint, which determines image size, width and members.
     """
     model = MODELS.get(str(described.get("model")))
     if not described.get("smoke") or model is None or model.samples != IMAGES:

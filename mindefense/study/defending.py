@@ -1,4 +1,4 @@
-"""The defenses of a study: built from what it has trained, from their files, and in front of its networks."""
+"""Builds, saves and loads the defenses of a study, and applies them to its networks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from mindefense.study.roles import means_role
 
 
 class StudyDefenses:
-    """Builds defenses and puts them in front of target and shadow.
+    """Builds defenses and applies them to target and shadow model.
 
     Args:
-        parts: What the study works with.
+        parts: Settings, data and files of the study.
         networks: The study's networks.
         bank: The study's banks of shadow models.
     """
@@ -34,7 +34,7 @@ class StudyDefenses:
         self._behind: dict[tuple[str, str, bool], Scenario] = {}
 
     def build(self, spec: DefenseSpec) -> Defense:
-        """A defense from what the study has trained.
+        """Builds a defense from the study's networks and rows.
 
         Raises:
             CheckpointError: If the study lacks a stage that the defense needs.
@@ -71,7 +71,7 @@ class StudyDefenses:
         return load_defense(self._parts.store.path("defense"))
 
     def check_saved(self) -> None:
-        """Raises CheckpointError if the defense's file is missing, damaged, or of another study or defense."""
+        """Raises CheckpointError if the defense's file is missing, damaged, or from another study or defense."""
         spec, store = self._parts.config.parse_defense(), self._parts.store
         held = self._networks.checkpoint("defense").description.get("spec")
         if held != str(spec):
@@ -83,11 +83,10 @@ class StudyDefenses:
             )
 
     def guard(self, name: str | None = None) -> tuple[nn.Cell, Defense | None, list[Path]]:
-        """The target, what to put in front of it, and the files that they come from.
+        """The target, its defense (None without one), and the files that both come from.
 
         Args:
-            name: A defense as ``--defense`` names it, built from what the study has trained; None for the study's own,
-                from its file.
+            name: A defense in the format of ``--defense``, to be built; None for the study's own, from its file.
         """
         store = self._parts.store
         net, target = self._networks.network("target").cell, store.path("target")
@@ -106,26 +105,26 @@ class StudyDefenses:
         return self._parts.rows.sets(fit_share=preset.fit_share, has_shadow=preset.has_shadow)
 
     def undefended(self, *, with_shadow: bool = False) -> Scenario:
-        """The target as it is, and the attacker's model if it is asked for."""
-        target = self._networks.network("target")  # first, since without one it is what must be said
+        """The undefended scenario, with the shadow model if `with_shadow`, and with the banks that exist."""
+        target = self._networks.network("target")  # first, so that a missing target is reported before other files
         shadow = self._networks.network("shadow") if with_shadow else None
         banks = {kind: bank for kind in BANKS if (bank := self._bank.load(kind)) is not None}
         return Scenario.undefended(target, self.sets, shadow=shadow, banks=banks)
 
     def bank_sizes(self) -> dict[str, object]:
-        """How many shadow models the banks have, as settings of results; nothing without a bank."""
+        """The number of shadow models of each bank, as a setting of the results; empty without a bank."""
         counts = {kind: count for kind in BANKS if (count := self._bank.count(kind))}
         return {"shadows": counts} if counts else {}
 
     def behind(self, defense: Defense, name: str, noise: str) -> Scenario:
-        """Target, and shadow if it is trained, behind a defense; what was asked before comes from memory.
+        """The scenario of target and shadow model, if trained, behind a defense. Repeated calls share stored answers.
 
         Args:
-            defense: What stands in front of them.
-            name: What it is remembered by, until `forget`.
+            defense: The defense.
+            name: Name under which its answers are stored until `forget`.
             noise: ``"keyed"`` or ``"fresh"``.
         """
-        has_shadow = self._parts.preset.has_shadow and self._parts.store.holds("shadow")  # it may be trained last
+        has_shadow = self._parts.preset.has_shadow and self._parts.store.holds("shadow")  # it may not be trained yet
         key = (name, noise, has_shadow)
         if key not in self._behind:
             self._behind[key] = self.undefended(with_shadow=has_shadow).behind(
@@ -134,5 +133,5 @@ class StudyDefenses:
         return self._behind[key]
 
     def forget(self) -> None:
-        """Drops what is remembered of defended answers."""
+        """Deletes the stored answers of defended models."""
         self._behind.clear()

@@ -1,4 +1,4 @@
-"""The evaluation of a study: its attackers, its answers, and what its results say of it."""
+"""Evaluation of a study: runs its attackers, and describes it in the results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Evaluator:
     """Runs attackers on a study's target, undefended and behind defenses.
 
     Args:
-        parts: What the study works with.
+        parts: Settings, data and files of the study.
         networks: The study's networks.
         defenses: The study's defenses.
     """
@@ -31,22 +31,22 @@ class Evaluator:
         self._parts, self._networks, self._defenses = parts, networks, defenses
 
     def evaluate(self, config: EvaluationConfig) -> Evaluation:
-        """Attacks the target, without the study's defense and behind it."""
+        """Attacks the target, without and with the study's defense."""
         runner = self.runner(config)
         scenario, defense = runner.undefended, self._defenses.load()
         if defense is not None:
             scenario = self._defenses.behind(defense, str(self._parts.config.parse_defense()), config.noise)
-        answers = self.answers(scenario)  # with a bar of its own, before the attackers ask
+        answers = self.answers(scenario)  # before the attack, so that these queries have their own progress bar
         trials = runner.run()
         if defense is not None:
             trials += runner.run(scenario, title=f"attack {defense.name}")
         return summarize(runner, scenario, trials, answers, self.subject(config))
 
     def runner(self, config: EvaluationConfig) -> AttackRunner:
-        """The attackers on the target, and on the shadow if somebody learns from it.
+        """The runner of the attackers on the target, with the shadow model if `config.knowledge` has ``"shadow"``.
 
         Raises:
-            InputError: If none of the attackers that were asked for can take part, or rows of a kind are missing.
+            InputError: If none of the requested attackers can take part, or members or non-members are missing.
         """
         learns = self._parts.preset.has_shadow and "shadow" in config.knowledge
         undefended = self._defenses.undefended(with_shadow=learns)
@@ -61,13 +61,13 @@ class Evaluator:
         return runner
 
     def answers(self, scenario: Scenario) -> Outputs:
-        """What the target says of the evaluation's rows, without and with a defense."""
+        """The target's answers to the evaluation's rows, without and with the scenario's defense."""
         samples = self._parts.rows.of("eval").features()
-        self._networks.ask("target", samples)  # remembered, so that the bar below counts the defense alone
+        self._networks.ask("target", samples)  # the answers are stored, so the bar below counts only the defense
         undefended = self._defenses.undefended()
         if scenario.defense is None or not (new := scenario.target.new(samples)):
             return answers_of(undefended, scenario)
-        # Rows with noise on the input come twice: noised out of the network, then out of the search.
+        # With noise on the input, each row is counted twice: by the network on noised inputs, and by the search.
         defense = scenario.defense.defense
         passes = 2 if defense is not None and defense.noise_scale else 1
         with self._parts.stages.counting("defend", "defend", passes * new) as advance:
@@ -76,7 +76,7 @@ class Evaluator:
         return answers
 
     def subject(self, config: EvaluationConfig, *, with_digests: bool = True) -> Subject:
-        """What the study evaluates, as its results name it."""
+        """Description of the study for its results."""
         data = self._parts.rows.data
         digests: dict[str, str | None] = {}
         if with_digests:
@@ -94,12 +94,12 @@ class Evaluator:
     def checks(
         self, runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Outputs
     ) -> tuple[Check, ...]:
-        """Every doubt about these trials that the study can look into."""
+        """All checks of these trials that the study can compute."""
         subject = self.subject(EvaluationConfig(), with_digests=False)
         return checks_of(runner, scenario, trials, answers, subject)
 
     def settings(self, config: EvaluationConfig) -> dict[str, object]:
-        """What was chosen, with names in place of paths: results are read on other machines, by other people."""
+        """The chosen settings, with file names instead of paths, because results may be published."""
         chosen = {**dataclasses.asdict(self._parts.config), **dataclasses.asdict(config)}
         chosen |= {"device": device_in_use(), "amp": self._parts.amp}
         for name in ("data_path", "split_config", "members"):
@@ -116,7 +116,7 @@ class Evaluator:
         }
 
     def _trainings_done(self) -> dict[str, Training]:
-        """How the trainings of the study's networks went, as far as their files say."""
+        """The trainings of the study's networks, as far as their files record them."""
         by_class = 1 / self._parts.rows.data.num_classes
         done = {}
         for kind, chance in (("target", by_class), ("shadow", by_class), ("defender", 0.5)):

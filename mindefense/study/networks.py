@@ -1,4 +1,4 @@
-"""The networks of a study: how each is started and trained, what its file must say, and what it answers."""
+"""The networks of a study: their start weights, training settings, checkpoints and answers."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from mindefense.targets.cell import Network, parameters_sha256
 from mindefense.training import PUBLISHED_DEFENDER, TrainConfig
 
 _SEEDS = {"target": 0, "shadow": 1, "defender": 2}
-"""What each network's seed is above the study's; the attack networks' is the next."""
+"""Offset of each network's seed from the study's seed. Attack networks have offset 3."""
 
 
 @dataclasses.dataclass(eq=False)
 class StudyParts:
-    """What all stages of a study work with.
+    """Settings, data and files that all stages of a study use.
 
     Attributes:
-        config: What the study is about.
-        rows: Its data, and who gets which rows.
-        preset: How target and shadow are built, fed and trained.
-        store: Its files.
-        stages: Told what happens.
-        amp: Precision that target and shadow are asked at.
-        shared: The work of all ranks; None for this process alone.
+        config: The settings.
+        rows: The data and the rows of each role.
+        preset: How target and shadow model are built, prepared and trained.
+        store: The files.
+        stages: Progress display and timings.
+        amp: Precision at which target and shadow model are queried.
+        shared: Distribution of the work over the ranks of a job; None if this is the only process.
     """
 
     config: StudyConfig
@@ -62,7 +62,7 @@ class StudyParts:
         amp: str,
         crew: ProcessGroup | None,
     ) -> StudyParts:
-        """Loads the data and puts the parts together; arguments and errors as of `mindefense.study.Study`."""
+        """Loads the data and creates the parts; arguments and errors as in `mindefense.study.Study`."""
         if amp not in AMP_LEVELS:
             raise InputError("amp", expected=" or ".join(AMP_LEVELS), got=repr(amp))
         store, stages = StudyStore(out), Stages(progress)
@@ -80,10 +80,10 @@ class StudyParts:
 
 
 class StudyNetworks:
-    """Target, shadow and defender's classifier of a study, from their files.
+    """Loads target, shadow model and defender's classifier of a study from their files.
 
     Args:
-        parts: What the study works with.
+        parts: Settings, data and files of the study.
     """
 
     def __init__(self, parts: StudyParts):
@@ -92,7 +92,7 @@ class StudyNetworks:
 
     @functools.cached_property
     def trainings(self) -> dict[str, TrainConfig]:
-        """How each network is trained, with a seed of its own."""
+        """The training settings of each network, each with its own seed."""
         config, target, defender = self._parts.config, self._parts.preset.train, PUBLISHED_DEFENDER
         if config.smoke:
             defender = dataclasses.replace(defender, epochs=SMOKE_EPOCHS)
@@ -104,11 +104,11 @@ class StudyNetworks:
         return self._parts.config.seed + _SEEDS[role]
 
     def start(self, role: str) -> nn.Cell:
-        """Target or shadow on its start weights."""
+        """The untrained target or shadow model, with its start weights."""
         return self._parts.preset.build(self.seed(role))
 
     def network(self, role: str) -> Network:
-        """The trained target or shadow.
+        """The trained target or shadow model.
 
         Raises:
             CheckpointError: See `checkpoint`.
@@ -133,11 +133,11 @@ class StudyNetworks:
         )
 
     def forget(self, role: str) -> None:
-        """Drops what is remembered of target or shadow, since a new one is coming."""
+        """Drops the loaded target or shadow model and its stored answers, because it will be trained again."""
         self._networks.pop(role, None)
 
     def ask(self, role: str, samples: np.ndarray) -> np.ndarray:
-        """``(N, C)`` logits of target or shadow; what was asked before comes from memory."""
+        """``(N, C)`` float32 logits of target or shadow model; repeated queries get stored answers."""
         network = self.network(role)
         if not (new := network.new(samples)):
             return network.logits(samples)
@@ -157,17 +157,17 @@ class StudyNetworks:
         return classifier
 
     def checkpoint(self, kind: str) -> Checkpoint:
-        """A file of this study.
+        """A checkpoint of this study.
 
         Raises:
-            CheckpointError: If it is missing, damaged, unfinished or of another study; names the command to run.
+            CheckpointError: If it is missing, damaged, unfinished or from another study; names the command to run.
         """
         held = self._parts.store.open(kind)
         self._parts.store.check_fresh(held, kind, self.mark(kind), self.trainings.get(kind))
         return held
 
     def mark(self, kind: str) -> dict[str, Any]:
-        """What a file of that kind says it belongs to; see `mark_of`."""
+        """The recorded origin of a file of this kind; see `mark_of`."""
         config, rows = self._parts.config, self._parts.rows
         if kind == "target":
             return mark_of(rows.data, rows.split.target_members)

@@ -1,4 +1,4 @@
-"""The published pipeline, stage by stage: each leaves files in one folder that the next picks up."""
+"""The published pipeline in stages. Each stage writes files to one folder, and later stages read them."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from mindefense.types import Evaluation, LabelledData
 
 
 class Study:
-    """Target, defender, shadow, defense and attackers in one folder.
+    """A study of target, defender, shadow model, defense and attackers, with its files in one folder.
 
     Args:
-        config: What to do; None to go on with the study that `out` holds.
+        config: The settings; None to continue the study in `out`.
         out: The folder.
-        progress: Told what happens.
-        amp: Precision that target and shadow are asked at: ``"O0"`` float32, ``"O2"`` float16 but for batch
-            normalization, with float32 logits. They are trained in float32 either way.
-        crew: The ranks of a job that share the heavy work: this is rank 0, and the others follow with `jobs_of`. None
-            to do all of it in this process.
+        progress: Progress display; None for no display.
+        amp: Precision at which target and shadow model are queried: ``"O0"`` for float32, ``"O2"`` for float16 except
+            batch normalization, with float32 logits. They are always trained in float32.
+        crew: The ranks of a job among which the heavy work is divided. This process must be rank 0; the others follow
+            with `jobs_of`. None to do all of the work in this process.
 
     Attributes:
-        evaluator: Runs attackers on the target, and says what the results are of.
+        evaluator: Runs attackers on the target and describes the study in the results.
 
     Raises:
-        InputError: If `config` is None and `out` holds no study, the data have too few rows for the split, or `amp` is
-            neither.
+        InputError: If `config` is None and there is no study in `out`, the data have too few rows for the split, or
+            `amp` has another value.
         DataError: If the data set is missing or damaged.
     """
 
@@ -67,11 +67,11 @@ class Study:
         self._defenses = StudyDefenses(self._parts, self._networks, self.bank)
         self.evaluator = Evaluator(self._parts, self._networks, self._defenses)
 
-    # ------------------------------------------------------------------ what it is about
+    # ------------------------------------------------------------------ settings and data
 
     @property
     def config(self) -> StudyConfig:
-        """What the study is about."""
+        """The settings of the study."""
         return self._parts.config
 
     @property
@@ -81,21 +81,21 @@ class Study:
 
     @property
     def amp(self) -> str:
-        """Precision that target and shadow are asked at."""
+        """Precision at which target and shadow model are queried."""
         return self._parts.amp
 
     @property
     def progress(self) -> Progress:
-        """Told what happens."""
+        """The progress display."""
         return self._parts.stages.progress
 
     @property
     def timings(self) -> dict[str, float]:
-        """Stage → seconds so far."""
+        """Seconds so far, by stage."""
         return self._parts.stages.timings
 
     def timed(self, stage: str) -> contextlib.AbstractContextManager[None]:
-        """Adds the seconds of what happens inside to a stage of `timings`, whether it is done or fails."""
+        """Adds the duration of the context to a stage of `timings`, even if an exception is raised."""
         return self._parts.stages.timed(stage)
 
     @property
@@ -105,20 +105,20 @@ class Study:
 
     @property
     def split(self) -> Split:
-        """Who gets which rows."""
+        """The rows of each role."""
         return self._parts.rows.split
 
     def rows(self, role: str) -> Rows:
         """The members and non-members of ``"target"``, ``"defender"``, ``"attacker"`` or ``"eval"``.
 
         Raises:
-            InputError: If the split leaves no rows for that role.
+            InputError: If the split has no rows for that role.
         """
         return self._parts.rows.of(role)
 
     @property
     def preset(self) -> Preset:
-        """How target and shadow are built, fed and trained."""
+        """How target and shadow model are built, prepared and trained."""
         return self._parts.preset
 
     @property
@@ -134,23 +134,27 @@ class Study:
         self._trainer.train_target(resume=resume)
 
     def adopt_target(self, checkpoint: str | os.PathLike) -> None:
-        """Takes a trained target from a checkpoint instead; writes ``study.json`` and ``target.ckpt``.
+        """Takes the target from a checkpoint instead of training it; writes ``study.json`` and ``target.ckpt``.
 
-        ``target.ckpt`` is a copy, since its description, which is inside the file, says more than the given one's.
-        Its rows must be those that the split calls the target's members; a checkpoint of this package says which they
-        were, and others are taken at the user's word.
+        ``target.ckpt`` is a copy with a longer description. The target must have been trained on the rows that the
+        split has as its members. A checkpoint of this package records its rows, which are checked; for other
+        checkpoints this cannot be checked.
 
         Raises:
-            CheckpointError: If it is of another architecture, data set or rows.
+            CheckpointError: If it has another architecture, or was trained on another data set or other rows.
         """
         self.forget_defenses()
         self._trainer.adopt_target(checkpoint)
 
     def train_shadow(self, *, resume: bool = False) -> None:
-        """Trains the attacker's shadow of the target and writes ``shadow.ckpt``."""
+        """Trains the attacker's shadow model and writes ``shadow.ckpt``.
+
+        Raises:
+            InputError: If the study's model has no shadow model.
+        """
         if not self.preset.has_shadow:
             raise InputError(
-                "shadow", expected="model mlp", got=self.config.model, fix="only auditors attack it so far"
+                "shadow", expected="model mlp", got=self.config.model, fix="evaluate it with --knowledge auditor"
             )
         self.forget_defenses()
         self._trainer.train_shadow(resume=resume)
@@ -159,13 +163,13 @@ class Study:
         """Trains a bank of shadow models and writes ``shadows/KIND-NUMBER.ckpt``.
 
         Args:
-            kind: ``"online"``: each model is trained on half of the judged rows. ``"offline"``: on none of them.
-            count: How many models the bank is to have; those that are there are not trained again.
-            resume: Whether a training that was stopped goes on.
-            jobs: As of `StudyBank.train`.
+            kind: ``"online"`` to train each model on half of the evaluated rows, ``"offline"`` on none of them.
+            count: Number of models of the whole bank; existing models are not trained again.
+            resume: Whether to continue an interrupted training.
+            jobs: See `StudyBank.train`.
 
         Returns:
-            The files of the models that were trained now.
+            The files of the newly trained models.
         """
         self.forget_defenses()
         return self.bank.train(kind, count, resume=resume, jobs=jobs)
@@ -176,31 +180,40 @@ class Study:
         self._trainer.train_defender(resume=resume)
 
     def train_privately(self, noise_multiplier: float) -> None:
-        """Trains target and shadow by differentially private descent, from the start.
+        """Trains target and shadow model by differentially private gradient descent, without checkpoints.
+
+        Args:
+            noise_multiplier: Standard deviation of the noise, as a multiple of the clipping norm.
 
         Raises:
-            DeviceError: If the platform does not run it.
+            DeviceError: If the platform does not support it.
         """
         self.forget_defenses()
         self._trainer.train_privately(noise_multiplier)
 
     def defend(self) -> None:
-        """Builds the defense from target and defender and reshapes the evaluation's vectors.
+        """Builds the defense and reshapes the evaluation's confidence vectors.
 
-        Writes ``defense.ckpt``, all that the defense needs, and ``defended.npz``, the vectors before and after with
-        labels, membership and the rows' indices.
+        Writes ``defense.ckpt`` with everything that the defense needs, and ``defended.npz`` with the confidence
+        vectors before and after, labels, membership and the rows' indices.
+
+        Raises:
+            InputError: If the study has no defense.
+            CheckpointError: If a stage that the defense needs is missing.
         """
         if self.config.defense == NONE:
-            raise InputError("defense", expected="one, such as defenmi", got="'none'", fix="start a study with one")
+            raise InputError(
+                "defense", expected="a name, such as defenmi", got="'none'", fix="start a study with a defense"
+            )
         defense = self._defenses.save()
         answers = self.evaluator.answers(self.behind(defense, str(self.config.parse_defense()), "keyed"))
         self._parts.store.write_vectors(answers, synthetic=self.data.synthetic)
 
     def evaluate(self, config: EvaluationConfig | None = None) -> Evaluation:
-        """Attacks the target, without the defense and behind it.
+        """Attacks the target, without and with the defense.
 
         Args:
-            config: Which attackers, and what they know; None for all.
+            config: The attackers and their knowledge; None for the default.
         """
         with self.timed("evaluate"):
             evaluation = self.evaluator.evaluate(config or EvaluationConfig())
@@ -213,7 +226,16 @@ class Study:
         resume: bool = False,
         config: EvaluationConfig | None = None,
     ) -> Evaluation:
-        """All stages, one after the other; see `evaluate` for what comes out."""
+        """Runs all stages in order.
+
+        Args:
+            pre_trained: A checkpoint of the target, see `adopt_target`; None to train the target.
+            resume: Whether to continue interrupted trainings.
+            config: The attackers and their knowledge; None for the default.
+
+        Returns:
+            See `evaluate`.
+        """
         with self.timed("total"):
             if pre_trained is not None:
                 self.adopt_target(pre_trained)
@@ -230,7 +252,7 @@ class Study:
 
     @property
     def next_stage(self) -> str:
-        """The command of the first stage whose file is missing or of another study; ``"evaluate"`` if all are there."""
+        """The command of the first stage whose file is missing or from another study, or else ``"evaluate"``."""
         needed = {
             "target": True,
             "defender": self.config.needs_defender,
@@ -245,13 +267,13 @@ class Study:
                     return command
         return "evaluate"
 
-    # ------------------------------------------------------------------ what comparisons and exports take from it
+    # ------------------------------------------------------------------ for comparisons and exports
 
     def checkpoint(self, kind: str) -> Checkpoint:
-        """A file of this study: ``"target"``, ``"shadow"``, ``"defender"`` or ``"defense"``.
+        """A checkpoint of this study: ``"target"``, ``"shadow"``, ``"defender"`` or ``"defense"``.
 
         Raises:
-            CheckpointError: If it is missing, damaged, unfinished or of another study; names the command to run.
+            CheckpointError: If it is missing, damaged, unfinished or from another study; names the command to run.
         """
         return self._networks.checkpoint(kind)
 
@@ -260,28 +282,27 @@ class Study:
         return self._networks.classifier()
 
     def build(self, spec: DefenseSpec) -> Defense:
-        """A defense from what the study has trained."""
+        """Builds a defense from the study's networks and rows."""
         return self._defenses.build(spec)
 
     def guard(self, name: str | None = None) -> tuple[nn.Cell, Defense | None, list[Path]]:
-        """The target, what to put in front of it, and the files that they come from.
+        """The target, its defense (None without one), and the files that both come from.
 
         Args:
-            name: A defense as ``--defense`` names it, built from what the study has trained; None for the study's own,
-                from its file.
+            name: A defense in the format of ``--defense``, to be built; None for the study's own, from its file.
         """
         return self._defenses.guard(name)
 
     def behind(self, defense: Defense, name: str, noise: str) -> Scenario:
-        """Target and shadow behind a defense; what was asked before comes from memory.
+        """The scenario of target and shadow model behind a defense. Repeated calls share stored answers.
 
         Args:
-            defense: What stands in front of them.
-            name: What it is remembered by, until `forget_defenses`.
+            defense: The defense.
+            name: Name under which its answers are stored until `forget_defenses`.
             noise: ``"keyed"`` or ``"fresh"``.
         """
         return self._defenses.behind(defense, name, noise)
 
     def forget_defenses(self) -> None:
-        """Drops what is remembered of defended answers."""
+        """Deletes the stored answers of defended models."""
         self._defenses.forget()

@@ -1,4 +1,4 @@
-"""How the networks of a study are built, fed and trained: one preset per architecture."""
+"""Presets: how the networks of a study are built, prepared and trained, one per architecture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mindefense.training import PUBLISHED_TARGET, PUBLISHED_VGG16, TrainConfig
 
 SMOKE_EPOCHS = 8
 QUERY_BATCH = 512
-"""Rows of a table that an MLP is asked about at a time; in steps of 64 it would answer half as many a second."""
+"""Batch size of queries to an MLP; with 64, the throughput would be half."""
 _TRAINING = (
     "epochs",
     "learning_rate",
@@ -35,18 +35,18 @@ _TRAINING = (
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """What is particular to an architecture.
+    """The properties of an architecture.
 
     Attributes:
-        build: Seed → network on its start weights.
-        architecture: What the checkpoints say of it.
-        prepare: Makes the network's inputs of samples; None if they are the inputs.
-        train: How target and shadow are trained.
-        fit_share: Share of the evaluation's rows that auditors are fitted on.
+        build: Function from a seed to a network with its start weights.
+        architecture: Description of the architecture in checkpoints.
+        prepare: Converts samples to the network's inputs; None if samples are inputs.
+        train: Training settings of target and shadow model.
+        fit_share: Share of the evaluation's rows that auditors are fitted on, 0 … 1.
         checkpoint_every: Epochs between two checkpoints.
-        has_shadow: Whether an attacker trains a shadow of it.
-        query_batch: Samples that it is asked about at a time.
-        is_dense: Whether its network is an `MLP`, which many processes can train side by side on a CPU.
+        has_shadow: Whether the attacker trains a shadow model.
+        query_batch: Batch size of queries.
+        is_dense: Whether the network is an `MLP`, which many processes can train side by side on a CPU.
     """
 
     build: Callable[[int], nn.Cell]
@@ -65,7 +65,7 @@ class Preset:
 
 
 def mlp_preset(config: StudyConfig, columns: int, classes: int) -> Preset:
-    """The published MLP for tables; arguments as of `preset_for`."""
+    """The published MLP for tables; arguments as in `preset_for`."""
     widths = (columns, *TARGET_WIDTHS, classes)
     return Preset(
         build=lambda seed: MLP(widths, seed=seed),
@@ -81,7 +81,7 @@ def mlp_preset(config: StudyConfig, columns: int, classes: int) -> Preset:
 
 
 def vgg16_preset(config: StudyConfig, columns: int, classes: int) -> Preset:
-    """The tutorial's VGG16 for images; arguments as of `preset_for`."""
+    """The tutorial's VGG16 for images; arguments as in `preset_for`."""
     sizes = {
         "num_classes": classes,
         "image_size": config.pixels,
@@ -105,8 +105,8 @@ def preset_for(config: StudyConfig, *, columns: int, classes: int) -> Preset:
     """The preset of the study's model.
 
     Args:
-        config: The study.
-        columns: Features of a row, for a table.
+        config: Settings of the study.
+        columns: Number of features of a row, for tables.
         classes: Number of classes C.
 
     Raises:

@@ -22,14 +22,17 @@ def check_finished(held: Checkpoint, fix: str) -> None:
 
 
 def settings_of(checkpoint: str | os.PathLike) -> dict[str, Any]:
-    """What a target's file says of the settings it was trained with: those of images, as far as it says any.
+    """The settings of an image study that a target's checkpoint records: members, image size, width multiplier.
+
+    Returns:
+        The recorded settings by name; empty for a model of tables.
 
     Raises:
         CheckpointError: If the file is missing or damaged.
     """
     held = load_checkpoint(checkpoint)
     described = held.description
-    if "architecture" not in described:  # of another program: its shapes tell
+    if "architecture" not in described:  # from another program: derived from the shapes
         return vgg16_sizes({name: array.shape for name, array in held.parameters.items()})
     model = MODELS.get(described["architecture"].get("name"))
     if model is None or model.samples != IMAGES:

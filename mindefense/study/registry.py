@@ -1,4 +1,4 @@
-"""Which models a study trains, by name; a new one is one entry here and its preset in `mindefense.study.presets`."""
+"""The models that a study can train, by name. A new model needs an entry here and a preset in `presets`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ TABLES, IMAGES = "tables", "images"
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """One model of the catalogue.
+    """One model of a study.
 
     Attributes:
-        samples: What it takes: `TABLES` or `IMAGES`.
-        preset: The function of `mindefense.study.presets` that makes its preset.
+        samples: Kind of its inputs: `TABLES` or `IMAGES`.
+        preset: Name of the function of `mindefense.study.presets` that makes its preset.
     """
 
     samples: str
     preset: str
 
     def load(self) -> Callable[[StudyConfig, int, int], Preset]:
-        """That function: study, features of a row and number of classes → preset. Imports MindSpore."""
+        """Imports that function of settings, number of features and number of classes. Imports MindSpore."""
         from mindefense.study import presets
 
         return getattr(presets, self.preset)

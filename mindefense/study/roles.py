@@ -28,20 +28,20 @@ from mindefense.types import LabelledData
 
 _SMOKE_SCALE = 0.2
 _TUTORIAL_SEED = 1
-"""Seeds the tutorial's random crops and flips of members."""
+"""Seed of the random crops and flips of members of the tutorial."""
 
 
 class StudyRows:
-    """The data set, split into roles.
+    """The data set of a study, split into roles.
 
     Args:
-        config: What the study is about.
+        config: Settings of the study.
         data: The data set, without canaries.
 
     Attributes:
-        data: The data set.
-        split: Who gets which rows.
-        canaries: Mislabeled rows that are in no other role; None if there are none.
+        data: The data set, with canaries if there are any.
+        split: The rows of each role.
+        canaries: Mislabeled rows that are not among the evaluation's rows; None if there are none.
 
     Raises:
         InputError: If the data have too few rows for the split.
@@ -63,7 +63,7 @@ class StudyRows:
         """The members and non-members of ``"target"``, ``"defender"``, ``"attacker"`` or ``"eval"``.
 
         Raises:
-            InputError: If the split leaves no rows for that role.
+            InputError: If the split has no rows for that role.
         """
         if role not in self._of:
             self._of[role] = self._take(role)
@@ -73,8 +73,8 @@ class StudyRows:
         """The rows of an evaluation.
 
         Args:
-            fit_share: Share of them that auditors are fitted on.
-            has_shadow: Whether an attacker trains a shadow.
+            fit_share: Share of them that auditors are fitted on, 0 … 1.
+            has_shadow: Whether the attacker trains a shadow model.
         """
         everyone = self.of("eval")
         known, judged = everyone.divide(self.config.seed, share=fit_share)
@@ -97,9 +97,9 @@ class StudyRows:
         if not len(members):
             raise InputError(
                 f"rows for the {role}",
-                expected="some that are neither the target's members nor judged",
+                expected="some that are neither the target's members nor evaluated",
                 got=f"none in the split {self.split.name}",
-                fix="judge by fewer with --num_samples, or do without the defense or the shadow",
+                fix="evaluate on fewer with --num_samples, or do without the defense or the shadow model",
             )
         rows = Rows(self.data.take(members), self.data.take(non_members))
         if role == "eval" and self.config.parity:
@@ -109,7 +109,7 @@ class StudyRows:
 
 
 def means_role(spec: DefenseSpec) -> str:
-    """Whose rows a defense takes its class means from; the published program takes the very rows it defends."""
+    """The role whose rows determine a defense's class means; the published program uses the rows that it defends."""
     return "eval" if (spec.name, spec.alignment) == ("defenmi", "published") else "defender"
 
 
@@ -117,29 +117,29 @@ def load_data(config: StudyConfig) -> LabelledData:
     """The study's data set.
 
     Raises:
-        DataError: If it is missing, damaged, or not of the kind that the model takes.
+        DataError: If it is missing, damaged, or of a kind that the model cannot take.
     """
     if config.dataset == SYNTHETIC:
         return _SYNTHETIC[config.samples](config.seed)
     assert config.data_path is not None
     data = load_dataset(config.dataset, config.data_path)
     if config.samples == TABLES and data.features.ndim != 2:
-        raise DataError(f"{data.name} features", expected="one row of features a sample", got=str(data.features.shape))
+        raise DataError(f"{data.name} features", expected="shape (N, features)", got=str(data.features.shape))
     return data
 
 
 def split_data(config: StudyConfig, data: LabelledData) -> Split:
-    """Who gets which rows.
+    """The rows of each role.
 
     Raises:
         InputError: If the data have too few rows.
-        DataError: If the ranges cannot be read.
+        DataError: If the ranges of the rows cannot be read.
     """
     return _SPLITS[config.samples](config, data)
 
 
 def roles_in_words(config: StudyConfig, data: LabelledData, split: Split) -> tuple[str, ...]:
-    """Which rows of images are taken for members and for non-members, a sentence each."""
+    """Two sentences on which rows of images are members and non-members."""
     assert data.parts is not None
     all_rows, target, judged = len(data.parts["train"]), len(split.target_members), len(split.eval_members)
     train, test = "the training part", "the test part"

@@ -1,7 +1,8 @@
-"""The heavy work of a study on all ranks of a job: asking networks, reshaping, and training on images.
+"""Distributes the heavy work of a study over all ranks of a job: queries, reshaping, and training on images.
 
-Rank 0 runs the study; the others hold copies of its networks and defenses and do their part of what it asks. Rows are
-cut where one process would cut them into batches, so that the answers are the same bits with any number of ranks.
+Rank 0 runs the study. The other ranks have copies of its networks and defenses and compute their part of each job.
+Rows are divided at the batch boundaries of one process, so that the answers are the same to the last bit for any number
+of ranks.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ _OPEN = "open_study"
 _MOST_BYTES = 1 << 25
 """Largest size of the samples in one transfer; larger transfers would only need more memory."""
 _MOST_ROWS = 1 << 15
-"""Vectors that are reshaped at a time."""
+"""Largest number of vectors in one job of reshaping."""
 FEW = 256
-"""Vectors that are reshaped by one rank: fewer are not worth the way."""
+"""Up to this number of vectors, one rank reshapes them all, because the transfer would take longer."""
 
 
 def jobs_of(crew: ProcessGroup) -> dict[str, Job]:
-    """What studies on rank 0 ask of the other ranks, for `ProcessGroup.follow`; these need no data and no files."""
+    """The jobs that a study on rank 0 sends to the other ranks, for `ProcessGroup.follow`; they need no local files."""
     jobs: dict[str, Job] = {}
 
     def open_study(settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -51,13 +52,13 @@ def jobs_of(crew: ProcessGroup) -> dict[str, Job]:
 
 
 class SharedWork:
-    """What every rank does of a study.
+    """The part of every rank in the work of a study.
 
     Args:
         crew: The ranks.
-        preset: How the study's networks are built and fed.
+        preset: How the study's networks are built and prepared.
         classes: Number of classes C.
-        amp: Precision that networks are asked at; see `Study`.
+        amp: Precision at which networks are queried; see `Study`.
     """
 
     def __init__(self, crew: ProcessGroup, preset: Preset, classes: int, *, amp: str):
@@ -75,7 +76,7 @@ class SharedWork:
     # ---------------------------------------------------------------- rank 0
 
     def open(self, config: StudyConfig, columns: int) -> None:
-        """Tells the other ranks what the study is about."""
+        """Sends the study's settings to the other ranks."""
         settings = {
             "config": dataclasses.asdict(config),
             "columns": columns,
@@ -98,8 +99,8 @@ class SharedWork:
             net: The network.
             features: ``(N, ...)`` samples.
             labels: ``(N,)`` classes.
-            config: How to train.
-            **keeping: What rank 0 keeps and tells of it, as of `train_classifier`.
+            config: Training settings.
+            **keeping: Arguments of `train_classifier` about checkpoints and progress, for rank 0.
         """
         with self.crew.in_step(
             "train", {"config": dataclasses.asdict(config)}, {"features": features, "labels": labels}
@@ -114,7 +115,7 @@ class SharedWork:
         return trainings.unpacked(found, self._preset)
 
     def lead_forward(self, role: str, samples: np.ndarray, noise: KeyedNoise | None) -> np.ndarray:
-        """Logits of samples, a part from each rank."""
+        """``(N, C)`` float32 logits of ``(N, ...)`` samples, a part computed by each rank."""
         settings: dict[str, Any] = {"role": role, "noise": None}
         if noise is not None:
             settings["noise"] = {"key": noise.key.hex(), "scale": noise.scale}
@@ -123,7 +124,7 @@ class SharedWork:
         return found
 
     def lead_reshape(self, defense: Defense, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        """Reshaped vectors, a part from each rank."""
+        """``(N, C)`` float32 reshaped vectors, a part computed by each rank."""
         if self._given is not defense:
             settings = {"name": type(defense).name, "settings": defense.settings()}
             self.crew.lead("take_defense", settings, defense.arrays(), here=self.take_defense)
@@ -136,7 +137,7 @@ class SharedWork:
 
     @property
     def jobs(self) -> dict[str, Job]:
-        """What the others can be asked to do, by name."""
+        """The jobs of the other ranks, by name."""
         return {
             "take_network": self.take_network,
             "forward": self.forward,
@@ -147,18 +148,18 @@ class SharedWork:
         }
 
     def take_network(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Builds a network of the preset with these parameters."""
+        """Builds a network of the preset with the given parameters."""
         net = self._preset.build(0)
         for parameter in net.get_parameters():
             parameter.set_data(ms.Tensor(arrays[parameter.name]))
         self._networks[settings["role"]] = auto_mixed_precision(net, self._amp)
 
     def take_defense(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Builds a defense, in the place of the one before."""
+        """Builds a defense, which replaces the previous one."""
         self._defense = DEFENSES[settings["name"]].restore(settings["settings"], arrays)
 
     def train_along(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Trains with rank 0, which keeps the result."""
+        """Takes part in a training whose result rank 0 stores."""
         config = TrainConfig(**settings["config"])
         net = self._preset.build(0)
         prepare = self._preset.prepare
@@ -174,7 +175,7 @@ class SharedWork:
         return trainings.run_part(self._preset, jobs, rank=self.crew.rank, size=self.crew.size)
 
     def forward(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """This rank's part of the logits: whole batches, but for the last."""
+        """This rank's part of the logits, in whole batches except the last."""
         samples = arrays["samples"]
         part = part_of(len(samples), rank=self.crew.rank, size=self.crew.size, block=self._preset.query_batch)
         if part.start == part.stop:
@@ -196,17 +197,17 @@ class SharedWork:
         )
 
     def workers(self) -> int:
-        """Processes for this rank: its share of the host's cores, unless the launcher has bound it to some already."""
+        """Number of processes of this rank: its share of the host's cores, or all cores that it is bound to."""
         is_bound = cores() < (os.cpu_count() or 1)
         return cores() if is_bound else max(1, cores() // self.crew.on_this_host)
 
 
 class SharedNetwork:
-    """A network of which every rank holds a copy; a `Executor`.
+    """An `Executor` for a network of which every rank has a copy.
 
     Args:
-        work: The ranks' work.
-        role: The network's name there.
+        work: The work of the ranks.
+        role: The network's name in it.
     """
 
     def __init__(self, work: SharedWork, role: str):
@@ -217,7 +218,7 @@ class SharedNetwork:
     ) -> np.ndarray:
         """See `Executor.forward`."""
         size, batch = self._work.crew.size, self._work.query_batch
-        # Whole batches, since that is where one process would cut the rows.
+        # Whole batches, so that the batch boundaries are those of one process.
         rows = batch * max(size, _MOST_BYTES // max(1, samples[0].nbytes) // batch)
         found = []
         for first in range(0, len(samples), rows):
@@ -236,7 +237,7 @@ class SharedNetwork:
         draws: np.ndarray | None,
         on_progress: Callable[[int], None] | None,
     ) -> np.ndarray:
-        """See `Executor.reshape`; what is quickly done, or not known to the other ranks, is done here."""
+        """See `Executor.reshape`. Fast or user-defined defenses, and few vectors, are reshaped in this process."""
         is_known = DEFENSES.get(type(defense).name) is type(defense)
         if not (is_known and defense.searches) or len(clean_probs) <= FEW:
             return defense.reshape(clean_probs, start_logits, draws=draws, on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""What a study tells while it works, and how long its stages take."""
+"""Progress display and timings of a study's stages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mindefense.training import Epoch
 
 
 class Stages:
-    """Bars and seconds of a study's stages.
+    """Progress bars and timings of a study's stages.
 
     Args:
-        progress: Display of the progress; None for no display.
+        progress: Progress display; None for no display.
 
     Attributes:
-        progress: Display of the progress.
-        timings: Stage → seconds so far, of those that failed too.
+        progress: Progress display.
+        timings: Seconds so far, by stage, including failed stages.
     """
 
     def __init__(self, progress: Progress | None = None):
@@ -28,7 +28,7 @@ class Stages:
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Adds the seconds of what happens inside to a stage of `timings`, whether it is done or fails."""
+        """Adds the duration of the context to a stage of `timings`, even if an exception is raised."""
         began = time.perf_counter()
         try:
             yield
@@ -37,25 +37,25 @@ class Stages:
 
     @contextlib.contextmanager
     def training(self, title: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-        """A timed bar of epochs; what it yields is called after each."""
+        """A timed progress bar of epochs; yields a function to call after each epoch."""
         with self.timed(title), self.progress.stage(title, epochs) as advance:
             done = 0
 
             def on_epoch(epoch: Epoch) -> None:
                 nonlocal done
                 advance(epoch.number - done, f"loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.3f}")
-                done = epoch.number  # a resume starts with more than one
+                done = epoch.number  # a resumed training starts with a later epoch
 
             yield on_epoch
 
     @contextlib.contextmanager
     def counting(self, stage: str, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """A timed bar that `count` moves while it is there.
+        """A timed progress bar that `count` advances within the context.
 
         Args:
-            stage: Of `timings`.
-            title: Of the bar.
-            total: Rows to be counted.
+            stage: Name of the stage in `timings`.
+            title: Title of the bar.
+            total: Number of rows to count.
         """
         with self.timed(stage), self.progress.stage(title, total) as advance:
             before, self._advance = self._advance, advance
@@ -65,6 +65,6 @@ class Stages:
                 self._advance = before
 
     def count(self, rows: int) -> None:
-        """Moves the bar of `counting`; does nothing without one."""
+        """Advances the bar of `counting`; does nothing without one."""
         if self._advance is not None:
             self._advance(rows, "")

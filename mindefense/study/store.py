@@ -1,4 +1,4 @@
-"""The folder of a study: its files by kind, what each says it belongs to, and what a new study takes away."""
+"""The folder of a study: its settings, checkpoints, and the origin recorded in each file."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from mindefense.training import TrainConfig
 from mindefense.types import LabelledData, Outputs
 
 COMMANDS = {"target": "train", "defender": "train-defender", "shadow": "train-shadow", "defense": "defend"}
-"""The command that writes each checkpoint, in the order in which they are best run."""
+"""The command that writes each checkpoint, in the recommended order."""
 FINDINGS = (
     *("results.json", "attacks.csv", "records.csv", "report.html", "report.md", "defended.npz"),
     *("comparison.json", "comparison.csv", "comparison.html", "comparison.md"),
 )
-"""What an evaluation leaves; a new study in the same folder takes it away."""
+"""The files of an evaluation, which a new study in the same folder deletes."""
 
 
 class StudyStore:
     """The files of a study.
 
     Args:
-        out: Their folder, which need not be there yet.
+        out: Their folder, which need not exist yet.
     """
 
     def __init__(self, out: str | os.PathLike):
@@ -43,14 +43,14 @@ class StudyStore:
 
     @property
     def holds_study(self) -> bool:
-        """Whether a study was begun in the folder."""
+        """Whether there is a study in the folder."""
         return (self.out / "study.json").is_file()
 
     def read_config(self) -> StudyConfig:
-        """The configuration of the study that the folder holds.
+        """The settings of the study in the folder.
 
         Raises:
-            InputError: If there is none, or it is damaged.
+            InputError: If there is none, or its file is damaged.
         """
         noted = self.out / "study.json"
         if not self.holds_study:
@@ -59,18 +59,21 @@ class StudyStore:
             return StudyConfig(**json.loads(noted.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise InputError(
-                f"{noted} is damaged", expected="what `mindefense train` writes", got=str(error), fix="train again"
+                f"{noted} is damaged",
+                expected="one from `mindefense train`",
+                got=str(error),
+                fix="train again",
             ) from error
 
     def begin(self, config: StudyConfig, *, resume: bool) -> None:
-        """Notes what the study is about, and takes away what an earlier study in this folder had found.
+        """Writes ``study.json``, and deletes the results of an earlier study in the folder.
 
         Args:
-            config: The study.
-            resume: Whether the study in the folder goes on, and what was found stays.
+            config: Settings of the study.
+            resume: Whether to continue the study in the folder and leave its results.
 
         Raises:
-            InputError: If the study in the folder is another than the one to go on with.
+            InputError: If `resume` is set and the study in the folder has other settings.
             OutputError: If the folder cannot be written.
         """
         check_writable(self.out)
@@ -83,7 +86,7 @@ class StudyStore:
             ]
             raise InputError(
                 f"{self.out} cannot be resumed: its study has another {', '.join(differing)}",
-                fix="give the same settings, or start afresh without --resume",
+                fix="give the same settings, or start anew without --resume",
             )
         if not resume:
             for name in FINDINGS:
@@ -93,15 +96,15 @@ class StudyStore:
     # ------------------------------------------------------------------ checkpoints
 
     def path(self, kind: str) -> Path:
-        """Where a checkpoint is: of ``"target"``, ``"shadow"``, ``"defender"``, ``"defense"``, or of a bank's model."""
+        """The path of a checkpoint: ``"target"``, ``"shadow"``, ``"defender"``, ``"defense"``, or a model of a bank."""
         return self.out / f"{kind}.ckpt"
 
     def holds(self, kind: str) -> bool:
-        """Whether that checkpoint is there, of whatever study."""
+        """Whether that checkpoint exists, even if it is from another study."""
         return self.path(kind).is_file()
 
     def save(self, kind: str, parameters: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> None:
-        """Writes a checkpoint, whole or not at all.
+        """Writes a checkpoint atomically.
 
         Raises:
             OutputError: If it cannot be written.
@@ -109,12 +112,12 @@ class StudyStore:
         save_checkpoint(self.path(kind), parameters, description)
 
     def open(self, name: str, *, kind: str | None = None, command: str | None = None) -> Checkpoint:
-        """A checkpoint whose training is done; `check_fresh` says whether it is of this study.
+        """Loads a checkpoint of a finished training; `check_fresh` checks whether it is from this study.
 
         Args:
-            name: As `path` takes it.
-            kind: What it says that it is; None for its name.
-            command: The command that writes it; None for that of its name.
+            name: Its name in `path`.
+            kind: The kind that its description must have; None for `name`.
+            command: The command that writes it; None for that of `COMMANDS`.
 
         Raises:
             CheckpointError: If it is missing, damaged, unfinished or of another kind; names the command to run.
@@ -128,19 +131,19 @@ class StudyStore:
         return held
 
     def check_fresh(self, held: Checkpoint, name: str, mark: Mapping[str, Any], train: TrainConfig | None) -> None:
-        """Refuses what an earlier study has left.
+        """Checks that a checkpoint is from this study and not from an earlier one in the same folder.
 
         Args:
-            held: As `open` returns it.
-            name: As `path` takes it, or the command that writes it.
-            mark: What a checkpoint of this study says; see `mark_of`.
-            train: How the study trains it; None if it is not trained.
+            held: The checkpoint from `open`.
+            name: Its name in `path`, or the command that writes it.
+            mark: The origin that it must record; see `mark_of`.
+            train: Its training settings in this study; None if it is not trained.
 
         Raises:
-            CheckpointError: If it belongs to another study; names what differs, and the command to run.
+            CheckpointError: If it is from another study; names what differs and the command to run.
         """
         stale = [name for name, value in mark.items() if held.description.get(name) != value]
-        if train is not None and "origin" not in held.description:  # else it was trained elsewhere, or not at all
+        if train is not None and "origin" not in held.description:  # otherwise it was trained elsewhere
             stale += [] if train.is_described_by(held.description.get("train")) else ["train"]
         if stale:
             raise CheckpointError(
@@ -149,17 +152,17 @@ class StudyStore:
             )
 
     def history(self, kind: str) -> Mapping[str, Any] | None:
-        """The figures of a training by epoch; None if there is no checkpoint, or it does not say."""
+        """The loss and accuracy of a training by epoch; None if there is no checkpoint, or it does not record them."""
         return (load_checkpoint(self.path(kind)).description.get("history") if self.holds(kind) else None) or None
 
     def digest(self, kind: str) -> str:
-        """SHA-256, hex, of a checkpoint's file."""
+        """Hexadecimal SHA-256 of a checkpoint's file."""
         return sha256_of_file(self.path(kind))
 
     # ------------------------------------------------------------------ defended.npz
 
     def write_vectors(self, answers: Outputs, *, synthetic: bool) -> None:
-        """Writes ``defended.npz``: vectors before and after with labels, membership and the rows' indices.
+        """Writes ``defended.npz``: confidence vectors before and after, labels, membership and the rows' indices.
 
         Raises:
             OutputError: If it cannot be written.
@@ -184,7 +187,7 @@ def mark_of(data: LabelledData, indices: np.ndarray, **made_from: Any) -> dict[s
     Args:
         data: The data set.
         indices: ``(N,)`` positions of the rows that it was made from.
-        made_from: What else it was made from.
+        made_from: Further origins by name, such as the digest of a network.
     """
     return {
         "data": {"name": data.name, "synthetic": data.synthetic, "sha256": data.fingerprint},

@@ -1,4 +1,4 @@
-"""The stages of a study that train a network, or take over a trained one."""
+"""The stages of a study that train a network, or take a trained one from a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ from mindefense.training import train_classifier, trains_in_steps
 from mindefense.types import Samples
 
 CLIP_NORM = 1.0
-"""The longest gradient of one row in differentially private training."""
+"""Clipping norm of the gradient of one row in differentially private training."""
 
 
 class Trainer:
     """Trains the networks of a study and writes their checkpoints.
 
     Args:
-        parts: What the study works with.
-        networks: The study's networks, which forget those that are trained anew.
+        parts: Settings, data and files of the study.
+        networks: The study's networks; those that are trained again are dropped from it.
     """
 
     def __init__(self, parts: StudyParts, networks: StudyNetworks):
         self._parts, self._networks = parts, networks
 
     def begin(self, *, resume: bool) -> None:
-        """Notes what the study is about; see `StudyStore.begin`.
+        """Writes the settings of the study; see `StudyStore.begin`.
 
         Raises:
-            InputError: Also if the split leaves no rows for a defender that is needed.
+            InputError: Also if the defense needs a defender and the split has no rows for it.
         """
         if self._parts.config.needs_defender:
-            self._parts.rows.of("defender")  # a split may leave none, which must show before the training
+            self._parts.rows.of("defender")  # raises before the training if the split has none
         self._parts.store.begin(self._parts.config, resume=resume)
 
     def samples(self, role: str) -> Samples:
-        """What target or shadow is trained on."""
+        """The training rows of target or shadow model."""
         return self._parts.rows.of({"target": "target", "shadow": "attacker"}[role]).members
 
     def train_target(self, *, resume: bool) -> None:
         """Begins the study and trains the target."""
-        net = self._networks.start("target")  # a size may be wrong, which must show before anything is written
+        net = self._networks.start("target")  # raises for an invalid size before anything is written
         self.begin(resume=resume)
         self._train("target", net, resume=resume)
 
     def train_shadow(self, *, resume: bool) -> None:
-        """Trains the shadow."""
+        """Trains the shadow model."""
         self._train("shadow", self._networks.start("shadow"), resume=resume)
 
     def adopt_target(self, checkpoint: str | os.PathLike) -> None:
         """Begins the study with a target that was trained elsewhere.
 
         Raises:
-            CheckpointError: If it is of another architecture, data set or rows.
+            CheckpointError: If it has another architecture, or was trained on another data set or other rows.
         """
         held = load_checkpoint(checkpoint)
         held.expect("target")
@@ -78,14 +78,14 @@ class Trainer:
         described = {"kind": "target", "origin": os.path.basename(checkpoint), **held.description, **mark}
         self.begin(resume=False)
         self._networks.forget("target")
-        # No link to the user's file, whose description says less: what it belongs to must be inside the study's.
+        # A copy and not a link, because the study's file must record the origin, which the user's file may lack.
         path = self._parts.store.path("target")
         is_own = path.resolve() == Path(checkpoint).resolve()
         self._parts.store.save("target", parameters_of(net), described)
         if not is_own:
             self._parts.stages.progress.say(
-                f"{path} is a copy of {checkpoint} ({path.stat().st_size / 1e6:,.1f} MB) that also says which data and "
-                "rows it belongs to; the file that was given stays as it is"
+                f"{path} is a copy of {checkpoint} ({path.stat().st_size / 1e6:,.1f} MB) that also records data and "
+                "rows; the given file is not changed"
             )
 
     def train_defender(self, *, resume: bool) -> None:
@@ -105,10 +105,10 @@ class Trainer:
             )
 
     def train_privately(self, noise_multiplier: float) -> None:
-        """Begins the study and trains target and shadow by differentially private descent.
+        """Begins the study and trains target and shadow model by differentially private gradient descent.
 
         Raises:
-            DeviceError: If the platform does not run it.
+            DeviceError: If the platform does not support it.
         """
         roles = ("target", "shadow") if self._parts.preset.has_shadow else ("target",)
         samples = {role: self.samples(role) for role in roles}

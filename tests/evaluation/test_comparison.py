@@ -110,7 +110,7 @@ def test_recorded_outputs_are_compared(tmp_path):
     assert [one.name for one in found.contenders] == ["none", "class-mean", "label-only"]
     assert found.contenders[0].verdict.level == "leak"
     both = dataclasses.replace(outputs, defended_log_probs=outputs.log_probs)
-    with pytest.raises(InputError, match="undefended answers alone"):
+    with pytest.raises(InputError, match="only undefended answers"):
         compare_outputs(both, ["rounding=1"])
 
 

@@ -82,7 +82,7 @@ def test_one_that_decides_nothing_beside_others_of_its_kind_is_told_and_fails_no
     found, check = judged(tmp_path, ["gap", "confidence", "mindarmour-lr", "shokri-label"], band=0.8)
     assert found.undefended.strongest.name != "mindarmour-lr"
     assert check.passed
-    assert f"{STOPPED}, on which no verdict rests" in check.found
+    assert f"{STOPPED}, but no verdict depends on it" in check.found
 
 
 def test_one_that_converges_is_told_too(tmp_path):

@@ -191,7 +191,7 @@ def test_too_few_rows_to_divide_are_one_line(kind):
     split = make_split()
     few = {f"{role}_{kind}": getattr(split, f"{role}_{kind}")[:1] for role in ("target", "defender", "eval")}
     with pytest.raises(
-        InputError, match=f"^{kind} to (fit|judge) attackers (on|by): expected at least one, got none of 1"
+        InputError, match=f"^{kind} to (fit|evaluate) attackers on: expected at least one, got none of 1"
     ):
         run(split=dataclasses.replace(split, **few))
 

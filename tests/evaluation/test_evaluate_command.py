@@ -46,7 +46,7 @@ def test_recorded_outputs_leave_results_and_say_what_was_not_run(outputs, tmp_pa
     assert {attack["name"] for attack in held["attacks"]} == {"gap", *QUICK.split(",")}
     text = " ".join(capsys.readouterr().out.split())
     assert "label-flips (auditor)" in text
-    assert "recorded outputs do not answer" in text
+    assert "recorded outputs have no answers" in text
     with (tmp_path / "records.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 2400

@@ -99,11 +99,12 @@ def test_pass_fail_and_inconclusive(evaluations):
     assert found.outcome == "FAIL"
     assert found.limits[0].exceeded
     assert found.limits[0].value == max(one.metrics.two_sided_auc for one in evaluations["leaky"].attacks)
+    had = "an attacker was evaluated on"
     for strict, reason in (
         (Policy("p", limit, attackers=("stacked", "confidence")), "required attackers did not take part: stacked"),
-        (Policy("p", limit, members=500), "400 members judge an attacker, and at least 500 are required"),
-        (Policy("p", limit, non_members=401), "400 non-members judge an attacker, and at least 401 are required"),
-        (Policy("p", (*limit, Gate("tpr@0.001", 0.9))), "tpr@0.001 takes at least 1,000 non-members to judge by"),
+        (Policy("p", limit, members=500), f"{had} 400 members, and at least 500 are required"),
+        (Policy("p", limit, non_members=401), f"{had} 400 non-members, and at least 401 are required"),
+        (Policy("p", (*limit, Gate("tpr@0.001", 0.9))), "tpr@0.001 needs at least 1,000 non-members"),
     ):
         ruling = strict.rule(evaluations["tight"])
         assert ruling.outcome == "INCONCLUSIVE"
@@ -196,7 +197,7 @@ def test_a_leak_of_few_members_is_not_cleared_by_limits_on_averages(tmp_path, ca
     given = (*given, "--attacks", "confidence,shokri-label")
     assert run(*given, "--fail_above", "auc=0.6") == EXIT_INCONCLUSIVE
     told = capsys.readouterr()
-    assert "more than chance explains, and no limit is about them: set named or tpr@0.01" in told.err
+    assert "more than chance explains, and no limit covers them: set named or tpr@0.01" in told.err
     assert "What to do next? Do not release the model as it is." in " ".join(told.out.split())
     assert run(*given, "--fail_above", "auc=0.6", "--fail_above", "named=5") == EXIT_GATE
     assert run(*given, "--fail_above", "auc=0.6", "--fail_above", "named=200") == 0  # the user's own decision

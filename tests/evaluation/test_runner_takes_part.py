@@ -66,7 +66,8 @@ def test_without_a_shadow_shadow_attackers_are_left_out_with_a_reason(lacks):
     without_rows = {"shadow": None} if lacks != "door" else {}
     runner = runner_of(entries, models(shadow=lacks == "rows"), **without_rows)
     assert left_out(runner) == [("a", "shadow"), ("nn", "shadow")]
-    assert all("there is no shadow; `mindefense train-shadow`" in one.reason for one in runner.left_out(noised=True))
+    said = "there is no shadow model; train one with `mindefense train-shadow`"
+    assert all(said in one.reason for one in runner.left_out(noised=True))
     assert states(runner.run()) == [("auditor", "static", False)]
     assert states(runner.run(models(-1, shadow=False))) == [("auditor", "static", True), ("auditor", "adaptive", True)]
 
@@ -76,7 +77,7 @@ def test_who_asks_about_changed_samples_is_left_out_where_they_are_not_answered(
     entries = log.entries(flips={"asks": "variants", "learns_from": ("auditor",)}, a={"learns_from": ("auditor",)})
     runner = runner_of(entries, models(answers_variants=False))
     assert left_out(runner) == [("flips", "auditor")]
-    assert "recorded outputs do not answer" in runner.left_out(noised=True)[0].reason
+    assert "recorded outputs have no answers" in runner.left_out(noised=True)[0].reason
     assert [trial.result.name for trial in runner.run()] == ["a"]
     assert log.fits("flips") == []
     assert left_out(runner_of(entries)) == []
@@ -86,7 +87,7 @@ def test_advice_for_recorded_outputs_is_not_to_train_a_shadow_for_them():
     clean = models(shadow=False, answers_variants=False)
     (left,) = runner_of(Log().entries(nn={"learns_from": ("shadow",)}), clean, shadow=None).left_out(noised=True)
     assert (left.name, left.knowledge) == ("nn", "shadow")
-    assert "recorded outputs come without a shadow" in left.reason
+    assert "recorded outputs have no shadow model" in left.reason
 
 
 def test_who_cannot_take_these_samples_is_left_out_with_his_own_words():

@@ -38,9 +38,9 @@ def random_case(seed, n=800, classes=4):
 def parts_by_hand(answers, samples):
     """The samples in each part, from the definitions: no name is built the way the code builds it."""
     labels, top = answers.labels[samples], answers.clean_probs[samples].max(axis=1)
-    rightly = answers.clean_probs[samples].argmax(axis=1) == labels
+    is_correct = answers.clean_probs[samples].argmax(axis=1) == labels
     inside = {f"class {label}": labels == label for label in set(labels.tolist())}
-    return inside | {"classified rightly": rightly, "classified wrongly": ~rightly}, top
+    return inside | {"classified correctly": is_correct, "classified incorrectly": ~is_correct}, top
 
 
 def test_counts_and_areas_are_those_by_hand():
@@ -108,13 +108,13 @@ def test_a_part_of_one_kind_has_no_area_and_does_not_widen_the_others():
     answers = answers_of(labels, is_member, np.full(7, 0.75), labels)
     scores = np.arange(7.0)
     found = slices_of(trial_of(scores, is_member), answers)
-    first, second, every, rightly = found.parts
+    first, second, every, correct = found.parts
     assert (first.part, first.n_members, first.n_non_members) == ("class 0", 2, 0)
     assert first.auc is first.low is first.high is None
     assert (second.n_members, second.n_non_members) == (2, 3)
     assert second.auc == pytest.approx(3 / 6)
-    assert (every.part, rightly.part) == ("deciles 1–10 (confidence 0.75)", "classified rightly")  # none wrongly
-    assert (rightly.low, rightly.high) == auc_interval(scores, is_member, confidence=1 - 0.05 / 3)
+    assert (every.part, correct.part) == ("deciles 1–10 (confidence 0.75)", "classified correctly")  # none incorrectly
+    assert (correct.low, correct.high) == auc_interval(scores, is_member, confidence=1 - 0.05 / 3)
     assert found.worst is None
 
 

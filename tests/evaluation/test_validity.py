@@ -94,34 +94,34 @@ LEAK = 0.4 + 0.2 * RNG.normal(size=1000) + 0.4 * MEMBER[JUDGED]
 FAR = -5 + LEAK  # below every threshold, and ranked as before
 
 FAULTS = {
-    "made up": ("synthetic", change(synthetic=True), ["made up"]),
+    "made up": ("synthetic", change(synthetic=True), ["rows are synthetic"]),
     "smoke": ("smoke", change(smoke=True), ["smoke test"]),
-    "few members": ("sample-size", small(99, 600), ["99 members", "600 non-members", "±0.053", "6 mistakes"]),
-    "few non-members": ("sample-size", small(600, 99), ["600 members", "99 non-members", "0 mistakes"]),
+    "few members": ("sample-size", small(99, 600), ["99 members", "600 non-members", "±0.053", "6 false positives"]),
+    "few non-members": ("sample-size", small(600, 99), ["600 members", "99 non-members", "0 false positives"]),
     "labels of other rows": (
         "labels-match",
         with_answers(labels=np.roll((CLEAN.answers.clean_probs.argmax(axis=1) + 1) % 4, 0).astype(np.int32)),
         ["classifies 0.000 of the members and 0.000 of the non-members", "guessing reaches 0.2"],
     ),
-    "few for small rates": ("sample-size", small(499, 499), ["±0.031", "0.01 rests on 4 mistakes"]),
+    "few for small rates": ("sample-size", small(499, 499), ["±0.031", "0.01 corresponds to 4 false positives"]),
     "one row in both": (
         "overlap",
         change(fitted_on={"auditor": FitRows(indices=np.array([10_000, 10_500]))}),
         ["1 of 1000 rows", "auditor", "the 2 they"],
     ),
-    "twins of members": ("duplicates", with_twins(15, 0, 1000), ["30 of 2000 have a twin of the other"]),
-    "repeated members": ("duplicates", with_twins(21, 0, 500), ["21 of 2000 repeat another of the same"]),
+    "twins of members": ("duplicates", with_twins(15, 0, 1000), ["30 of 2000 equal one of the other"]),
+    "repeated members": ("duplicates", with_twins(21, 0, 500), ["21 of 2000 repeat one of the same"]),
     "twins of fitted rows": (
         "duplicates",
         change(fitted_on={"auditor": FitRows(features=CLEAN.features[:11].astype(np.float64))}),
-        ["11 of 1000 judge attackers of knowledge auditor"],
+        ["11 of 1000 on which attackers of knowledge auditor are evaluated"],
     ),
     "equal answers": (
         "duplicates",
         with_equal_answers(40, 0, 1000),
-        ["80 of 2000 have a twin", "not rounded"],
+        ["80 of 2000 equal one of the other", "not rounded"],
     ),
-    "equal answers fitted on": ("duplicates", with_equal_answers(11, 500, 0), ["11 of 1000 judge"]),
+    "equal answers fitted on": ("duplicates", with_equal_answers(11, 500, 0), ["11 of 1000 on which"]),
     "flag": ("treatment", change(treated_alike=False), ["through different transforms"]),
     "shifted mean": ("treatment", shifted(CLEAN.features + 0.1 * MEMBER[:, None]), ["mean 0.6"]),
     "scaled": ("treatment", shifted(CLEAN.features * (1 + 0.2 * MEMBER[:, None])), ["standard deviation 0.792"]),
@@ -136,7 +136,7 @@ FAULTS = {
     "labels": (
         "labels-changed",
         with_labels_changed(1, keeps_labels=False),
-        ["1 of 2000", "which it is not meant to keep"],
+        ["1 of 2000", "it is not meant to preserve them"],
     ),
     "labels of unknown promise": ("labels-changed", with_labels_changed(1, keeps_labels=None), ["(0.0005);"]),
     "another answer": (
@@ -147,7 +147,7 @@ FAULTS = {
     "fresh noise": (
         "same-answer",
         change(asked_again=AskedAgain(rows=50, differing=49, fresh_noise=True)),
-        ["49 of 50", "as fresh noise is meant to do"],
+        ["49 of 50", "as expected with fresh noise"],
     ),
     "static": (
         "static-only",
@@ -157,7 +157,7 @@ FAULTS = {
     "nobody called": (
         "one-way",
         plus(scores=FAR, name="nn", knowledge="shadow", defended=True),
-        ["nn (shadow, static, defended) calls 0.000", "accuracy of 0.500", "by lr (auditor, adaptive, defended)"],
+        ["nn (shadow, static, defended) classifies 0.000", "accuracy of 0.500", "by lr (auditor, adaptive, defended)"],
     ),
     "inverted": (
         "upside-down",
@@ -167,12 +167,12 @@ FAULTS = {
     "still falling": (
         "convergence",
         change(trainings={"target": Training(losses=np.linspace(2, 0.2, 100), accuracy=0.9)}),
-        ["target had a loss that still fell by 0.392", "100 epochs"],
+        ["target had a loss that still fell by 39.2%", "100 epochs"],
     ),
     "learned nothing": (
         "convergence",
         change(trainings={"nn": Training(losses=np.full(40, 0.69), accuracy=0.51)}),
-        ["nn is right about 0.510", "guessing reaches 0.500"],
+        ["nn correctly classifies 0.510", "guessing reaches 0.500"],
     ),
     "stopped early, and the headline is its": (
         "convergence",
@@ -197,7 +197,7 @@ FAULTS = {
     "stopped early, and a network learned nothing": (
         "convergence",
         change(trainings={"lr (auditor, static)": LIMIT, "nn": Training(losses=np.full(40, 0.69), accuracy=0.51)}),
-        ["nn is right about 0.510", "lr (auditor, static) stopped"],
+        ["nn correctly classifies 0.510", "lr (auditor, static) stopped"],
     ),
     "diverged": ("convergence", change(trainings={"nn": Training(losses=[1, np.nan])}), ["not finite"]),
     "not asked": (
@@ -205,7 +205,7 @@ FAULTS = {
         change(not_asked={"label-only": ["gap"], "shadow": []}),
         ["not chosen: label-only (gap)."],
     ),
-    "easy shadow": ("threshold-transfer", change(shadow_accuracy=(1.0, 0.5)), ["0.500 (shadow)", "(target)"]),
+    "easy shadow": ("threshold-transfer", change(shadow_accuracy=(1.0, 0.5)), ["0.500 (shadow model)", "(target)"]),
 }
 
 
@@ -237,15 +237,19 @@ def test_every_doubt_has_a_planted_fault_and_none_is_left_on_the_clean_example()
 
 
 HARMLESS = {
-    "enough for small rates": ("sample-size", small(100, 500), ["100 members", "5 mistakes"]),
+    "enough for small rates": ("sample-size", small(100, 500), ["100 members", "5 false positives"]),
     "other rows fitted on": ("overlap", CLEAN, ["0 of 1000 rows"]),
-    "few twins": ("duplicates", with_twins(10, 0, 1000), ["20 of 2000 have a twin"]),
+    "few twins": ("duplicates", with_twins(10, 0, 1000), ["20 of 2000 equal one of the other"]),
     "the rows fitted on are the judged, which is an overlap": (
         "duplicates",
         change(fitted_on={"auditor": FitRows(indices=CLEAN.answers.indices, features=CLEAN.features)}),
-        ["0 of 0 judge"],
+        ["0 of 0 on which"],
     ),
-    "labels of constant rows": ("treatment", shifted(np.ones((N, 3), np.float32)), ["none, for all rows are alike"]),
+    "labels of constant rows": (
+        "treatment",
+        shifted(np.ones((N, 3), np.float32)),
+        ["none, because these are equal for all"],
+    ),
     "images alike": ("treatment", shifted(IMAGES), ["standard deviation 0."]),
     "fresh noise, averaged": (
         "same-answer",
@@ -261,19 +265,19 @@ HARMLESS = {
     "fitted, so that the rest of the loss does not matter": (
         "convergence",
         change(trainings={"target": Training(losses=1 / np.arange(1, 101), accuracy=1.0, chance=1 / 4)}),
-        ["target is right about 1.000"],
+        ["target correctly classifies 1.000"],
     ),
     "better than one in a hundred": (
         "convergence",
         change(trainings={"target": Training(losses=np.full(20, 2.0), accuracy=0.3, chance=0.01)}),
-        ["target is right about 0.300"],
+        ["target correctly classifies 0.300"],
     ),
     "stopped early, where others of its kind converged and more is found": (
         "convergence",
         weak("mindarmour-lr", "mindarmour-knn", stopped=("mindarmour-lr",)),
-        ["0 trainings converged; mindarmour-lr (auditor, static) stopped at its limit of 300 iterations, on which no"],
+        ["0 trainings converged; mindarmour-lr (auditor, static) stopped at its limit of 300 iterations, but no"],
     ),
-    "like shadow": ("threshold-transfer", change(shadow_accuracy=(1.0, 0.9)), ["0.100 (shadow)"]),
+    "like shadow": ("threshold-transfer", change(shadow_accuracy=(1.0, 0.9)), ["0.100 (shadow model)"]),
 }
 
 
@@ -371,7 +375,7 @@ def test_long_lists_are_cut_short():
     trials = [trial_of(-LEAK, MEMBER[JUDGED], JUDGED, name=f"a{k}") for k in range(9)]
     found = look(change(trials=trials), "upside-down").found
     assert found.count("has an AUC") == 3
-    assert found.endswith("6 more do alike.")
+    assert found.endswith("6 more likewise.")
 
 
 def test_features_of_other_rows_are_refused():

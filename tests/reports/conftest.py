@@ -79,7 +79,7 @@ BY_KEY = {(attack.name, attack.adversary, attack.defended): attack for attack in
 PARTS = (
     Slice("class", "class 0", 60, 55, 0.571, 0.45, 0.69),
     Slice("class", "class 3", 0, 9, None, None, None),
-    Slice("correctness", "classified wrongly", 12, 140, 0.912, 0.83, 0.96),
+    Slice("correctness", "classified incorrectly", 12, 140, 0.912, 0.83, 0.96),
 )
 
 

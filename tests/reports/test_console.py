@@ -232,7 +232,7 @@ def test_without_budgets_there_is_no_line_of_them(evaluation):
 
 def test_worst_part_is_told_of_the_states_that_have_one(evaluation):
     assert [line for line in particulars(evaluation) if line.startswith("worst part")] == [
-        "worst part, undefended: classified wrongly, AUC 0.912 (0.830–0.960, 95% over 3 parts) by max-confidence"
+        "worst part, undefended: classified incorrectly, AUC 0.912 (0.830–0.960, 95% over 3 parts) by max-confidence"
     ]
     swapped = tuple(dataclasses.replace(slices, defended=not slices.defended) for slices in evaluation.slices)
     assert "worst part, defended:" in shown(dataclasses.replace(evaluation, slices=swapped))

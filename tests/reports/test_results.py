@@ -136,7 +136,7 @@ def test_json_holds_every_part_and_the_worst_one(evaluation):
         "high": None,
     }
     assert before["worst"] == before["parts"][2]
-    assert (before["worst"]["part"], before["worst"]["auc"]) == ("classified wrongly", 0.912)
+    assert (before["worst"]["part"], before["worst"]["auc"]) == ("classified incorrectly", 0.912)
     assert after["worst"] is None
 
 

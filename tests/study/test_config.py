@@ -71,7 +71,7 @@ def test_tables_go_with_mlp_and_images_with_vgg16(model, dataset):
 )
 def test_settings_of_the_other_model_are_refused(model, name, value):
     right = "vgg16" if model == "mlp" else "mlp"
-    with pytest.raises(InputError, match=f"^{name}: expected only with model {right}, got it with {model}$"):
+    with pytest.raises(InputError, match=f"^{name}: expected only with model {right}, got model {model}$"):
         StudyConfig(model=model, **{name: value})
     assert getattr(StudyConfig(model=right, **{name: value}), name) == value
 
@@ -234,7 +234,7 @@ def test_synthetic_data_are_in_the_likeness_of_what_the_model_takes():
 
 def test_images_under_the_name_of_a_table_are_refused(monkeypatch):
     monkeypatch.setattr("mindefense.data.ch_mnist.load_ch_mnist", lambda path: IMAGES)
-    with pytest.raises(DataError, match=r"expected one row of features a sample, got \(18, 3, 32, 32\)"):
+    with pytest.raises(DataError, match=r"expected shape \(N, features\), got \(18, 3, 32, 32\)"):
         load_data(StudyConfig(dataset="ch_mnist", data_path="x"))
 
 

@@ -351,8 +351,8 @@ def test_a_given_checkpoint_is_copied_which_is_said_and_never_written(tmp_path):
     assert not os.path.samefile(mine, out / "target.ckpt")
     size = f"{(out / 'target.ckpt').stat().st_size / 1e6:,.1f} MB"
     assert said == [
-        f"{out / 'target.ckpt'} is a copy of {mine} ({size}) that also says which data and rows it belongs to; the "
-        "file that was given stays as it is"
+        f"{out / 'target.ckpt'} is a copy of {mine} ({size}) that also records data and rows; the given "
+        "file is not changed"
     ]
     Study(SMOKE, out, progress=bars).adopt_target(out / "target.ckpt")
     assert len(said) == 1
@@ -558,7 +558,7 @@ def test_without_a_defense_a_missing_shadow_is_named_too(staged, tmp_path):
 
 def test_nothing_to_defend_with(staged, tmp_path):
     out = copy(staged, tmp_path / "out", "target.ckpt", "defender.ckpt")
-    with pytest.raises(InputError, match="one, such as defenmi"):
+    with pytest.raises(InputError, match="a name, such as defenmi"):
         Study(dataclasses.replace(SMOKE, defense="none"), out).defend()
     assert sorted(path.name for path in out.iterdir()) == ["defender.ckpt", "target.ckpt"]
 
@@ -655,8 +655,8 @@ def test_unwritable_folder_shows_before_the_training(tmp_path):
         ({"dataset": "mnist", "data_path": "x"}, "synthetic or location"),
         ({"defense": "dp"}, "defenmi or memguard or rounding"),
         ({"alignment": "other"}, "corrected or published"),
-        ({"data_path": "x"}, "none with the synthetic one"),
-        ({"dataset": "location"}, "a path with a named data set"),
+        ({"data_path": "x"}, "none for the synthetic one"),
+        ({"dataset": "location"}, "a path for a named data set"),
         ({"seed": -1}, "from 0 to"),
     ],
 )

@@ -146,8 +146,8 @@ def test_a_classifier_that_never_saw_the_top_class_is_told_apart_from_a_network(
     with pytest.raises(InputError) as caught:
         evaluate(classifier, *data_and_split, attacks=QUICK)
     assert str(caught.value) == (
-        "classes of the LogisticRegression: expected 4, as many as rows has, got 3; fit it on rows of every class, or "
-        "give a function that appends a column of zeros for each it never saw"
+        "classes of the LogisticRegression: expected 4, the number of classes of rows, got 3; fit it on rows of every "
+        "class, or give a function that appends a column of zeros for each missing class"
     )
     found = evaluate(lambda x: np.pad(classifier.predict_proba(x), ((0, 0), (0, 1))), *data_and_split, attacks=QUICK)
     assert found.target.member_accuracy > 1 / CLASSES
@@ -156,7 +156,8 @@ def test_a_classifier_that_never_saw_the_top_class_is_told_apart_from_a_network(
 def test_a_classifier_of_more_classes_than_the_data_is_refused():
     data, split = from_datasets(*(tuple(part[rows[1] < 3] for part in rows) for rows in (MEMBERS, OTHERS)), name="rows")
     with pytest.raises(
-        InputError, match="classes of the ExtraTreeClassifier: expected 3, as many as rows has, got 4; say num_"
+        InputError,
+        match="classes of the ExtraTreeClassifier: expected 3, the number of classes of rows, got 4; set num_",
     ):
         evaluate(overfit(), data, split, attacks=QUICK)
 

@@ -1,6 +1,6 @@
-"""When an evaluation should not be believed: each doubt looked into, from what the caller can tell. NumPy only.
+"""Checks of whether an evaluation can be trusted, as far as the known facts allow. Needs NumPy and SciPy.
 
-What nothing is known of is not looked into and not listed: a list without doubts says what it looked at.
+A check without the facts that it needs is left out. Passed checks are listed too, so the list shows what was checked.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ __all__ = ["doubts"]
 
 
 def doubts(facts: Facts) -> tuple[Check, ...]:
-    """Looks into every doubt that the facts allow.
+    """Computes every check that the facts allow.
 
     Args:
-        facts: What is known.
+        facts: The known facts.
 
     Returns:
-        One check a doubt, passed or not, always in the same order; those of which nothing is known are left out.
-        Every text is one plain sentence.
+        Passed and failed checks, always in the same order, without those whose facts are unknown. Every text is one
+        sentence.
 
     Raises:
         InputError: If features and answers differ in length, or there are no members or no non-members.
     """
-    return tuple(check for look in _LOOKS if (check := look(facts)) is not None)
+    return tuple(check for compute in _CHECKS if (check := compute(facts)) is not None)
 
 
-_LOOKS = (
+_CHECKS = (
     made_up,
     smoke,
     sample_size,

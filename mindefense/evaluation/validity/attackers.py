@@ -12,19 +12,19 @@ from mindefense.metrics import auc_interval
 from mindefense.types import AttackResult, Check, Trial
 
 ONE_WAY = 0.05
-"""An attacker that calls fewer than this share members, or more than all but this share, answers one way."""
+"""An attacker answers one way if it classifies less than this share, or more than 1 minus this share, as members."""
 LARGEST_FALL = 0.05
-"""Relative fall of the loss over a tenth of the training, above which it was not done."""
+"""Largest relative decrease of the loss over the last tenth of the epochs of a finished training."""
 LEARNED = 0.02
-"""By how much a network must be better than chance on the rows that it was fitted on."""
+"""Smallest margin above chance of a trained network's accuracy on its training rows."""
 FITTED = 0.99
-"""Accuracy on the rows it was fitted on from which a loss that still falls no longer matters."""
+"""Accuracy on the training rows from which a decreasing loss no longer matters."""
 LARGEST_GAP_DIFFERENCE = 0.15
-"""How far the generalization gaps of shadow and target may be apart."""
+"""Largest difference between the generalization gaps of shadow model and target."""
 
 
 def static_only(facts: Facts) -> Check | None:
-    """Whether attackers were fitted behind the defense."""
+    """Whether some attackers were fitted behind the defense."""
     defended = [trial for trial in facts.trials if trial.result.defended]
     if not defended:
         return None
@@ -36,15 +36,15 @@ def static_only(facts: Facts) -> Check | None:
         "static-only",
         False,
         said,
-        "Attackers that do not know of a defense underestimate what remains, so the defended figures should not be "
-        "believed.",
+        "Attackers that do not know of a defense underestimate the remaining leak, so the defended figures should not "
+        "be trusted.",
         "Add adaptive attackers.",
     )
 
 
 def one_way(facts: Facts) -> Check | None:
-    """Whether the defense misled attackers about their thresholds."""
-    # What fits nothing draws no line that a defense could mislead.
+    """Whether the defense only shifted scores past the attackers' thresholds."""
+    # An attacker that is not fitted has no threshold that a defense could mislead.
     defended = [trial for trial in facts.trials if trial.result.defended and trial.result.knowledge != "none"]
     if not defended:
         return None
@@ -57,14 +57,14 @@ def one_way(facts: Facts) -> Check | None:
         low, high = _auc_interval(trial, facts)
         if not low <= 0.5 <= high and abs(figures.two_sided_auc - 0.5) > NEAR_CHANCE:
             fooled.append(
-                f"{_who(trial)} calls {figures.share_called_member:.3f} of the samples members, at a balanced accuracy "
-                f"of {figures.balanced_accuracy:.3f} and a two-sided AUC of {figures.two_sided_auc:.3f}"
+                f"{_who(trial)} classifies {figures.share_called_member:.3f} of the samples as members, with a balanced"
+                f" accuracy of {figures.balanced_accuracy:.3f} and a two-sided AUC of {figures.two_sided_auc:.3f}"
             )
     if not fooled:
         return Check(
             "one-way",
             True,
-            f"Attackers that the defense misled into calling nearly all samples alike: 0 of {len(defended)}.",
+            f"Attackers that the defense misled into giving nearly all samples the same class: 0 of {len(defended)}.",
         )
     best = max(defended, key=lambda trial: trial.result.metrics.balanced_accuracy)
     reached = f"{best.result.metrics.balanced_accuracy:.3f} by {_who(best)}"
@@ -72,13 +72,13 @@ def one_way(facts: Facts) -> Check | None:
         "one-way",
         False,
         f"{in_a_list(fooled)}; the best balanced accuracy is {reached}.",
-        "The defense misled such an attacker about its threshold, which does not mean that no leak is left.",
+        "The defense shifted the scores past that attacker's threshold, which does not mean that no leak is left.",
         "Use the AUC and the adaptive attackers instead of that accuracy.",
     )
 
 
 def _auc_interval(trial: Trial, facts: Facts) -> tuple[float, float]:
-    """At a confidence of 95 % for all attackers together, or one in twenty would raise a doubt by chance."""
+    """The interval of the AUC, with a confidence of 95 % for all attackers together (Bonferroni)."""
     return auc_interval(trial.scores, trial.is_member, confidence=1 - 0.05 / len(facts.trials))
 
 
@@ -97,9 +97,9 @@ def upside_down(facts: Facts) -> Check | None:
         "upside-down",
         False,
         in_a_list(inverted) + ".",
-        "The ranking is inverted, and an attacker that reverses it finds as much as the two-sided AUC says.",
-        "Use the two-sided AUC, make sure that members and non-members are not swapped, and fit on answers like those "
-        "scored.",
+        "The ranking is inverted, and an attacker that reverses it reaches the two-sided AUC.",
+        "Use the two-sided AUC, make sure that members and non-members are not swapped, and fit on answers of the same "
+        "kind as those scored.",
     )
 
 
@@ -109,34 +109,36 @@ def convergence(facts: Facts) -> Check | None:
         return None
     short = [f"{name} {said}" for name, training in facts.trainings.items() if (said := _shortcoming(training))]
     stopped = {name: training.stopped for name, training in facts.trainings.items() if training.stopped is not None}
-    # A headline is a maximum over attackers: a fit that stopped early moves it only where it is that maximum, or where
-    # nobody else looked at what it looks at; elsewhere lr, which stops on most real answers, would fail every run.
+    # A verdict is a maximum over attackers. A fit that stopped early matters only if it is that maximum, or if no other
+    # attacker of its kind converged. Otherwise lr, which stops early on most real answers, would fail every evaluation.
     weight = _weight_of_stopped(facts, set(stopped)) if stopped else {}
     bad = [*short, *(f"{name} {stopped[name]} and {why}" for name, why in weight.items())]
     aside = [f"{name} {said}" for name, said in stopped.items() if name not in weight]
-    beside = f"; {in_a_list(aside)}, on which no verdict rests" if aside else ""
+    beside = f"; {in_a_list(aside)}, but no verdict depends on it" if aside else ""
     if not bad:
         done = {name: training for name, training in facts.trainings.items() if name not in stopped}
         figures = (
-            f"{name} is right about {training.accuracy:.3f} of its own rows" if training.accuracy is not None else name
+            name
+            if training.accuracy is None
+            else f"{name} correctly classifies {training.accuracy:.3f} of its own rows"
             for name, training in done.items()
         )
         listed = f": {', '.join(figures)}" if done else ""
         return Check("convergence", True, f"{counted(len(done), 'training')} converged{listed}{beside}.")
     meaning, advice = [], []
     if short:
-        meaning.append("a network that has not learned from its rows finds little, however large the leak is")
-        advice.append("train longer or with another learning rate, and compare with attackers that fit no network")
+        meaning.append("an attack network that has not learned from its rows finds little, even if the leak is large")
+        advice.append("train longer or with another learning rate, and compare with attackers that train no network")
     if weight:
-        meaning.append("where an unfinished fit stops depends on the last digits of the answers, and so do its figures")
-        advice.append("compare with attackers that converged before those figures are taken for exact")
+        meaning.append("the figures of a fit that has not converged depend on the last digits of the answers")
+        advice.append("compare them with the figures of attackers that converged")
     return Check(
         "convergence", False, in_a_list(bad) + beside + ".", sentence("; ".join(meaning)), sentence("; ".join(advice))
     )
 
 
 def _weight_of_stopped(facts: Facts, stopped: set[str]) -> dict[str, str]:
-    """Of attackers that stopped before they converged, those on which a verdict rests, and why."""
+    """The attackers among `stopped` on which a verdict depends, with the reason."""
     weight: dict[str, str] = {}
     for defended in sorted({trial.result.defended for trial in facts.trials}):
         here = [trial.result for trial in facts.trials if trial.result.defended == defended]
@@ -167,22 +169,24 @@ def _training_of(result: AttackResult) -> str:
 
 
 def threshold_transfer(facts: Facts) -> Check | None:
-    """Whether the shadow generalizes as the target does."""
+    """Whether the generalization gap of the shadow model is that of the target."""
     if facts.shadow_accuracy is None or facts.answers.labels is None:
         return None
     right = facts.answers.clean_probs.argmax(axis=1) == facts.answers.labels
     is_member = facts.answers.is_member
     target = float(right[is_member].mean() - right[~is_member].mean())
     shadow = facts.shadow_accuracy[0] - facts.shadow_accuracy[1]
-    found = f"The accuracy on members is higher than on non-members by {shadow:.3f} (shadow) and {target:.3f} (target)."
+    found = (
+        f"Accuracy is higher on members than on non-members by {shadow:.3f} (shadow model) and {target:.3f} (target)."
+    )
     if abs(shadow - target) <= LARGEST_GAP_DIFFERENCE:
         return Check("threshold-transfer", True, found)
     return Check(
         "threshold-transfer",
         False,
         found,
-        "What attackers learn on the shadow does not fit the target, so shadow attackers understate the leak.",
-        "Train the shadow on as many rows and to the same gap as the target, or rely on auditors.",
+        "Attackers fitted on the shadow model do not transfer well to the target, so they understate the leak.",
+        "Train the shadow model on as many rows as the target and to the same gap, or rely on auditors.",
     )
 
 
@@ -194,7 +198,7 @@ def left_out(facts: Facts) -> Check | None:
     if not missing:
         found = "All kinds of attackers that could take part did"
         if facts.without_bank:
-            found += "; those that need a bank of shadow models, which often find more, had none"
+            found += "; attackers with a bank of shadow models, which often find more, did not, as there is no bank"
         return Check("left-out", True, found + ".")
     said = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in missing.items())
     return Check(
@@ -202,28 +206,25 @@ def left_out(facts: Facts) -> Check | None:
         False,
         f"Attackers that could have taken part and were not chosen: {said}.",
         "The figures do not show what such attackers would find.",
-        "Evaluate with all attackers before the target is called safe.",
+        "Evaluate with all attackers before calling the target safe.",
     )
 
 
 def _shortcoming(training: Training) -> str | None:
-    """What speaks against a training, or None."""
+    """What is wrong with a training, or None."""
     losses = np.asarray(training.losses, np.float64)
     if not np.isfinite(losses).all():
         return "has a loss that is not finite"
     accuracy = training.accuracy
     if accuracy is not None and accuracy < training.chance + LEARNED:
-        return (
-            f"is right about {accuracy:.3f} of the rows it was fitted on, where guessing reaches {training.chance:.3f}"
-        )
+        return f"correctly classifies {accuracy:.3f} of its training rows, where guessing reaches {training.chance:.3f}"
     tenth = len(losses) // 10
     if not tenth or (accuracy is not None and accuracy >= FITTED):
         return None
     before, last = losses[-2 * tenth : -tenth].mean(), losses[-tenth:].mean()
     if last < before * (1 - LARGEST_FALL):
-        return (
-            f"had a loss that still fell by {1 - last / before:.3f} of itself over a tenth of its {len(losses)} epochs"
-        )
+        fall = f"{100 * (1 - last / before):.1f}%"
+        return f"had a loss that still fell by {fall} over the last tenth of {len(losses)} epochs"
     return None
 
 

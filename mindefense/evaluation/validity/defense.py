@@ -1,4 +1,4 @@
-"""Checks of the defense: whether it does what it promises, and what it changes for users."""
+"""Checks of the defense: whether it preserves labels as intended, and answers the same query in the same way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def labels_changed(facts: Facts) -> Check | None:
         return None
     changed = int((defended.argmax(axis=1) != facts.answers.clean_probs.argmax(axis=1)).sum())
     found = f"The defense changed {changed} of {len(defended)} predicted classes ({changed / len(defended):.4f})"
-    found += {True: ", although it is meant to keep them", False: ", which it is not meant to keep", None: ""}[
+    found += {True: ", although it is meant to preserve them", False: "; it is not meant to preserve them", None: ""}[
         facts.keeps_labels
     ]
     if not changed:
@@ -23,7 +23,7 @@ def labels_changed(facts: Facts) -> Check | None:
             "labels-changed",
             False,
             found + ".",
-            "The defense does not do what it is meant to do, so its other figures are in doubt as well.",
+            "The defense does not work as intended, so its other figures may be wrong as well.",
             "Look for the error in the defense or in the recorded outputs.",
         )
     labels, before, after = facts.answers.labels, None, None
@@ -44,27 +44,28 @@ def labels_changed(facts: Facts) -> Check | None:
         "labels-changed",
         False,
         found + ".",
-        "Users get other answers, and part of the smaller leak to attackers that see labels is due to that."
+        "Users get other predicted classes, which is part of the reason why attackers that use them find less."
         if less_leak
-        else "Users get other answers, and so do attackers that see labels.",
-        _weighed(before, after, less_leak),
+        else "Users get other predicted classes, and so do attackers that use them.",
+        _advice(before, after, less_leak),
     )
 
 
-def _weighed(before: float | None, after: float | None, less_leak: bool | None) -> str:
+def _advice(before: float | None, after: float | None, less_leak: bool | None) -> str:
+    """Advice from the accuracies before and after the defense, and whether the leak is smaller."""
     if less_leak is None or before is None or after is None:
         return "Compare accuracy and leak with and without the defense."
     if after < before:
         return (
-            "Weigh the lower leak against the accuracy lost."
+            "Weigh the lower leak against the lost accuracy."
             if less_leak
-            else "Ask what the defense is for, because accuracy was lost and the leak is not lower."
+            else "Consider leaving out the defense, because it reduced the accuracy and did not reduce the leak."
         )
     gained = "the accuracy is higher" if after > before else "the accuracy is the same"
     return (
-        f"Find out why {gained} though answers were changed, because a defense does not know the true classes."
+        f"Find out why {gained} although answers changed, because a defense does not know the true classes."
         if less_leak
-        else f"Find out what the defense does to members, because {gained} and the leak is not lower."
+        else f"Find out how the defense changes the answers to members, because {gained} and the leak is not lower."
     )
 
 
@@ -73,16 +74,16 @@ def same_answer(facts: Facts) -> Check | None:
     asked = facts.asked_again
     if asked is None:
         return None
-    said = f"{asked.differing} of {asked.rows} rows got another answer when asked again"
+    said = f"{asked.differing} of {asked.rows} rows got another answer to a repeated query"
     if asked.fresh_noise:
-        said += ", as fresh noise is meant to do" if asked.differing else ", though its noise is meant to be fresh"
+        said += ", as expected with fresh noise" if asked.differing else ", although its noise is meant to be fresh"
         if asked.averaged:
             return Check("same-answer", True, f"{said}; an attacker that averages answers took part.")
         return Check(
             "same-answer",
             False,
             said + ".",
-            "The figures hold for attackers that ask once; repeated queries can average out the noise.",
+            "The figures hold for attackers that send each query once; repeated queries can average out the noise.",
             "Add an attacker that averages answers, or let a secret key determine the noise.",
         )
     if not asked.differing:
@@ -90,7 +91,7 @@ def same_answer(facts: Facts) -> Check | None:
     return Check(
         "same-answer",
         False,
-        said + ", though a key determines its noise.",
-        "An attacker that asks twice learns more than the figures show, and the figures cannot be reproduced.",
-        "Find what else the answer depends on besides key and row: the batch, the order, or a stateful generator.",
+        said + ", although a key determines the noise.",
+        "An attacker that repeats queries learns more than the figures show, and the figures cannot be reproduced.",
+        "Find out what the answer depends on besides key and row: the batch, the order, or a stateful generator.",
     )

@@ -16,21 +16,21 @@ from mindefense.evaluation.validity.wording import NEAR_CHANCE, counted, sides_o
 from mindefense.types import Check, Outputs
 
 SURE = 0.8
-"""Mean largest confidence of a target that is sure of its answers."""
+"""Smallest mean of the largest confidence at which a target counts as confident."""
 HARDLY_EVER = 0.2
-"""Share of its answers below which such a target is hardly ever right."""
+"""Accuracy below which the answers of a confident target cannot belong to the labels."""
 FEW_RIGHT = 1 / 3
-"""Share of its members below which a target classifies few of them correctly."""
+"""Accuracy on members below which a target classifies few of them correctly."""
 SMALL_GAP = 0.05
-"""How much higher the accuracy on members may be, for a target that hardly does better on them than on others."""
+"""Largest difference between the accuracies on members and non-members that counts as small."""
 GAP_RULED_OUT = 0.1
-"""The gap that must be above its interval of 95 %, or the rows are too few to call the gap small."""
+"""Largest upper end of the gap's 95 % interval; with a higher one, the rows are too few to call the gap small."""
 NEAR_PERFECT = 0.9
-"""Accuracy on others from which on there is no room for a gap."""
+"""Accuracy on non-members from which on a small gap is no reason for doubt."""
 
 
 def labels_match(facts: Facts) -> Check | None:
-    """Whether answers fit labels, and defended answers the undefended ones: rows or columns out of step spoil all."""
+    """Whether answers match the labels, and defended answers match the undefended ones, by row and by column."""
     answers = facts.answers
     is_member, n_classes = answers.is_member, answers.clean_probs.shape[1]
     answered = answers.clean_probs.argmax(axis=1)
@@ -45,15 +45,15 @@ def labels_match(facts: Facts) -> Check | None:
             f"{found}; {wrong}",
             "Either the target has learned nothing about these rows, or the labels do not belong to the rows or to the "
             "columns.",
-            "Make sure that the labels belong to these rows, in this order, and number the classes as the columns do.",
+            "Make sure that the labels belong to these rows, in this order, and that class k is the k-th column.",
         )
     sure = float(answers.clean_probs.max(axis=1).mean())
     limits = [upper_limit(int(right[kind].sum()), int(kind.sum()), BETTER_THAN_CHANCE) for kind in sides_of(is_member)]
     if sure >= SURE and max(limits) < HARDLY_EVER:
         return _mismatch(
             f"{found}; its mean largest confidence is {sure:.3f}",
-            "The target gives high confidences and is hardly ever right, so its answers do not belong to these labels.",
-            "Make sure that the labels belong to these rows, in this order, and number the classes as the columns do.",
+            "The target has high confidences and a low accuracy, so its answers do not belong to these labels.",
+            "Make sure that the labels belong to these rows, in this order, and that class k is the k-th column.",
         )
     if answers.defended_probs is None:
         return Check("labels-match", True, found + ".")
@@ -65,18 +65,18 @@ def labels_match(facts: Facts) -> Check | None:
 
 _OTHER_ROWS = (
     "Either the defended answers belong to other rows, or their rows or columns are in another order, or the "
-    "defense leaves nothing of the answers."
+    "defense makes the answers useless."
 )
 _SEE_ROWS = (
-    "Make sure that each row of the defended answers belongs to the same sample as that row of the undefended ones."
+    "Make sure that row i of the defended and of the undefended answers belongs to the same sample, for every i."
 )
 
 
 def _defended_match(answers: Outputs, answered: np.ndarray) -> tuple[str, str]:
-    """How often defended and undefended answers name the same class, and what is wrong about that."""
+    """A sentence on how often defended and undefended answers predict the same class, and one on what is wrong."""
     assert answers.defended_probs is not None
     defended, is_member = answers.defended_probs.argmax(axis=1), answers.is_member
-    same = f"defended and undefended answers name the same class of {_by_side(defended == answered, is_member)}"
+    same = f"defended and undefended answers predict the same class for {_by_side(defended == answered, is_member)}"
     return same, _out_of_step(defended, answered, is_member, answers.clean_probs.shape[1])
 
 
@@ -88,8 +88,8 @@ def _unlabelled(answers: Outputs, answered: np.ndarray) -> Check:
             return _mismatch(f"{found}; {same}; {wrong}", _OTHER_ROWS, _SEE_ROWS)
     return _mismatch(
         found,
-        "Attackers that use the true class often find most and did not take part, so the leak may be larger than the "
-        "figures show.",
+        "Attackers that use the true class are often the strongest and did not take part, so the leak may be larger "
+        "than the figures show.",
         "Record the true class of each row as labels.",
     )
 
@@ -103,18 +103,19 @@ def _by_side(right: np.ndarray, is_member: np.ndarray) -> str:
 
 
 def _out_of_step(answered: np.ndarray, truth: np.ndarray, is_member: np.ndarray, n_classes: int) -> str:
+    """What is wrong with the agreement of predicted and true classes; empty if nothing is."""
     nothing, sides = sides_at_chance(answered, truth, is_member)
     moved = moved_columns(answered, truth, n_classes)
     if moved:
         some = ", ".join(str(label) for label in moved[:5]) + (" and more" if len(moved) > 5 else "")
-        return f"{counted(len(moved), 'column')} (of {some}) stand for other classes"
+        return f"{counted(len(moved), 'column')} (of {some}) belong to other classes"
     if nothing:
-        return "that is no better than chance"
-    return f"on the {sides[0]} that is no better than chance" if sides else ""
+        return "this is no better than chance"
+    return f"on the {sides[0]} this is no better than chance" if sides else ""
 
 
 def members(facts: Facts) -> Check | None:
-    """Whether the members may be other rows than the target was trained on."""
+    """Whether the given members may not be the rows that the target was trained on."""
     if facts.answers.labels is None:
         return None
     is_member = facts.answers.is_member
@@ -144,9 +145,8 @@ def members(facts: Facts) -> Check | None:
         (
             "The target correctly classifies few of its members"
             if few
-            else "The target hardly does better on its members"
+            else "The target is hardly more accurate on its members"
         )
-        + ", so either it generalizes almost perfectly, or these are not the rows that it was "
-        "trained on.",
-        "Make sure that the members are the rows that this target was trained on, all of them and no others.",
+        + ", so either it has hardly memorized them, or these are not the rows that it was trained on.",
+        "Make sure that the members are exactly the rows that this target was trained on.",
     )

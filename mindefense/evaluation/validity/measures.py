@@ -1,4 +1,4 @@
-"""What the checks of the rows measure: plain arrays in, plain numbers out. NumPy, and SciPy's special functions."""
+"""Statistics of the checks of rows and labels, as functions of arrays. Needs NumPy and SciPy."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ import hashlib
 import numpy as np
 
 BETTER_THAN_CHANCE = 0.01
-"""Chance of so many agreements between unrelated answers and labels, below which they are related."""
+"""Significance level of the test that answers agree with labels more often than by chance."""
 SURELY_BETTER = 0.001
-"""The same where a fault is inferred from it."""
+"""Significance level of tests from which a fault is inferred."""
 LEAST_SHARE_OF_LEAD = 0.1
-"""Share of the lead over guessing on one side that the other side keeps at the least, if its labels are its own."""
+"""Smallest margin over guessing among members, as a share of that among non-members (or vice versa), if both have the
+right labels."""
 CYCLE_SUPPORT = 0.8
-"""Share of the classes in a cycle of columns that must be answered by the next column more often than by theirs."""
+"""Smallest share of the classes in a cycle of columns that are predicted as the next class more often than as their
+own."""
 ENOUGH_BITS = 10.0
-"""Binary digits of a vector, beyond those of the number of pairs, from which on equal vectors are no chance."""
+"""Bits of a vector, beyond the logarithm of the number of pairs, from which on equal vectors are no coincidence."""
 FLOAT_BITS = 20.0
-"""Binary digits of a float32 number that are left after logarithm and exponential."""
+"""Precision in bits of a float32 number after logarithm and exponential."""
 EMPTY = 1e-25
-"""Probabilities below are zeros that a logarithm was taken of."""
+"""Smaller probabilities are zeros whose logarithm was taken."""
 PERMUTATIONS = 9999
 """Random assignments of membership; the smallest p-value is one in ten thousand."""
 
 
 def guessing(truth: np.ndarray) -> float:
-    """What is reached by always naming the commonest class."""
+    """The accuracy of always predicting the most frequent class."""
     return float(np.unique(truth, return_counts=True)[1].max() / len(truth))
 
 
 def chance_of_agreement(answered: np.ndarray, truth: np.ndarray) -> float:
-    """Probability of so many agreements if the answers had nothing to do with the truth (binomial).
+    """Probability of at least this many agreements between independent predictions and labels (binomial).
 
-    Each class is answered as often as it is, so naming the commonest class always is no better than chance.
+    Predictions and labels keep their class frequencies, so always predicting the most frequent class counts as chance.
     """
-    from scipy.special import bdtrc  # kept out of the import of the package, as in metrics
+    from scipy.special import bdtrc  # imported here to keep the import of the package fast, as in metrics
 
     n = len(truth)
     top = int(max(answered.max(), truth.max())) + 1
@@ -44,17 +46,18 @@ def chance_of_agreement(answered: np.ndarray, truth: np.ndarray) -> float:
 
 
 def upper_limit(successes: int, trials: int, risk: float) -> float:
-    """Upper end of the one-sided exact interval of a share."""
+    """Upper end of the one-sided exact interval (Clopper-Pearson) of a share; `risk` is its error probability."""
     from scipy.special import betaincinv
 
     return 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, 1 - risk))
 
 
 def sides_at_chance(answered: np.ndarray, truth: np.ndarray, is_member: np.ndarray) -> tuple[bool, list[str]]:
-    """Whether no side agrees better than by chance, and the names of sides that do not while the other side does.
+    """Tests whether predictions agree with labels more often than by chance, among members and among non-members.
 
-    A side is named only if its rows are enough to tell: its share of agreements must be below guessing and a tenth of
-    the other side's lead, even at the upper end of its interval.
+    Returns:
+        Whether neither side does; and the side that does not while the other one does. A side is named only if it has
+        enough rows: the upper end of its agreement must be below guessing plus a tenth of the other side's margin.
     """
     kinds = {"members": is_member, "non-members": ~is_member}
     chance = {name: chance_of_agreement(answered[kind], truth[kind]) for name, kind in kinds.items()}
@@ -74,10 +77,10 @@ def sides_at_chance(answered: np.ndarray, truth: np.ndarray, is_member: np.ndarr
 
 
 def moved_columns(answered: np.ndarray, truth: np.ndarray, n_classes: int) -> list[int]:
-    """Classes whose rows are consistently answered by the column of another class, in closed cycles; often none.
+    """Classes whose columns are permuted, found as cycles of the best assignment of columns to classes; often none.
 
-    The assignment of columns to classes that suits one half of the rows best is held against the other half, so rows
-    that are few or answered at random move nothing. A class that is merely swallowed by another is in no cycle.
+    The best assignment for one half of the rows is tested on the other half, so that few rows or random predictions
+    give no cycle. A class that is always predicted as another one is in no cycle.
     """
     from scipy.optimize import linear_sum_assignment
     from scipy.special import bdtrc
@@ -119,17 +122,17 @@ def _cycles(column: np.ndarray) -> list[np.ndarray]:
 
 
 def digests(rows: np.ndarray) -> np.ndarray:
-    """One int64 a row, equal for rows of equal bytes; among a million others by chance with 3e-8."""
+    """``(N,)`` int64 hashes of the rows' bytes; two of a million different rows collide with probability 3e-8."""
     hashes = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
     return np.frombuffer(hashes, np.int64)
 
 
 def telling(probs: np.ndarray) -> np.ndarray:
-    """Which confidence vectors hardly come up twice by chance, whatever their largest entry.
+    """Mask ``(N,)`` bool of the confidence vectors that are unlikely to occur twice by chance.
 
-    Counted are the binary digits of all entries but the largest: about 20 for a float32 number, the logarithm of the
-    number of steps for one that was rounded to few decimals, none for zero. Vectors that one row in a hundred shares,
-    and at least ten rows, are taken for coarse.
+    The criterion is the number of bits in all entries except the largest: about 20 for a float32 number, the logarithm
+    of the number of steps for a number rounded to few decimals, 0 for zero. Vectors shared by more than ten rows, and
+    more than one in a hundred, never qualify.
     """
     bits = np.full(probs.shape, FLOAT_BITS)
     for decimals in (6, 5, 4, 3, 2, 1):
@@ -147,10 +150,10 @@ def telling(probs: np.ndarray) -> np.ndarray:
 
 
 def lone_twins(keys: np.ndarray, is_member: np.ndarray) -> tuple[int, int]:
-    """Vectors that exactly two rows share: how many of them have a row on either side, how many both on one side.
+    """Numbers of vectors shared by exactly two rows: of a member and a non-member, and of two rows of the same side.
 
-    Of chance twins no more than half are of the first kind, however differently the two sides are distributed: with
-    rates a and b of a vector, ab is never above (a² + b²)/2.
+    At most half of the chance pairs are of the first kind, for any distributions of members and non-members: if a
+    vector has the rates a and b, then ab ≤ (a² + b²)/2.
     """
     _, group, size = np.unique(keys, return_inverse=True, return_counts=True)
     members = np.bincount(group, weights=is_member)
@@ -159,17 +162,17 @@ def lone_twins(keys: np.ndarray, is_member: np.ndarray) -> tuple[int, int]:
 
 
 def more_than_half(successes: int, trials: int) -> bool:
-    """Whether so many of the trials are no chance if each has at most one half."""
+    """Whether the success probability is significantly above one half (binomial test)."""
     from scipy.special import bdtrc
 
     return 2 * successes > trials and float(bdtrc(successes - 1, trials, 0.5)) < SURELY_BETTER
 
 
 def close_twins_in_two_classes(probs: np.ndarray, within: np.ndarray) -> int:
-    """Repeats among vectors of two classes within the chosen rows, beyond those that closeness lets expect.
+    """Number of repeated vectors of two classes within the chosen rows, minus the number expected by chance.
 
-    The smaller entry has steps of at most 2**-24. Neighbours less than 1e-5 apart tell how many are equal by chance.
-    Entries below 0.001 have too few such steps and are not counted.
+    The smaller entry is a multiple of at most 2**-24. The number of neighbors less than 1e-5 apart gives the expected
+    number of equal ones. Entries below 0.001 are not counted.
     """
     smaller = np.sort(probs[within].min(axis=1))
     steps = np.diff(smaller[smaller >= 1e-3])
@@ -178,15 +181,15 @@ def close_twins_in_two_classes(probs: np.ndarray, within: np.ndarray) -> int:
 
 
 def balance_p_value(counts: np.ndarray) -> float:
-    """Chance of so large a chi-square of a table ``(2, C)`` if membership had nothing to do with class.
+    """P-value of the chi-square test that membership and class are independent, for a table of counts ``(2, C)``.
 
-    By random assignments of membership to the same rows, because the usual approximation fails for rare classes.
+    It is computed by random permutations of membership, because the usual approximation fails for rare classes.
     """
     draws = np.random.default_rng(0).multivariate_hypergeometric(
         counts.sum(axis=0), int(counts[0].sum()), size=PERMUTATIONS, method="marginals"
     )
     expected = counts.sum(axis=0) * counts[0].sum() / counts.sum()
-    # The second line of the table follows from the first, so this orders tables as chi-square does.
+    # The first row of the table determines the second, so this sum orders tables as chi-square does.
     observed = ((counts[0] - expected) ** 2 / expected).sum()
     return float(
         (1 + (((draws - expected) ** 2 / expected).sum(axis=1) >= observed * (1 - 1e-12)).sum()) / (1 + PERMUTATIONS)

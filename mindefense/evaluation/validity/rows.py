@@ -1,4 +1,4 @@
-"""Checks of the rows: whether they are real, enough, apart from those fitted on, and drawn alike."""
+"""Checks of the rows: real data, sample size, overlap, duplicates, and the same distribution for both kinds."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from mindefense.metrics import auc, auc_interval, clopper_pearson
 from mindefense.types import Check
 
 FEWEST_SAMPLES = 100
-"""Members, and non-members, below which every figure is rough: balanced accuracy is known to ±0.07 at best."""
+"""Smallest number of members, and of non-members; with fewer, balanced accuracy is known to ±0.07 at best."""
 SMALL_FPR = 0.01
 """The false positive rate that the number of non-members has to determine."""
 FEWEST_MISTAKES = 5
-"""Non-members called members at `SMALL_FPR`, below which the true rate may be more than 2.3 times as large."""
+"""Smallest number of false positives at `SMALL_FPR`; with fewer, the true rate may be more than 2.3 times as large."""
 MOST_DUPLICATES = 0.01
-"""Share of the judged rows that may have a twin; their weight in any rate is no more than that."""
+"""Largest share of the evaluated rows that may be duplicates; they change any rate by no more than that."""
 LARGEST_SHIFT = 0.05
-"""How far from 0.5 the AUC of a plain statistic of the rows may be."""
+"""Largest distance from 0.5 of the AUC of a simple statistic of the rows."""
 RAREST_CHANCE = 0.001
-"""Chance of so large a difference between members and non-members drawn alike, below which they were not."""
+"""Significance level of tests for differences between members and non-members."""
 
-EQUAL_ANSWERS = "Equal answers suggest equal rows, which attackers have seen before or which cannot be told apart."
+EQUAL_ANSWERS = "Equal answers suggest duplicate rows, which attackers were fitted on or which cannot be distinguished."
 
 _ROWS_AT_A_TIME = 1024
 
 
 def made_up(facts: Facts) -> Check | None:
-    """Whether the rows were made up."""
+    """Whether the rows are synthetic."""
     if not facts.synthetic:
-        return Check("synthetic", True, "The rows are not said to be made up.")
+        return Check("synthetic", True, "The rows are not marked as synthetic.")
     return Check(
         "synthetic",
         False,
-        "The rows were made up.",
+        "The rows are synthetic.",
         "The figures describe the generator of the rows and no real data.",
-        "Use them to try the tool out, and evaluate on real data.",
+        "Use synthetic rows only to try out the tool, and evaluate on real data.",
     )
 
 
@@ -58,13 +58,13 @@ def smoke(facts: Facts) -> Check | None:
         "smoke",
         False,
         "This is a smoke test with shortened trainings.",
-        "The figures mean nothing.",
+        "The figures have no meaning.",
         "Run without --smoke.",
     )
 
 
 def sample_size(facts: Facts) -> Check | None:
-    """Whether the rows are enough for the figures."""
+    """Whether there are enough members and non-members."""
     members = min([int(trial.is_member.sum()) for trial in facts.trials] or [int(facts.answers.is_member.sum())])
     non_members = min(
         [int((~trial.is_member).sum()) for trial in facts.trials] or [int((~facts.answers.is_member).sum())]
@@ -73,25 +73,26 @@ def sample_size(facts: Facts) -> Check | None:
     width = 1.96 / 4 * (1 / members + 1 / non_members) ** 0.5
     _, fpr = clopper_pearson(mistakes, non_members)
     carries = (
-        f"At least {members} members and {non_members} non-members judge each attacker, so a balanced accuracy is "
-        f"known to ±{width:.3f} and a false positive rate of {SMALL_FPR} rests on {counted(mistakes, 'mistake')}"
+        f"Each attacker is evaluated on at least {members} members and {non_members} non-members, so a balanced "
+        f"accuracy is known to ±{width:.3f} and a false positive rate of {SMALL_FPR} "
+        f"corresponds to {counted(mistakes, 'false positive')}"
     )
     if min(members, non_members) >= FEWEST_SAMPLES and mistakes >= FEWEST_MISTAKES:
         return Check("sample-size", True, carries + ".")
     meaning = f"The true false positive rate behind an observed {SMALL_FPR} may be up to {fpr:.3f}"
     if min(members, non_members) < FEWEST_SAMPLES:
-        meaning += f", and differences in balanced accuracy below {2 * width:.2f} may be chance"
+        meaning += f", and differences in balanced accuracy below {2 * width:.2f} may be due to chance"
     return Check(
         "sample-size",
         False,
         carries + ".",
         meaning + ".",
-        f"Judge by at least {FEWEST_SAMPLES} members and {round(FEWEST_MISTAKES / SMALL_FPR)} non-members.",
+        f"Evaluate on at least {FEWEST_SAMPLES} members and {round(FEWEST_MISTAKES / SMALL_FPR)} non-members.",
     )
 
 
 def overlap(facts: Facts) -> Check | None:
-    """Whether attackers were fitted on rows that judge them."""
+    """Whether attackers were fitted on rows that they are evaluated on."""
     found = {}
     for knowledge, rows in facts.fitted_on.items():
         if rows.indices is not None:
@@ -100,8 +101,8 @@ def overlap(facts: Facts) -> Check | None:
     if not found:
         return None
     said = ", ".join(
-        f"{shared} of {judged} rows that judge attackers of knowledge {knowledge} are among the {fitted} they were "
-        "fitted on"
+        f"{shared} of {judged} rows on which attackers of knowledge {knowledge} are evaluated are among the {fitted} "
+        "they were fitted on"
         for knowledge, (shared, judged, fitted) in found.items()
     )
     if not any(shared for shared, _, _ in found.values()):
@@ -110,13 +111,13 @@ def overlap(facts: Facts) -> Check | None:
         "overlap",
         False,
         said + ".",
-        "Those attackers were fitted on rows that judge them, so their figures are too high.",
+        "These attackers were fitted on rows that they are evaluated on, so their figures are too high.",
         "Split the rows by index before anything is fitted.",
     )
 
 
 def duplicates(facts: Facts) -> Check | None:
-    """Whether rows, or answers in place of them, come up more than once."""
+    """Whether there are duplicate rows, or duplicate answers if the rows are unknown."""
     answers, by_row = facts.answers, facts.features is not None
     rows = facts.features if facts.features is not None else answers.clean_probs
     keys, tells = digests(rows), np.ones(len(rows), bool) if by_row else telling(rows)
@@ -127,8 +128,8 @@ def duplicates(facts: Facts) -> Check | None:
         len(kind) - len(np.unique(kind)) for kind in (keys[tells & side] for side in sides_of(answers.is_member))
     )
     counts = {
-        "have a twin of the other membership": (int(np.isin(keys[tells], both).sum()), int(tells.sum())),
-        "repeat another of the same membership": (repeated, int(tells.sum())),
+        "equal one of the other membership": (int(np.isin(keys[tells], both).sum()), int(tells.sum())),
+        "repeat one of the same membership": (repeated, int(tells.sum())),
     }
     for knowledge, fit in facts.fitted_on.items():
         fit_rows = fit.features if by_row else fit.probs
@@ -136,11 +137,11 @@ def duplicates(facts: Facts) -> Check | None:
             continue
         wanted = np.zeros(len(keys), bool)
         wanted[_judged(facts, knowledge)] = True
-        if fit.indices is not None:  # the very same row is an overlap, which has a check of its own
+        if fit.indices is not None:  # the same row in both is an overlap, which is another check
             wanted &= ~np.isin(answers.indices, fit.indices)
         wanted &= tells
         known = digests(fit_rows.astype(rows.dtype, copy=False))
-        what = f"judge attackers of knowledge {knowledge} and equal one they were fitted on"
+        what = f"on which attackers of knowledge {knowledge} are evaluated equal one they were fitted on"
         counts[what] = int(np.isin(keys[wanted], known).sum()), int(wanted.sum())
     thing = "rows" if by_row else "confidence vectors that are not rounded"
     said = f"Of the {thing}, " + ", ".join(f"{count} of {of} {what}" for what, (count, of) in counts.items())
@@ -150,18 +151,18 @@ def duplicates(facts: Facts) -> Check | None:
         "duplicates",
         False,
         said + ".",
-        "Twins of the other membership hide a leak, twins among the rows fitted on make attackers look better, and "
+        "Duplicates of the other membership hide a leak, duplicates of rows fitted on make attackers look better, and "
         "repeated rows make intervals too narrow."
         if by_row
         else EQUAL_ANSWERS,
         "Remove duplicate rows before splitting the data."
         if by_row
-        else "Look for duplicates among the rows recorded.",
+        else "Look for duplicates among the recorded rows.",
     )
 
 
 def _coarse_duplicates(facts: Facts, keys: np.ndarray) -> Check | None:
-    """Where equal vectors may be chance: held against what chance gives. Not listed unless it finds something."""
+    """The check if equal vectors may be due to chance: compares their number with the expected one. None if passed."""
     probs, is_member = facts.answers.clean_probs, facts.answers.is_member
     across, within = lone_twins(keys, is_member)
     found = []
@@ -173,16 +174,16 @@ def _coarse_duplicates(facts: Facts, keys: np.ndarray) -> Check | None:
     if probs.shape[1] == 2 and len(np.unique(keys)) > len(keys) / 10:
         repeated = sum(close_twins_in_two_classes(probs, kind) for kind in sides_of(is_member))
         if repeated > MOST_DUPLICATES * len(keys):
-            found.append(f"{repeated} of {len(keys)} rows repeat the answer to another of the same membership")
+            found.append(f"{repeated} of {len(keys)} rows have the same answer as another of the same membership")
     if not found:
         return None
     return Check(
-        "duplicates", False, "; ".join(found) + ".", EQUAL_ANSWERS, "Look for duplicates among the rows recorded."
+        "duplicates", False, "; ".join(found) + ".", EQUAL_ANSWERS, "Look for duplicates among the recorded rows."
     )
 
 
 def treatment(facts: Facts) -> Check | None:
-    """Whether members and non-members differ before any model sees them."""
+    """Whether members and non-members differ in how they were transformed, or in simple statistics of the rows."""
     if facts.treated_alike is None and facts.features is None:
         return None
     said, apart = [], []
@@ -201,7 +202,7 @@ def treatment(facts: Facts) -> Check | None:
             if not low <= 0.5 <= high and abs(area - 0.5) > LARGEST_SHIFT:
                 apart.append(name)
         figures = ", ".join(f"{name} {area:.3f}" for name, area in areas.items())
-        said.append(f"AUCs of plain statistics of the rows are: {figures or 'none, for all rows are alike in them'}")
+        said.append(f"AUCs of simple statistics of the rows are: {figures or 'none, because these are equal for all'}")
     found = sentence("; ".join(said))
     if facts.treated_alike is not False and not apart:
         return Check("treatment", True, found)
@@ -209,16 +210,16 @@ def treatment(facts: Facts) -> Check | None:
         "treatment",
         False,
         found,
-        f"Members and non-members differ before any model sees them ({', '.join(apart)}), so an attacker may tell them "
-        "apart by that and not by the answers of the model."
+        f"The rows of members and non-members differ in themselves ({', '.join(apart)}), so an attacker may detect "
+        "this difference and not the membership."
         if apart
         else "Attackers may detect the transforms and not the membership.",
-        "Draw both from the same rows at random and treat both alike.",
+        "Draw both at random from the same rows and transform both in the same way.",
     )
 
 
 def class_balance(facts: Facts) -> Check | None:
-    """Whether members and non-members are of the same classes."""
+    """Whether members and non-members have the same distribution of classes."""
     answers = facts.answers
     if answers.labels is None:
         return None
@@ -232,9 +233,9 @@ def class_balance(facts: Facts) -> Check | None:
     shares = counts / counts.sum(axis=1, keepdims=True)
     worst = int(np.abs(shares[0] - shares[1]).argmax())
     found = (
-        f"If all {counts.sum()} rows were drawn alike, classes would differ so much with probability {p_value:.2g}; "
-        f"class {classes[worst]} differs most ({shares[0, worst]:.3f} of the members, {shares[1, worst]:.3f} of the "
-        "non-members)."
+        f"If membership and class of the {counts.sum()} rows were independent, so large a difference would have "
+        f"probability {p_value:.2g}; class {classes[worst]} differs most ({shares[0, worst]:.3f} of the members, "
+        f"{shares[1, worst]:.3f} of the non-members)."
     )
     if p_value >= RAREST_CHANCE:
         return Check("class-balance", True, found)
@@ -242,19 +243,19 @@ def class_balance(facts: Facts) -> Check | None:
         "class-balance",
         False,
         found,
-        "An attacker may call members by their class, which says nothing about the model.",
-        "Draw as many members as non-members of each class, or read the figures by class.",
+        "An attacker may guess the membership from the class, which says nothing about the model.",
+        "Draw equal numbers of members and non-members of each class, or read the figures by class.",
     )
 
 
 def _judged(facts: Facts, knowledge: str) -> np.ndarray:
-    """Positions of all rows that judge attackers of this knowledge."""
+    """Positions of all rows on which attackers of this knowledge are evaluated."""
     samples = [trial.samples for trial in facts.trials if trial.result.knowledge == knowledge]
     return np.unique(np.concatenate(samples)) if samples else np.zeros(0, np.int64)
 
 
 def _statistics(features: np.ndarray) -> dict[str, np.ndarray]:
-    """Numbers ``(N,)`` that need no model, by name."""
+    """Statistics ``(N,)`` of the rows that need no model, by name."""
     parts = [
         dict(_statistics_of(features[first : first + _ROWS_AT_A_TIME]))
         for first in range(0, len(features), _ROWS_AT_A_TIME)

@@ -1,4 +1,4 @@
-"""What several checks use: members and the others, numbers and lists in words."""
+"""Helpers of several checks: masks of members and non-members, and the wording of numbers and lists."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 NEAR_CHANCE = 0.05
-"""How far from 0.5 the balanced accuracy of an attacker that does no better than chance may be."""
+"""Largest distance from 0.5 of a balanced accuracy or AUC that counts as chance."""
 
 
 def sides_of(is_member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows are members, and which are not."""
+    """The masks of the members and of the non-members."""
     return is_member, ~is_member
 
 
 def in_a_list(said: Sequence[str], most: int = 3) -> str:
-    """The first few of many findings, and how many more there are."""
-    more = [f"{len(said) - most} more do alike"] if len(said) > most else []
+    """The first `most` findings, and the number of further ones."""
+    more = [f"{len(said) - most} more likewise"] if len(said) > most else []
     return "; ".join([*said[:most], *more])
 
 
 def counted(count: int, noun: str) -> str:
-    """How many of something, the noun in the plural where it has to be."""
+    """A count with its noun, in the plural unless the count is 1."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
