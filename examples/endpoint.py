@@ -4,11 +4,11 @@ python examples/endpoint.py --smoke
 python examples/endpoint.py --url https://host/predict --rows rows.npz --rate 20
 
 With --smoke, the script trains a small model that overfits, serves it on this machine, and evaluates it as a client.
-With --url, it evaluates your service. rows.npz has the arrays x (N, ...), y (N,), class numbers from 0, and is_member
-(N,): True for the rows that the model was trained on.
+With --url, it evaluates your service. rows.npz has the arrays x (N, ...), y (N,) with class numbers from 0, and
+is_member (N,), which is True for the rows that the model was trained on.
 
 The service gets a POST with the JSON document {"rows": [[...], ...]} and answers {"probs": [[...], ...]}, one list for
-each row. If yours speaks another format, change `Endpoint.encode` and `Endpoint.decode`; an access token belongs into
+each row. If your service uses another format, change `Endpoint.encode` and `Endpoint.decode`. Put an access token into
 the headers in `Endpoint.request`.
 """
 
@@ -43,7 +43,7 @@ class Endpoint:
     Args:
         url: Where the service is.
         rate: Most requests per second, repeated ones included. A request waits for the answer to the one before, and
-            then for 1 / rate seconds, so the service never gets two of them closer together.
+            then for 1 / rate seconds, so requests are never closer together.
         retries: How often a failed request is repeated.
         timeout: Seconds to wait for an answer.
         wait: Seconds to wait before the first repetition; each further one waits twice as long.
@@ -64,7 +64,7 @@ class Endpoint:
         self._interval, self._next = 1 / rate, 0.0
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """``(n, C)`` probabilities of ``(n, ...)`` rows, by one request."""
+        """``(n, C)`` probabilities of ``(n, ...)`` rows, from one request."""
         body, wait = self.encode(rows), self.wait
         for attempt in range(self.retries + 1):
             try:
@@ -110,7 +110,7 @@ class Endpoint:
 
 
 def made_up_rows() -> tuple[LabelledData, Split, tuple[np.ndarray, np.ndarray]]:
-    """Made-up rows, and those of them that the model is trained on."""
+    """Made-up rows, their split, and the rows that the model is trained on."""
     rng = np.random.default_rng(0)
     labels = rng.integers(4, size=900)
     rows = rng.normal(size=(900, 12)).astype(np.float32)
@@ -175,7 +175,7 @@ def rows_of(path: str) -> tuple[LabelledData, Split]:
 
 
 def attack(endpoint: Endpoint, data: LabelledData, split: Split, args: argparse.Namespace) -> Evaluation:
-    """Evaluates the service, and says what that took."""
+    """Evaluates the service, and prints the number of requests."""
     target = FunctionTarget(endpoint, gives="probs", batch_size=args.batch_size, name="service")
     found = evaluate(target, data, split, attacks=ATTACKS, seed=args.seed)
     print(f"{endpoint.requests:,} requests, of which {endpoint.failures} failed and were repeated")
@@ -193,11 +193,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=512, help="rows in a request (default: 512)")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds to wait for an answer (default: 30)")
     parser.add_argument("--retries", type=int, default=5, help="repetitions of a failed request (default: 5)")
-    parser.add_argument("--out", default="runs/endpoint", metavar="DIR", help="folder for what is written")
-    parser.add_argument("--seed", type=int, default=0, help="decides everything that is random")
+    parser.add_argument("--out", default="runs/endpoint", metavar="DIR", help="folder for the files")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
     args = parser.parse_args()
     if args.url and not args.rows:
-        parser.error("--url needs --rows: the rows to ask about, and which of them the model was trained on")
+        parser.error("--url needs --rows: the rows to query, and which of them the model was trained on")
     return args
 
 
@@ -216,7 +216,7 @@ def main() -> None:
         data, split = rows_of(args.rows)
         found = attack(Endpoint(args.url, **limits), data, split, args)
     best = found.undefended.strongest
-    print(f"{found.undefended.level}: {best.name} is right about {best.metrics.balanced_accuracy:.3f} of all rows")
+    print(f"{found.undefended.level}: {best.name} has a balanced accuracy of {best.metrics.balanced_accuracy:.3f}")
     print("wrote", *save_evaluation(found, args.out))
 
 

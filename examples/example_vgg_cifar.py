@@ -1,4 +1,4 @@
-"""How much does VGG16 tell about the CIFAR-100 images it was trained on, and what does a defense change?
+"""How much does VGG16 reveal about the CIFAR-100 images it was trained on, and what does a defense change?
 
 MindArmour's tutorial "Using Membership Inference to Test Model Security", complete:
 
@@ -15,7 +15,7 @@ from mindefense.cli import guarded, run_tutorial
 
 
 def parse_args() -> argparse.Namespace:
-    """The tutorial's arguments, and those that go beyond it."""
+    """The tutorial's arguments and further ones."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_tutorial_arguments(parser)
     return parser.parse_args()

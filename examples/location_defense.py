@@ -1,4 +1,4 @@
-"""How much does a model trained on Location tell about its training rows, and what does DefenMI change?
+"""How much does a model trained on Location reveal about its training rows, and what does DefenMI change?
 
 python examples/location_defense.py --data_path data/location
 python examples/location_defense.py --smoke

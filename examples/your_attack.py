@@ -1,8 +1,8 @@
-"""An attack of your own, beside attacks that are there already, before and behind a defense.
+"""A user-defined attack beside attacks of the package, without a defense and behind one.
 
 python examples/your_attack.py
 
-The target is a small network on made-up rows, so that this runs anywhere; examples/your_model.py shows your own.
+The target is a small network on made-up rows, so this runs anywhere; examples/your_model.py evaluates your own model.
 """
 
 import argparse
@@ -28,7 +28,7 @@ OTHERS = ("confidence", "mindarmour-lr", "shokri-label")
 
 
 class MarginAttack(ScoreAttack):
-    """By how much the true class is ahead of the best other one, in log-probabilities."""
+    """The log-probability of the true class minus the largest one of the other classes."""
 
     name = "margin"
 
@@ -44,13 +44,13 @@ class MarginAttack(ScoreAttack):
 def parse_args() -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="runs/your_attack", metavar="DIR", help="folder for what is written")
-    parser.add_argument("--seed", type=int, default=0, help="decides everything that is random")
+    parser.add_argument("--out", default="runs/your_attack", metavar="DIR", help="folder for the files")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Trains a target, runs all attacks on it and on its labels alone, and compares."""
+    """Trains a target, and runs all attacks on it without a defense and behind one that gives only labels."""
     args = parse_args()
     data = make_location_like(args.seed)
     split = published_split(data)

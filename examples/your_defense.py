@@ -1,8 +1,8 @@
-"""A defense of your own: judged by attackers that do not know of it and by attackers that do, saved, and exported.
+"""A user-defined defense: evaluated with attackers that do not know of it and attackers that do, saved and exported.
 
 python examples/your_defense.py
 
-The target is a small network on made-up rows, so that this runs anywhere; examples/your_model.py shows your own.
+The target is a small network on made-up rows, so this runs anywhere; examples/your_model.py evaluates your own model.
 """
 
 import argparse
@@ -29,38 +29,38 @@ ATTACKS = ("confidence", "max-confidence", "mindarmour-lr", "shokri-label")
 
 
 class Flatten(Defense):
-    """Every confidence vector mixed with the one in which all classes are equal.
+    """Mixes every confidence vector with the uniform vector.
 
     Args:
-        share: How much of the latter, from 0 to 1.
+        share: Share of the uniform vector, from 0 to 1.
     """
 
     name = "flatten"
 
     def __init__(self, share: float):
-        """Keeps the share."""
+        """Stores the share."""
         super().__init__()
         self.share = share
 
     def transform(self, probs, logits, predicted, noised_logits, draws):
-        """Mixes each vector with the one in which all classes are equal."""
+        """Mixes each vector with the uniform one."""
         return (1 - self.share) * probs + self.share / probs.shape[1]
 
     def settings(self) -> dict[str, float]:
-        """What ``__init__`` takes, for the file."""
+        """The arguments of ``__init__``, for the file."""
         return {"share": self.share}
 
 
 def parse_args() -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="runs/your_defense", metavar="DIR", help="folder for what is written")
-    parser.add_argument("--seed", type=int, default=0, help="decides everything that is random")
+    parser.add_argument("--out", default="runs/your_defense", metavar="DIR", help="folder for the files")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Trains a target, attacks it before and behind the defense; saves, loads and exports the defense."""
+    """Trains a target, attacks it without the defense and behind it; saves, loads and exports the defense."""
     args = parse_args()
     out = Path(args.out)
     data = make_location_like(args.seed)
@@ -73,7 +73,7 @@ def main() -> None:
     found = evaluate(net, data, split, attacks=ATTACKS, defense=defense, seed=args.seed)
     for result in found.attacks:
         state = f"behind {defense.name}, {result.adversary}" if result.defended else "undefended"
-        print(f"{result.name}, {state}: right about {result.metrics.balanced_accuracy:.3f}")
+        print(f"{result.name}, {state}: balanced accuracy {result.metrics.balanced_accuracy:.3f}")
     print("These rows were made up: the figures say nothing about real data.")
     print("wrote", *save_evaluation(found, out))
 
@@ -81,7 +81,7 @@ def main() -> None:
     again = load_defense(out / "flatten.ckpt", own=(Flatten,))
     export_guarded(net, again, out / "guarded", input_shape=known.features.shape[1:])
     log_probs = GuardedModel.load(out / "guarded").query(known.features[:5])
-    print("the exported graph is sure of its answers to", *np.exp(log_probs).max(axis=1).round(3))
+    print("largest confidences of the exported graph:", *np.exp(log_probs).max(axis=1).round(3))
 
 
 if __name__ == "__main__":

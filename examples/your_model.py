@@ -1,10 +1,10 @@
-"""How much does a network of your own tell about its training images, and what does DefenMI change?
+"""How much does your own network reveal about its training images, and what does DefenMI change?
 
-python examples/your_model.py                       trains the network below on made-up images first, then asks
-python examples/your_model.py --pre_trained X.ckpt  takes the weights of an earlier training, as YourNet saved them
+python examples/your_model.py                       trains the network below on made-up images, then attacks it
+python examples/your_model.py --pre_trained X.ckpt  loads the weights of an earlier training of YourNet
 
-For your own model, copy this file, put your Cell in place of `YourNet`, let `pipelines` give your images (those that
-the checkpoint was trained on, and others from the same source), and in `prepare` drop ``synthetic=True``.
+For your own model, copy this file, replace `YourNet` by your Cell, make `pipelines` return your images (those that
+the checkpoint was trained on, and others from the same source), and remove ``synthetic=True`` in `prepare`.
 """
 
 import argparse
@@ -25,14 +25,14 @@ CLASSES, SIDE = 5, 16
 MEMBERS, OTHERS = 200, 400
 QUICK_ATTACKS = ("confidence", "mindarmour-lr", "shokri-label")
 QUICK_TRAINING = TrainConfig(epochs=40, learning_rate=0.05, decay_every=None, loss="sigmoid")
-"""Of the defender's classifier; the published training, which `fit_defenmi` does if it is not told, takes longer."""
+"""Training of the defender's classifier; the published training, the default of `fit_defenmi`, takes longer."""
 
 
 class YourNet(nn.Cell):
-    """Images ``(N, 1, 16, 16)`` to logits ``(N, 5)``: without a softmax, which the loss adds in training."""
+    """Images ``(N, 1, 16, 16)`` to logits ``(N, 5)``, without a softmax, which the loss adds in training."""
 
     def __init__(self):
-        """Layers on random weights."""
+        """Layers with random weights."""
         super().__init__()
         self.features = nn.SequentialCell(
             nn.Conv2d(1, 16, 3, stride=2, has_bias=True), nn.ReLU(), nn.Flatten(), nn.Dropout(p=0.1)
@@ -47,8 +47,8 @@ class YourNet(nn.Cell):
 def pipelines() -> tuple[ds.Dataset, ...]:
     """Images that the network is trained on, and others from the same source, both through the same steps.
 
-    These are made up: a sign for each class under so much noise that the classes of others cannot be told for sure.
-    They are always the same: a checkpoint's members have to stay its members, or the result is a false all-clear.
+    These are made up: a pattern for each class with so much noise that the network misclassifies some other images.
+    They are the same in every run: if the members of a checkpoint changed, the evaluation would miss a leak.
     """
     rng = np.random.default_rng(0)
     signs = rng.normal(size=(CLASSES, 1, SIDE // 4, SIDE // 4)).repeat(4, axis=2).repeat(4, axis=3)
@@ -70,15 +70,15 @@ def train(net: nn.Cell, images: ds.Dataset, *, epochs: int) -> None:
 def parse_args() -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pre_trained", metavar="CKPT", help="weights of YourNet; none to train it first")
-    parser.add_argument("--out", default="runs/your_model", metavar="DIR", help="folder for what is written")
-    parser.add_argument("--seed", type=int, default=0, help="of training and attackers")
-    parser.add_argument("--smoke", action="store_true", help="few attackers, which proves nothing")
+    parser.add_argument("--pre_trained", metavar="CKPT", help="weights of YourNet (default: train it first)")
+    parser.add_argument("--out", default="runs/your_model", metavar="DIR", help="folder for the files")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training and the attackers")
+    parser.add_argument("--smoke", action="store_true", help="few attackers; the result proves nothing")
     return parser.parse_args()
 
 
 def prepare(args: argparse.Namespace) -> tuple[nn.Cell, LabelledData, Split]:
-    """A network from its checkpoint, the images, and who gets which of them."""
+    """A network from its checkpoint, the images, and their split."""
     ms.set_seed(args.seed)
     inside, outside = pipelines()
     checkpoint = args.pre_trained
@@ -89,7 +89,7 @@ def prepare(args: argparse.Namespace) -> tuple[nn.Cell, LabelledData, Split]:
         ms.save_checkpoint(net, checkpoint)
         print(f"trained YourNet and wrote {checkpoint}")
     net = YourNet()
-    # As ms.load_param_into_net, but a file that does not fit is an error, and no weight stays random.
+    # Unlike ms.load_param_into_net, raises an error if the file does not fit, so no weight stays random.
     load_into(net, load_checkpoint(checkpoint))
     data, split = from_datasets(inside, outside, num_classes=CLASSES, name="made-up images", synthetic=True)
     return net, data, split
@@ -105,10 +105,11 @@ def main() -> None:
     for state, verdict in (("undefended", found.undefended), ("behind DefenMI", found.defended)):
         assert verdict is not None
         best = verdict.strongest
-        print(f"{state}: {best.name} ({best.adversary}) is right about {best.metrics.balanced_accuracy:.3f} of all")
+        accuracy = best.metrics.balanced_accuracy
+        print(f"{state}: {best.name} ({best.adversary}) has a balanced accuracy of {accuracy:.3f}")
     for check in found.checks:
         if not check.passed:
-            print(f"doubt: {check.found} {check.advice}")
+            print(f"failed check: {check.found} {check.advice}")
     print("wrote", *save_evaluation(found, args.out))
 
 

@@ -353,8 +353,8 @@ def test_on_a_terminal(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("states", "said"),
     [
-        ([OK], "all that is needed is here and fits together"),
-        ([WARNING, WARNING], "all that is needed is here and fits together: 2 warnings"),
+        ([OK], "everything needed is installed and compatible"),
+        ([WARNING, WARNING], "everything needed is installed and compatible: 2 warnings"),
         ([PROBLEM, PROBLEM, WARNING], "something will not work: 2 problems, 1 warning"),
     ],
 )

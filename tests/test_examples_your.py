@@ -126,8 +126,8 @@ def test_the_defense_of_the_model_keeps_its_labels(ran):
     assert (run.held["defense"]["name"], run.held["defense"]["label_changes"]) == ("defenmi", 0)
     undefended = run.figure("confidence")
     assert run.figure("confidence", defended=True)["balanced_accuracy"] < undefended["balanced_accuracy"]
-    assert re.search(r"^undefended: \S+ \(static\) is right about 0\.\d{3} of all$", run.stdout, re.MULTILINE)
-    assert re.search(r"^behind DefenMI: \S+ \(\w+\) is right about 0\.\d{3} of all$", run.stdout, re.MULTILINE)
+    assert re.search(r"^undefended: \S+ \(static\) has a balanced accuracy of 0\.\d{3}$", run.stdout, re.MULTILINE)
+    assert re.search(r"^behind DefenMI: \S+ \(\w+\) has a balanced accuracy of 0\.\d{3}$", run.stdout, re.MULTILINE)
 
 
 def test_the_own_attack_is_in_the_results_under_its_name(ran):

@@ -26,7 +26,7 @@ EXIT_CODES = {
     0: "done",
     EXIT_UNFIT: "doctor found a problem; or a bug in this package, with a traceback or a request to report it",
     EXIT_MISTAKE: "a mistake in the arguments, or a file that cannot be read or written",
-    EXIT_STRICT: "--strict, and a check failed: the figures are not valid",
+    EXIT_STRICT: "--strict, and a check failed; the report states what that means for the figures",
     EXIT_GATE: "--fail_above or --policy, and a limit is exceeded; or diff --fail_on_rise, and a figure rose",
     EXIT_INCONCLUSIVE: "--fail_above or --policy, and no limit is exceeded, but a leak may have been missed",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C, or SIGTERM)",

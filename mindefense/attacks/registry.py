@@ -49,7 +49,7 @@ class AttackSpec:
     """
 
     make: Callable[[AttackContext], Attack]
-    looks_at: str = "An attacker of your own."
+    looks_at: str = "A user-defined attacker."
     kind: str | None = None
     on_request: bool = False
 

@@ -1,4 +1,4 @@
-"""Answers in plain words, from the figures of a results file, to questions that every report has."""
+"""Answers to the questions of every report, in plain words, made from the figures of a results file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from mindefense.reports.wording import (
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A question that every reader has, and what the figures say to it.
+    """A question of the report and its answer.
 
     Attributes:
         question: The question.
-        short: The answer at first sight.
+        short: The answer in one line.
         tone: ``"bad"``, ``"mixed"``, ``"good"`` or ``"plain"``.
-        text: The answer in full, a paragraph each.
-        points: Particulars.
+        text: The paragraphs of the full answer.
+        points: Details, each with its name.
     """
 
     question: str
@@ -41,7 +41,7 @@ class Answer:
 
 
 _IN_FRONT = ("labels-match", "left-out")
-"""Checks without which a verdict of either kind is not to be read."""
+"""Checks that must pass before any verdict is meaningful."""
 _LEVELS = {
     "leak": ("Yes", "bad"),
     "some": ("Somewhat", "mixed"),
@@ -56,9 +56,7 @@ def answer_leak(
     """Whether the model leaks, and with a defense whether it still does."""
     question = "Does this model leak who was in its training data?"
     if results["smoke"]:
-        text = (
-            "A smoke test shows that everything runs, with few rows and epochs. Its figures say nothing about a model."
-        )
+        text = "A smoke test uses few rows and epochs to show that everything runs. Its figures mean nothing."
         return Answer(question, "Not measured: this was a smoke test.", "mixed", [text])
     was, now = before["level"], (before if after is None else after)["level"]
     word, tone = _LEVELS[now]
@@ -72,9 +70,9 @@ def answer_leak(
             "cannot be told": "This cannot be told from these rows.",
         }[now]
     else:
-        less = {"leak": "it does", "some": "it does somewhat", "none found": "no leak was found",
-                "cannot be told": "it cannot be told"}[now]  # fmt: skip
-        short = f"{_LEVELS[was][0]}; behind {defense} {less}."
+        less = {"leak": "yes", "some": "somewhat", "none found": "no leak was found",
+                "cannot be told": "this cannot be told"}[now]  # fmt: skip
+        short = f"{_LEVELS[was][0]}; behind {defense}, {less}."
     if results["synthetic"]:
         short = "On made-up data: " + short[0].lower() + short[1:]
     text = [_reason("Undefended", before)]
@@ -89,16 +87,16 @@ def answer_leak(
 
 
 def _reason(state: str, verdict: Row) -> str:
-    """Why a verdict says what it says: both answers, each beyond chance or not."""
+    """The reason for a verdict: which of its two figures are beyond chance."""
     if verdict["untold_by"] not in (None, "few rows"):
         return (
             f"{state}, no attacker is right more often than chance explains, but the check {verdict['untold_by']} "
-            "failed. Rows like these hide a leak."
+            "failed. With such rows, a leak may be missed."
         )
     if verdict["level"] == "cannot be told":
         return (
-            f"{state}, no attacker is right more often than chance explains, but fewer than {FEWEST_TO_CLEAR} members "
-            "or non-members judged them. With so few rows, a leak may be missed."
+            f"{state}, no attacker is right more often than chance explains, but the attackers were "
+            f"evaluated on fewer than {FEWEST_TO_CLEAR} members or non-members. With so few rows, a leak may be missed."
         )
     said = []
     if verdict["identifies_beyond_chance"]:
@@ -123,13 +121,13 @@ def _reason(state: str, verdict: Row) -> str:
 
 
 def _rule(before: Row, after: Row | None) -> str:
-    """The rule of MindArmour's tutorial, which makes no allowance for chance."""
+    """The rule of MindArmour's tutorial, which does not account for chance."""
     verdicts = [("undefended", before), *([] if after is None else [("defended", after)])]
     said = [f"{'met' if verdict['tutorial_rule'] else 'not met'} {state}" for state, verdict in verdicts]
     missed = [state for state, verdict in verdicts if verdict["level"] == "leak" and not verdict["tutorial_rule"]]
     return (
-        f"It speaks of a risk where one attacker has accuracy, precision and recall all above 60%: {', '.join(said)}. "
-        + ("It misses this leak." if missed else "It makes no allowance for chance.")
+        f"It reports a risk if one attacker has accuracy, precision and recall all above 60%: {', '.join(said)}. "
+        + ("It misses this leak." if missed else "It does not account for chance.")
     )
 
 
@@ -141,7 +139,7 @@ _OUTCOMES = {
 
 
 def answer_ruling(ruling: Row) -> Answer:
-    """What a policy says, limit by limit, and why a figure below its limit is not enough."""
+    """The result of a policy: each limit, and why a figure below its limit may not be enough."""
     short, tone = _OUTCOMES[ruling["outcome"]]
     limits = ruling["limits"]
     exceeded = [limit for limit in limits if limit["exceeded"]]
@@ -184,27 +182,27 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
         if after is None:
             steps.append(
                 "Put a defense in front of the model, record its answers as defended_probs in the same file, and "
-                "evaluate both; or train the model so that it fits its members less closely."
+                "evaluate both; or train the model so that it overfits less."
                 if recorded
                 else "Compare defenses: `mindefense compare --out DIR`, or try one: `mindefense run --defense defenmi`."
             )
         else:
-            floor = before["gap_accuracy"]  # of a defense that changes classes, the floor is not its own
+            floor = before["gap_accuracy"]  # a defense that changes classes has another
             why = (
                 ""
                 if floor is None
-                else f". The gap attack alone is right in {percent(floor)}, and no defense that keeps the predicted "
-                "classes lowers that"
+                else f". The gap attack alone is right in {percent(floor)} of its guesses, and no defense that keeps "
+                "the predicted classes lowers that"
             )
             how = "" if recorded else f": `{_TRAINED_OTHERWISE}`"
-            steps.append(f"Train the model so that it fits its members less closely{how}{why}.")
+            steps.append(f"Train the model so that it overfits less{how}{why}.")
     elif now == "cannot be told" and (before if after is None else after)["untold_by"] == "few rows":
         steps.append(
             f"Evaluate with more rows: at least {FEWEST_TO_CLEAR} members and as many non-members; a false positive "
-            "rate of 0.1% takes 1,000 non-members."
+            "rate of 0.1% needs 1,000 non-members."
         )
     elif now == "cannot be told":
-        steps.append("Evaluate again once that is mended.")
+        steps.append("After this correction, evaluate again.")
     elif recorded:
         steps.append(
             "Before a release, evaluate the model itself: label-only attackers and shadow attackers cannot attack "
@@ -217,15 +215,15 @@ def answer_next(results: Row, checks: Sequence[Row], before: Row, after: Row | N
 
 _TRAINED_OTHERWISE = "mindefense compare --out DIR --training early-stopping=0.9,weight-decay=0.005"
 _MARKS = ("smoke", "synthetic")
-"""Checks whose advice is said by itself."""
+"""Checks whose advice `answer_next` gives in its own words."""
 
 
 def answer_identified(states: Sequence[tuple[str, Row]], attacks: Sequence[Sequence[Row]]) -> Answer:
-    """How many members can be identified almost surely, in each state with these attackers."""
+    """How many members can be identified almost surely in each state."""
     question = "How many members can be identified almost surely?"
     found = [(name, verdict["identified"], verdict) for name, verdict in states]
     if any(one is None for _, one, _ in found):
-        text = "A false positive rate of 1% takes at least 100 non-members."
+        text = "A false positive rate of 1% needs at least 100 non-members."
         return Answer(question, "That cannot be told: there are too few non-members.", "mixed", [text])
     text = []
     for (name, one, verdict), here in zip(found, attacks, strict=False):
@@ -233,30 +231,30 @@ def answer_identified(states: Sequence[tuple[str, Row]], attacks: Sequence[Seque
         bound = (
             f"That is more than chance explains. With 95% confidence, it identifies at least "
             f"{percent(one['share_low'])} of all members, {rounded(1000 * one['share_low'], '.0f')} of every 1,000; "
-            f"some of the {one['identified']:,} may be luck. If every second person asked about is a member, about "
-            f"{_members_of_hundred(one, 0.5)} of 100 people whom it points to are members (at least "
-            f"{_members_of_hundred(one, 0.5, lowest=True)} by the ends of the intervals); if one in 100 is, about "
-            f"{_members_of_hundred(one)} (at least {_members_of_hundred(one, lowest=True)})."
+            f"some of the {one['identified']:,} may be found by chance. If half of the people it is asked about are "
+            f"members, about {_members_of_hundred(one, 0.5)} of 100 people that it identifies are members (at least "
+            f"{_members_of_hundred(one, 0.5, lowest=True)} by the ends of the intervals); if one in 100 is a member, "
+            f"about {_members_of_hundred(one)} (at least {_members_of_hundred(one, lowest=True)})."
             if verdict["identifies_beyond_chance"] and one["share_low"] > 0
             else _by_chance(one, verdict["attackers"])
         )
         who_does = f"{verdict['identifies']['name']} identifies" if one["identified"] else "no attacker identifies any:"
         text.append(
             f"{name[0].upper() + name[1:]}, {who_does} {one['identified']:,} of the {one['n_members']:,} members "
-            f"it was judged by ({share}), with {number(one['mistakes'], 'mistake')} among "
-            f"{one['n_non_members']:,} non-members (false positive rate {rate_of(one['fpr'])}; by chance it would be "
+            f"it was evaluated on ({share}), with {number(one['mistakes'], 'mistake')} among "
+            f"{one['n_non_members']:,} non-members (false positive rate {rate_of(one['fpr'])}; guessing identifies "
             f"{rate_of(one['fpr'])} of the members). {bound}"
         )
         by = next((attack for attack in here if identity(attack) == identity(verdict["identifies"])), None)
         if by is not None and one["n_members"] > by["n_members"]:
             text[-1] += (
-                " All rows judge it, since its scores are fitted to no rows; its line in the table is of the "
+                " It was evaluated on all rows, since its scores are not fitted; its row in the table is for the "
                 f"{by['n_members']:,} members that its threshold was not fitted on."
             )
     rough = [one for one in found if one[2]["identifies_beyond_chance"] and one[1]["fpr"] * one[1]["n_non_members"] < 5]
     if rough:
         text.append(
-            "So few mistakes make the false positive rate itself uncertain: "
+            "With so few mistakes, the false positive rate itself is uncertain: "
             + "; ".join(f"{name}, it may be up to {percent(one['fpr_high'])}" for name, one, _ in rough)
             + "."
         )
@@ -266,7 +264,7 @@ def answer_identified(states: Sequence[tuple[str, Row]], attacks: Sequence[Seque
         short = f"{_at_least(found[0][1], surely[0])}, at a false positive rate of {rate}."
     else:
         at = ["", ""]
-        if all(surely) and found[0][1]["fpr"] != found[1][1]["fpr"]:  # two shares that are not to be compared
+        if all(surely) and found[0][1]["fpr"] != found[1][1]["fpr"]:  # two shares that cannot be compared
             at = [f" (at a false positive rate of {rate_of(one['fpr'])})" for _, one, _ in found]
         first, second = (
             _at_least(one, is_sure) + rate for (_, one, _), is_sure, rate in zip(found, surely, at, strict=True)
@@ -286,13 +284,13 @@ def _hidden_in_average(verdict: Row) -> str:
 
 
 def _by_chance(identified: Row, attackers: int) -> str:
-    """What chance explains, and what it would not have explained."""
+    """That chance explains the number, and from which number on it would not."""
     n = identified["n_members"]
     fewest = fewest_beyond_chance(
         n, identified["n_non_members"], fpr=identified["fpr"], tail=FALSE_ALARMS / 4 / attackers
     )
-    seen = "" if fewest is None else f" From {fewest:,} on ({percent(fewest / n)}), it would not."
-    return f"Chance explains as many, since the luckiest of {attackers} attackers is named here.{seen}"
+    seen = "" if fewest is None else f" It would not explain {fewest:,} or more ({percent(fewest / n)})."
+    return f"Chance explains this number, since this attacker is the best of {attackers}.{seen}"
 
 
 def _members_of_hundred(identified: Row, prior: float = 0.01, *, lowest: bool = False) -> str:
@@ -309,33 +307,33 @@ def strength_of(attacks: Sequence[Row], state: str, verdict: Row, defended: bool
     is_below = find(attacks, verdict["sharpest"], defended=defended)["auc"] < 0.5
     same = identity(verdict["sharpest"]) == identity(verdict["strongest"])
     sharpest = "the same attacker" if same else who(verdict["sharpest"])
-    reversed_ = " Its ranking is inverted, and has that AUC when it is reversed." if is_below else ""
+    reversed_ = " Its ranking is inverted; this is the AUC of the reversed ranking." if is_below else ""
     return (
         f"{state[0].upper() + state[1:]}, on average the strongest of {verdict['attackers']} attackers is {who(best)}. "
         f"It is right in {percent(best['balanced_accuracy'])} of its guesses (95% interval "
-        f"{span(verdict, 'strongest')}, which allows for having picked the best); guessing is right in 50%. "
+        f"{span(verdict, 'strongest')}, adjusted for the choice of the best); guessing is right in 50%. "
         f"{_hidden_in_average(verdict)}It finds "
-        f"{of_hundred(recall, 'members')} and takes {of_hundred(fpr, 'non-members')} for members by mistake. The "
+        f"{of_hundred(recall, 'members')} and calls {of_hundred(fpr, 'non-members')} members by mistake. The "
         f"highest AUC is {rounded(verdict['sharpest_two_sided_auc'])}, by {sharpest}: the "
-        f"probability that it ranks a member and a non-member correctly (by chance: 0.5).{reversed_}"
+        f"probability that it ranks a member above a non-member (by chance: 0.5).{reversed_}"
         + (
             ""
             if verdict["gap_accuracy"] is None
-            else " The gap attack, which only looks whether the model classifies a sample correctly, is right in "
-            f"{percent(verdict['gap_accuracy'])}."
+            else " The gap attack, which uses only whether the model classifies a sample correctly, is right in "
+            f"{percent(verdict['gap_accuracy'])} of its guesses."
         )
     )
 
 
 def answer_trust(checks: Sequence[Row], results: Row) -> Answer:
-    """How far the figures can be believed."""
+    """How far the figures can be trusted."""
     failed = [check for check in checks if not check["passed"]]
     question = "How far can this be trusted?"
     tone = "bad" if results["smoke"] or results["synthetic"] else "mixed" if failed else "good"
-    limit = "The leak is as large as the strongest of these attackers shows, or larger: a stronger one may exist."
+    limit = "The leak is at least as large as the strongest of these attackers shows: a stronger attacker may exist."
     if results["smoke"] or results["synthetic"]:
         what = "a smoke test" if results["smoke"] else "made-up data"
-        limit = f"These are figures of {what}: quote none of them. " + limit
+        limit = f"These are figures of {what}: do not quote them. " + limit
     if not checks:
         return Answer(question, "Nothing was checked.", "mixed", [limit])
     count = f"All {len(checks)}" if not failed else f"{len(failed)} of {len(checks)}"

@@ -1,4 +1,4 @@
-"""The end of a report: who knows what, what each attacker looks at, and how to get the figures again."""
+"""The end of a report: the threat models, what each attacker uses, and how to reproduce the figures."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from mindefense.attacks.registry import ATTACKS
 from mindefense.reports.wording import Row, learned_from
 
 _THREATS = {
-    "none": ("learned from nothing", "needs no examples and uses the model's answers only (knowledge: none)"),
+    "none": ("learned from nothing", "is not fitted, and uses only the model's answers (knowledge: none)"),
     "auditor": (
         "learned from the target",
-        "knows of some samples whether they were in this model's training data, and is judged by others: the worst "
-        "case, and the one to decide a release by (knowledge: auditor)",
+        "knows for some samples whether they were in this model's training data, and is evaluated on others. This is "
+        "the worst case: decide a release by it (knowledge: auditor)",
     ),
     "shadow": (
         "learned from a shadow",
-        "knows no members of this model; trained a model of its own on data of the same kind and learned from the "
-        "answers of that model (knowledge: shadow)",
+        "knows no members of this model; trained a shadow model on data of the same kind and learned from the answers "
+        "of the shadow model (knowledge: shadow)",
     ),
     "online": (
         "learned from shadows, online",
-        "has the samples in question, and trained models of its own on half of them each; so it knows what a model "
-        "answers that was, or was not, trained on a sample (knowledge: online)",
+        "has the evaluated samples, and trained shadow models on half of them each; so it knows, for each sample, the "
+        "answers of models that were trained on it and of models that were not (knowledge: online)",
     ),
     "offline": (
         "learned from shadows, offline",
-        "trained models of its own on other samples; so it knows what a model answers that was not trained on a sample "
-        "(knowledge: offline)",
+        "trained shadow models on other samples; so it knows, for each sample, the answers only of models that were "
+        "not trained on it (knowledge: offline)",
     ),
-    "static": ("unaware", "does not know of the defense; learned from answers without it (adversary: static)"),
+    "static": ("unaware", "does not know of the defense; learned from undefended answers (adversary: static)"),
     "adaptive": (
         "adapts",
-        "knows of the defense and learned from defended answers; its shadow model has the same defense with a key, and "
-        "so noise, of the attacker's own. This is the attacker to expect (adversary: adaptive)",
+        "knows of the defense and learned from defended answers; its shadow model has the same defense with another "
+        "key, and so with other noise. Expect such an attacker (adversary: adaptive)",
     ),
 }
 
@@ -57,7 +57,7 @@ _ATTACKED_BY = ("attacks", "knowledge", "adversary", "noise", "max_queries")
 
 
 def threat_models(threat_models: Row, attacks: Iterable[Row]) -> list[tuple[str, str]]:
-    """The words for who knows what, if somebody here does, in plain words; what is not known here in the file's own."""
+    """The threat models of these attackers, explained; those that are not in `_THREATS` in the words of the file."""
     there = {attack[key] for attack in attacks for key in ("knowledge", "adversary")}
     words = {**threat_models.get("knowledge", {}), **threat_models.get("adversary", {})}
     words = {name: text for name, text in words.items() if name in there}
@@ -70,14 +70,14 @@ def threat_models(threat_models: Row, attacks: Iterable[Row]) -> list[tuple[str,
 
 
 def known_attackers(names: Any) -> list[tuple[str, str]]:
-    """The attackers that took part, and what each looks at."""
+    """The attackers that took part, and what each uses."""
     there = set(names)
     known = [(name, spec.looks_at) for name, spec in ATTACKS.items() if name in there]
-    return [*known, *((name, "An attacker of your own.") for name in sorted(there - set(ATTACKS)))]
+    return [*known, *((name, "A user-defined attacker.") for name in sorted(there - set(ATTACKS)))]
 
 
 def not_run_by_reason(not_run: Sequence[Row]) -> list[tuple[str, str]]:
-    """Reasons, and who was left out for each: names by what they would have learned from."""
+    """Each reason with the attackers that were left out for it, by what they would have learned from."""
     reasons: dict[str, dict[str, list[str]]] = {}
     for one in not_run:
         reasons.setdefault(one["reason"], {}).setdefault(one["name"], []).append(learned_from(one))
@@ -94,7 +94,7 @@ def not_run_by_reason(not_run: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
-    """The commands that make these figures again, and the settings behind them."""
+    """The commands that reproduce these figures, and their settings."""
     settings = results["settings"]
     commands, note = [], ""
     if "outputs" in settings:
@@ -117,11 +117,11 @@ def how_to_repeat(results: Row, last: Sequence[str]) -> dict[str, Any]:
     elif "dataset" in settings:
         commands = [["mindefense", "run", *_arguments(settings, (*_TRAINED_BY, *_ATTACKED_BY)), *_adopted(settings)]]
     else:
-        note = "This was made from Python, by mindefense.evaluate with the settings below, not by a command."
+        note = "These figures were made in Python, by mindefense.evaluate with the settings below, not by a command."
     if settings.get("data_path"):
-        note = "Paths are the names of files and folders on the machine where this was made; replace them by yours."
+        note = "Replace the paths by yours: they are names of files and folders on the machine where this was made."
         if settings.get("order") == "published":
-            note += " The rows were in the published order: shuffle_index.npz must lie beside the data."
+            note += " The rows were in the published order: shuffle_index.npz must be beside the data."
     for command in commands:
         command += ["--out", "runs/again"]
     return {
@@ -149,18 +149,18 @@ _DIGESTS = {
 
 
 def _judged(evidence: Row | None) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What was judged and when, if the file says."""
+    """What was evaluated and when, if the file states it."""
     if evidence is None:
         return []
     size = "" if evidence["parameters"] is None else f", {evidence['parameters']:,} parameters"
     network = [] if evidence["network"] is None else [("network", f"{evidence['network']}{size}")]
     words = [(name, evidence[name]) for name in ("note", "command") if evidence[name]]
     digests = [(_DIGESTS.get(str(name), str(name)), digest) for name, digest in evidence["digests"].items()]
-    return [("What was judged, and when", [("ended", evidence["created"]), *words, *network, *digests])]
+    return [("What was evaluated, and when", [("ended", evidence["created"]), *words, *network, *digests])]
 
 
 def _seconds(timings: Mapping[str, float]) -> list[tuple[str, str]]:
-    """By stage, all attackers as one."""
+    """Seconds by stage; the attackers are one stage."""
     attackers = sum(seconds for name, seconds in timings.items() if name.startswith("attack "))
     stages = {name: seconds for name, seconds in timings.items() if not name.startswith("attack ")}
     total = {"total": stages.pop("total")} if "total" in stages else {}
@@ -185,7 +185,7 @@ def _arguments(settings: Row, names: Sequence[str]) -> list[str]:
 
 
 def _adopted(settings: Row) -> list[str]:
-    """What to say of a target that was not trained here."""
+    """The option for a target whose checkpoint was given."""
     return ["--pre_trained", "target.ckpt"] if "target_training" in settings and not settings["target_training"] else []
 
 
@@ -198,5 +198,5 @@ def _said(value: Any) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word for a shell."""
+    """A word, quoted for a shell if necessary."""
     return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else "'" + word.replace("'", "'\"'\"'") + "'"

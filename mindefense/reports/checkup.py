@@ -11,7 +11,7 @@ _STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "bold red"}
 
 
 def print_findings(findings: Sequence[Finding], *, file: TextIO | None = None) -> None:
-    """Each finding with what to do about it, and how many are wrong: a table on a terminal, elsewhere one line each."""
+    """Prints each finding with its fix, and how many are wrong: a table on a terminal, elsewhere one line each."""
     try:
         from rich.console import Console
         from rich.table import Table
@@ -44,5 +44,5 @@ def conclusion(findings: Sequence[Finding]) -> str:
     """The last line."""
     problems, warnings = (sum(f.state == state for f in findings) for state in (PROBLEM, WARNING))
     counted = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((problems, "problem"), (warnings, "warning")) if n]
-    fits = "something will not work" if problems else "all that is needed is here and fits together"
+    fits = "something will not work" if problems else "everything needed is installed and compatible"
     return f"{fits}: {', '.join(counted)}" if counted else fits

@@ -1,4 +1,4 @@
-"""What an evaluation looks like on a screen: progress bars while it works, one table and a few sentences after."""
+"""Prints results on a terminal: the opening lines, the tables, and the sentences below them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mindefense.types import AttackResult, Comparison, DefenseFacts, Evaluation,
 
 _LEARNED_FROM = {"none": "–", "auditor": "target", "shadow": "shadow", "online": "online", "offline": "offline"}
 _NAMED = 4
-"""Attackers left out for the same reason that are named on the screen; the files name all."""
+"""How many of the attackers that were left out for one reason the screen names; the files name all."""
 _NARROW: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": 0, "pad_edge": False, "show_edge": False}
-"""So that three groups of figures beside the longest name fit 80 columns."""
+"""Settings with which three groups of figures beside the longest name fit in 80 columns."""
 
 
 def print_opening(
@@ -38,7 +38,7 @@ def print_opening(
     roles: Sequence[str] = (),
     is_assumed: bool = False,
 ) -> None:
-    """Says what is about to happen, and what the figures will not be.
+    """Prints what will be run, and how its figures are limited.
 
     Args:
         console: Where to print.
@@ -47,37 +47,38 @@ def print_opening(
         smoke: Whether this is a smoke test.
         device: Where the networks run.
         seed: Seed of the study.
-        parity: Whether images of members alone are cropped and flipped; None if there are no images.
-        roles: Which rows are taken for members and non-members, in words.
-        is_assumed: Whether it was not said which rows the target was trained on.
+        parity: Whether only images of members are cropped and flipped; None if there are no images.
+        roles: Which rows are members and non-members, in words.
+        is_assumed: Whether the members are assumed, since it is not known which rows the target was trained on.
     """
     console.print(f"[bold]mindefense[/]: {escape(dataset)}, seed {seed}, on {device}", highlight=False)
     if synthetic:
-        console.print("[yellow]synthetic data: no --data_path was given, so these rows are made up like real ones[/]")
+        console.print("[yellow]synthetic data: no --data_path was given, so the rows are made up[/]")
     if smoke:
         console.print("[yellow]smoke test: few rows and epochs; the figures mean nothing[/]")
     for line in roles:
         console.print(escape(line), highlight=False)
     if is_assumed:
         console.print(
-            "[yellow]nothing says which images the checkpoint was trained on, so all of the training part are taken "
-            "for members; if it was trained on some of them only, the figures are too low: give them with --members[/]"
+            "[yellow]it is not known which images the checkpoint was trained on, so all images of the training part "
+            "are taken for members; if it was trained on only some of them, the figures are too low: give those with "
+            "--members[/]"
         )
     if parity:
         console.print(
-            "[yellow]parity: as in MindArmour's tutorial, members alone are cropped and flipped at random; that by "
-            "itself tells them apart, so the figures say more than the model leaks[/]"
+            "[yellow]parity: as in MindArmour's tutorial, only members are cropped and flipped at random; this alone "
+            "distinguishes them from non-members, so the figures are higher than the leak[/]"
         )
     elif parity is not None:
         console.print(
-            "members and non-members are treated alike; MindArmour's tutorial crops and flips members only, which "
-            "by itself tells them apart (--parity does as it does)",
+            "members and non-members are treated alike; MindArmour's tutorial crops and flips only members, which "
+            "alone distinguishes them from non-members (--parity does the same)",
             highlight=False,
         )
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """The table of attackers and the particulars; then, where it stays on the screen, what all of it comes to."""
+    """Prints the table of attackers and the details; then the answers, last, so that they stay on the screen."""
     console.print(attack_table(evaluation))
     for line in [*particulars(evaluation), ""]:
         console.print(line, highlight=False)
@@ -88,7 +89,7 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 
 def tutorial_lines(evaluation: Evaluation) -> list[str]:
-    """What MindArmour's tutorial prints of the undefended target, at its own cut: a line for each of its methods."""
+    """What MindArmour's tutorial prints for the undefended target: a line per method, at MindArmour's threshold."""
     lines = []
     for result in evaluation.attacks:
         before, _, method = result.name.partition("mindarmour-")
@@ -104,7 +105,7 @@ def tutorial_lines(evaluation: Evaluation) -> list[str]:
 
 
 def attack_table(evaluation: Evaluation) -> Table:
-    """One row an attacker, one group of columns a state of the target; fits 80 columns."""
+    """One row per attacker, one group of columns per state of the target; fits in 80 columns."""
     defense = f", {evaluation.defense.name}" if evaluation.defense is not None else ""
     table = Table(
         title=_title("Membership inference", evaluation) + escape(defense),
@@ -133,13 +134,13 @@ def attack_table(evaluation: Evaluation) -> Table:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One row a way to defend: what is left to the strongest attacker, and what it costs."""
+    """One row per defense: how often the strongest attacker is right behind it, and what it costs."""
     table = Table(
         title=_title("Ways to defend", comparison),
         caption="attack: balanced accuracy of the strongest attacker with its 95% interval,\n"
         "and the highest two-sided AUC of all; cost: mean L1 distance, calibration error,\n"
         "negative log-likelihood, accuracy of the model;\n"
-        "grey: another one leaks no more and costs no more",
+        "grey (dominated): another one leaks no more and costs no more",
         **_NARROW,
     )
     table.add_column("defense", no_wrap=True)
@@ -164,10 +165,10 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """The table of defenses, what was left out, and the doubts."""
+    """Prints the table of defenses, what was left out, and the failed checks."""
     console.print(comparison_table(comparison))
     if any(contender.in_training for contender in comparison.contenders):
-        console.print("* trained otherwise: another target, whose answers are compared with those of the first")
+        console.print("* trained differently: another target, whose answers are compared with those of the first")
     if comparison.contenders[0].utility.accuracy is None:
         console.print(f"{_UNLABELLED}; accuracy, ECE and NLL are unknown", highlight=False)
     for line in [*_left_out(comparison.not_run), *_doubts_by(comparison)]:
@@ -175,7 +176,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def conclusions(evaluation: Evaluation) -> list[tuple[str, list[str]]]:
-    """The questions of the report with their short answers, and what is said below each."""
+    """The questions of the report with their short answers, and the lines below each."""
     results = to_json(evaluation)
     found = []
     for answer in answer_evaluation(results, states_of(results)):
@@ -194,7 +195,7 @@ def _plain(text: str) -> str:
 
 
 def particulars(evaluation: Evaluation) -> list[str]:
-    """The sentences under the table, which the answers do not need."""
+    """The lines below the table, with details that are not in the answers."""
     lines = []
     target = evaluation.target
     shadow = ""
@@ -227,14 +228,14 @@ def particulars(evaluation: Evaluation) -> list[str]:
             state = "defended" if slices.defended else "undefended"
             lines.append(
                 f"worst part, {state}: {worst.part}, AUC {rounded(worst.auc)} ({between(worst.low, worst.high)}, 95% "
-                f"over {len(slices.parts)} parts) by {slices.attack}"
+                f"for {len(slices.parts)} parts together) by {slices.attack}"
             )
     if evaluation.canaries:
         best = max(evaluation.canaries, key=lambda result: result.metrics.two_sided_auc)
         metrics = best.metrics
         lines.append(
-            f"canaries, {metrics.n_members} members and {metrics.n_non_members} others with wrong labels: two-sided "
-            f"AUC up to {rounded(metrics.two_sided_auc)} of {len(evaluation.canaries)} attackers, by {best.name} "
+            f"canaries, {metrics.n_members} members and {metrics.n_non_members} non-members with wrong labels: the "
+            f"highest two-sided AUC is {rounded(metrics.two_sided_auc)}, by {best.name} "
             f"({best.adversary}, {'defended' if best.defended else 'undefended'})"
         )
     lines += _left_out(evaluation.not_run)
@@ -265,7 +266,7 @@ def _left_out(not_run: Sequence[NotRun]) -> list[str]:
 
 
 def _doubts_by(comparison: Comparison) -> list[str]:
-    """The doubts of a comparison, each with the contenders that it is about."""
+    """The failed checks of a comparison, each with the contenders that it concerns."""
     about: dict[str, list[str]] = {}
     for name, checks in comparison.checks.items():
         for check in checks:
@@ -273,8 +274,8 @@ def _doubts_by(comparison: Comparison) -> list[str]:
                 about.setdefault(check.name, []).append(name)
     everywhere = len(comparison.checks)
     return [
-        f"[yellow]doubt[/] ({check}): {'all' if len(names) == everywhere else ', '.join(names)}; "
-        "what it means and what to do is in comparison.json"
+        f"[yellow]failed check[/] {check}: {'all' if len(names) == everywhere else ', '.join(names)}; "
+        "comparison.json states what it means and what to do"
         for check, names in about.items()
     ]
 
@@ -297,13 +298,13 @@ def _figures(result: AttackResult) -> str:
 def print_differences(
     console: Console, found: ResultsDifference, names: Sequence[str], held: Sequence[Mapping[str, Any]]
 ) -> None:
-    """What changed between two results: the verdicts, the figures that changed beyond chance, and what else differs.
+    """Prints what changed between two results: verdicts, figures that changed beyond chance, and other differences.
 
     Args:
         console: Where to print.
         found: What changed.
-        names: What to call the older and the newer file.
-        held: What they hold.
+        names: Names of the older and the newer file.
+        held: Their contents.
     """
     say = functools.partial(console.print, highlight=False)
     for word, name, results in zip(("old", "new"), names, held, strict=True):
@@ -315,10 +316,10 @@ def print_differences(
         what = f"[bold]{state}[/]: {_then(*levels)}"
         say(what + (f"; members identified: {_then(*counts)}" if any(counts) else ""))
     if found.same_members is False:
-        say("[yellow]The two are about other members: what differs may be owed to the rows.[/]")
+        say("[yellow]The two evaluations have different members: the rows may cause the differences.[/]")
     if any(one.change.value for one in found.figures):
-        table = Table(**_NARROW, caption="figures that changed beyond chance; new less old, with an interval\n"
-                      "that holds for all figures of all attackers at once")  # fmt: skip
+        table = Table(**_NARROW, caption="figures that changed beyond chance; change: new minus old, with an\n"
+                      "interval that holds for all figures of all attackers together")  # fmt: skip
         for head in ("attacker", "figure"):
             table.add_column(head, overflow="fold")
         for head in ("old", "new", "change"):
@@ -342,9 +343,9 @@ def print_differences(
     )
     for word, those in (("old", found.only_old), ("new", found.only_new)):
         if those:
-            say(f"took part in the {word} one alone: {', '.join(those)}")
+            say(f"attackers only in the {word} one: {', '.join(those)}")
     for name, is_new in found.checks.items():
-        say(f"the check {name} fails in the {'newer' if is_new else 'older'} one alone")
+        say(f"the check {name} fails only in the {'newer' if is_new else 'older'} one")
     for name, (before, after) in found.facts.items():
         say(f"{name}: {escape(_short(before))} → {escape(_short(after))}")
 

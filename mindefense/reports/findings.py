@@ -1,4 +1,4 @@
-"""The questions at the top of a report on an evaluation or a comparison, and what the figures answer."""
+"""The questions at the top of a report on an evaluation or a comparison, and their answers."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from mindefense.reports.wording import (
     who,
 )
 
-_OF_OTHERS = "For each of the others there is one that leaks no more and costs no more."
-_PAIRED = "The interval of the difference on the same rows holds 0, so that chance may explain the difference"
-_OVERLAP = "The intervals of the two figures overlap, so that chance may explain the difference"
+_OF_OTHERS = "For each of the others, another one leaks no more and costs no more."
+_PAIRED = "The interval of the difference on the same rows contains 0, so chance may explain the difference"
+_OVERLAP = "The intervals of the two figures overlap, so chance may explain the difference"
 
 
 def states_of(results: Row) -> list[tuple[str, Row]]:
-    """Verdicts by what to call the state of the target: undefended, and behind the defense if there is one."""
+    """The name and the verdict of each state of the target: undefended, and behind the defense if there is one."""
     verdicts, defense = results["verdict"], results["defense"]
     states = [("undefended", verdicts["undefended"])]
     return states if defense is None else [*states, (behind(defense), verdicts["defended"])]
 
 
 def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[Answer]:
-    """What the questions of an evaluation come to, those that decide first."""
+    """The answers of an evaluation, the decisive ones first."""
     before, after = states[0][1], states[-1][1] if len(states) > 1 else None
     defense = results["defense"]
     strengths = [
@@ -66,7 +66,7 @@ def answer_evaluation(results: Row, states: Sequence[tuple[str, Row]]) -> list[A
         cost = None
     else:
         changed, cost = _change(results, before, after), _cost(results, defense)
-        if results["smoke"]:  # nothing to be glad of, nor alarmed by
+        if results["smoke"]:  # its figures are neither good nor bad
             changed, cost = (dataclasses.replace(answer, tone="plain") for answer in (changed, cost))
     checks = results["checks"]
     answers += [changed, answer_trust(checks, results), answer_next(results, checks, before, after)]
@@ -79,11 +79,13 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
     change, gains = f"{shown[0]} to {shown[1]}", best[1] > best[0]
     tone, text = "bad" if after["level"] == "leak" else "mixed", []
     if shown[0] == shown[1]:
-        short = f"Nothing against the best attacker: {shown[0]} with it as without it."
+        short = f"Nothing against the best attacker: {shown[0]} with it and without it."
     elif not apart(before, after, results["change"]):
         short = f"Little or nothing against the best attacker: {change}."
         counts = before["attackers"], after["attackers"]
-        picked = f"; behind the defense it is the best of {counts[1]} attackers, else of {counts[0]}"
+        picked = (
+            f"; the figure is of the best of {counts[1]} attackers behind the defense and of {counts[0]} undefended"
+        )
         reason = _OVERLAP if results["change"] is None else _PAIRED
         text.append(f"{reason}{picked if gains and counts[1] > counts[0] else ''}.")
     elif gains:
@@ -109,13 +111,13 @@ def _change(results: Row, before: Row, after: Row) -> Answer:
         text.append("Without true classes, it is not known how often the gap attack is right.")
     elif keeps_labels(results["defense"]):
         text.append(
-            f"The gap attack is right in {percent(after['gap_accuracy'])}. No defense that keeps the predicted classes "
-            "lowers that."
+            f"The gap attack is right in {percent(after['gap_accuracy'])} of its guesses. No defense that keeps the "
+            "predicted classes lowers that."
         )
     else:
         text.append(
-            f"The gap attack is right in {percent(after['gap_accuracy'])}, and undefended in "
-            f"{percent(before['gap_accuracy'])}."
+            f"The gap attack is right in {percent(after['gap_accuracy'])} of its guesses behind the defense, and in "
+            f"{percent(before['gap_accuracy'])} undefended."
         )
     return Answer("What did the defense change?", short, tone, text)
 
@@ -142,23 +144,23 @@ def _of_same_rows(change: Row) -> str:
 
     return (
         f"On the same rows, the highest balanced accuracy is lower by {said(change['accuracy'])} and the highest AUC "
-        f"by {said(change['auc'])}, with 95% intervals; below 0 means that it rose."
+        f"by {said(change['auc'])}, with 95% intervals; a figure below 0 is a rise."
     )
 
 
 def _cost(results: Row, defense: Row) -> Answer:
     clean, rows = defense["undefended"], max(a["n_members"] + a["n_non_members"] for a in results["attacks"])
     changed = defense["label_changes"]
-    moved = f"confidences move by {rounded(defense['mean_l1'], '.2f')} of at most 2, on average"
+    moved = f"answers move by {rounded(defense['mean_l1'], '.2f')} on average (L1 distance, at most 2)"
     labels = "No predicted class changes" if not changed else f"{changed:,} of {rows:,} predicted classes change"
     distance = (
-        f"distance of the answers to those without a defense is {rounded(defense['mean_l1'])} in the mean and "
-        f"{rounded(defense['max_l1'])} at most (0 is no change, 2 the largest there is)."
+        f"distance between defended and undefended answers is {rounded(defense['mean_l1'])} on average and "
+        f"{rounded(defense['max_l1'])} at most (0 is no change, 2 the largest possible)."
     )
     if defense["accuracy"] is None:
         lost = 0.0
         text = (
-            f"On {rows:,} samples, the L1 {distance} True classes were not recorded, so that accuracy, calibration "
+            f"On {rows:,} samples, the L1 {distance} True classes were not recorded, so accuracy, calibration "
             "error and log-loss are unknown."
         )
     else:
@@ -174,22 +176,22 @@ def _cost(results: Row, defense: Row) -> Answer:
 
 
 def answer_comparison(results: Row, checks: Sequence[Row], clean: Row, best: Row) -> list[Answer]:
-    """What the questions of a comparison come to, those that decide first."""
+    """The answers of a comparison, the decisive ones first."""
     contenders = results["contenders"]
     strengths = [strength_of(clean["attacks"], "undefended", clean["verdict"], False)]
     reshaped = [one for one in contenders[1:] if not one["in_training"]]
     question = "What do the defenses change?"
     if len(contenders) == 1:
-        change = Answer(question, "There was none.", "plain", [])
+        change = Answer(question, "There was no defense.", "plain", [])
     else:
         shown = [percent(one["verdict"]["strongest_balanced_accuracy"]) for one in (clean, best)]
         falls = apart(clean["verdict"], best["verdict"], best.get("change"))
         if best is clean:
-            short, tone = f"No defense lowers the best attacker: {shown[0]}.", "bad"
+            short, tone = f"No defense lowers the figure of the best attacker: {shown[0]}.", "bad"
         elif falls:
             short, tone = f"At best {shown[0]} falls to {shown[1]}, by {best['name']}.", "mixed"
         else:
-            short, tone = f"Little or nothing: {shown[0]} is at best {shown[1]}, by {best['name']}.", "bad"
+            short, tone = f"Little or nothing: at best from {shown[0]} to {shown[1]}, by {best['name']}.", "bad"
         text = []
         if best is not clean:
             text.append(f"With {best['name']}, the strongest attacker is {who(best['verdict']['strongest'])}.")
@@ -204,24 +206,24 @@ def answer_comparison(results: Row, checks: Sequence[Row], clean: Row, best: Row
         if reshaped and best["in_training"]:
             least = min(reshaped, key=lambda one: one["verdict"]["strongest_balanced_accuracy"])
             text.append(
-                f"Of the defenses that change only the answers, {least['name']} leaves least: "
+                f"Of the defenses that change only the answers, {least['name']} has the lowest figure: "
                 f"{percent(least['verdict']['strongest_balanced_accuracy'])} ({span(least['verdict'], 'strongest')})."
             )
         change = Answer(question, short, tone, text)
     kept = [called(one["name"]) for one in contenders if not one["dominated_by"]]
     cost, was = best["utility"], clean["utility"]
     changed = f"{cost['label_changes']:,}" if cost["label_changes"] else "no"
-    dearest, text = "Nothing: answers are as they were.", []
+    dearest, text = "Nothing: the answers do not change.", []
     if best is not clean and cost["accuracy"] is None:
         dearest = f"With {best['name']}, the answers move by {rounded(cost['mean_l1'])} on average (L1 distance)."
         text.append(
-            f"With it {changed} predicted classes change. True classes were not recorded, so that accuracy, "
+            f"With it, {changed} predicted classes change. True classes were not recorded, so accuracy, "
             "calibration error and log-loss are unknown."
         )
     elif best is not clean:
         dearest = f"With {best['name']}, the model's accuracy {moves(was, cost, 'accuracy', '.1%')}."
         text.append(
-            f"With it the calibration error, the mean distance between confidence and accuracy, "
+            f"With it, the calibration error, the mean distance between confidence and accuracy, "
             f"{moves(was, cost, 'ece')}; the log-loss, lower for better predictions, {moves(was, cost, 'nll')}; and "
             f"{changed} predicted classes change."
         )

@@ -1,4 +1,4 @@
-"""An evaluation in a notebook: as HTML that is shown below the cell, and as a table of pandas."""
+"""An evaluation in a notebook: HTML below the cell, and a pandas table."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _VERDICTS = 3
 
 
 def evaluation_html(evaluation: Evaluation) -> str:
-    """The verdicts in words, the ROC curves and every attacker, as a piece of HTML that may stand in any page.
+    """The verdicts in words, the ROC curves and every attacker, as HTML that can be part of any page.
 
-    Styles hold inside the piece alone. Names may be anybody's, so nothing of the evaluation is left unescaped.
+    Its styles apply only inside it. Names may come from untrusted files, so every text is escaped.
     """
     results = to_json(evaluation)
     # A notebook may show several evaluations, and an id must be unique in a page.

@@ -25,12 +25,12 @@ from mindefense.reports.wording import (
 )
 
 _ASKED = {"shokri-label": 1, "averaging-8": 8, "averaging-64": 64, "averaging-8-perturbed": 8}
-"""How often these ask about a sample; all look at the answers in the same way."""
+"""Queries of these attackers about each sample; all use the answers in the same way."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plate:
-    """Pictures that belong together, and one sentence that says what to see; that they are missing, if they are."""
+    """Related pictures and a sentence on what they show; without pictures, the sentence states why there are none."""
 
     anchor: str
     heading: str
@@ -39,7 +39,7 @@ class Plate:
 
 
 def scale(states: Sequence[tuple[str, Row]], behind: str = "defended") -> Picture:
-    """How strong the strongest attacker is, beside the words that say it; `behind` is a short name for the second."""
+    """How often the strongest attacker is right in each state; `behind` is a short name for the second state."""
     said = "; ".join(
         f"{name}: {percent(v['strongest_balanced_accuracy'])} ({span(v, 'strongest')})" for name, v in states
     )
@@ -49,7 +49,7 @@ def scale(states: Sequence[tuple[str, Row]], behind: str = "defended") -> Pictur
 
 
 def evaluation_plates(results: Row, states: Sequence[tuple[str, Row]]) -> list[Plate]:
-    """The pictures of an evaluation; where there is none, why."""
+    """The pictures of an evaluation; for a picture that cannot be made, the reason."""
     return [
         roc_plate(results, states),
         _confidence_plate(results, states),
@@ -81,22 +81,22 @@ def roc_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         at_rate = f" At a false positive rate of {rate_of(by)} the best finds {found}." if fpr else ""
         alt = (
             f"ROC curves of {len(here)} attackers, {name}, both axes logarithmic, with the diagonal of guessing."
-            f"{at_rate} Told apart: {'; '.join(said_as for said_as, _ in shown)}."
+            f"{at_rate} Highlighted: {'; '.join(said_as for said_as, _ in shown)}."
         )
         pictures.append(Picture(f"roc-{_slug(defended)}", name, alt, draw.draw_roc(here, shown)))
         said.append(f"{found} {name} ({best['name']})")
     sentence = (
-        f"At a false positive rate of {rate_of(fpr)}, the best attacker finds {' and '.join(said)}; guessing, on the "
-        f"dashed line, finds {rate_of(fpr)}. The second answer above says how many of them are beyond chance."
+        f"At a false positive rate of {rate_of(fpr)}, the best attacker finds {' and '.join(said)}; guessing (the "
+        f"dashed line) finds {rate_of(fpr)}. The second answer above states whether that is beyond chance."
         if fpr
-        else "There are fewer than 100 non-members, so nothing can be said about a false positive rate of 1%. Guessing "
-        "is the dashed line."
+        else "There are fewer than 100 non-members, so nothing can be said about a false positive rate of 1%. The "
+        "dashed line is guessing."
     )
     return Plate("roc", heading, sentence, pictures)
 
 
 def _confidence_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
-    heading = "How sure the model is of the true class"
+    heading = "Confidence in the true class"
     histograms = results.get("confidences") or ()
     if not _labelled(results):
         return Plate("confidences", heading, _UNLABELLED)
@@ -110,15 +110,15 @@ def _confidence_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         common = sum(min(pair) for pair in zip(members.tolist(), others.tolist(), strict=True))
         high = [f"{float(share[-4:].sum()):.0%}" for share in (members, others)]
         alt = (
-            f"Histogram, {name}: a confidence of at least 80% in the true class have {high[0]} of the members and "
-            f"{high[1]} of the non-members. The two shapes have {common:.0%} of their area in common."
+            f"Histogram, {name}: {high[0]} of the members and {high[1]} of the non-members have a confidence of at "
+            f"least 80% in the true class. The two histograms share {common:.0%} of their area."
         )
         slug = _slug(histogram["defended"])
         pictures.append(Picture(f"confidence-{slug}", name, alt, draw.draw_confidences(histogram, most)))
         said.append(f"{common:.0%} of their area {name}")
     sentence = (
-        f"The shapes of members (filled) and non-members (dashed) share {' and '.join(said)}: the less they share, the "
-        "more this confidence alone tells who was in the training data."
+        f"The histograms of members (filled) and non-members (dashed) share {' and '.join(said)}: the less they share, "
+        "the more this confidence alone reveals who was in the training data."
     )
     return Plate("confidences", heading, sentence, pictures)
 
@@ -139,21 +139,21 @@ def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         total, seen = max(total, len(parts)), max(seen, above)
         said.append(f"{name} in {above} of {len(parts)} classes (by {one['attack']})")
     top = next(part for part in slices[0][1]["parts"] if part["part"] == kept[0])
-    doubt = "" if not top["low"] <= 0.5 <= top["high"] else ", though on so few samples that chance may explain it"
+    doubt = "" if not top["low"] <= 0.5 <= top["high"] else ", though chance may explain it with so few samples"
     few = f" The {len(kept)} furthest from 0.5 are shown; the table has more." if total > len(kept) else ""
     unseen = any(verdict["level"] in ("leak", "some") for _, verdict in states) and not seen
     few += " A leak was found in all samples together; there are too few per class to see it there." if unseen else ""
     sentence = (
-        f"Members can be told from non-members beyond chance {' and '.join(said)}. Undefended, {kept[0]} has the AUC "
-        f"furthest from 0.5, {rounded(top['auc'])} ({between(top['low'], top['high'])}): the probability that a member "
-        f"of it scores above a non-member of it{doubt}.{few}"
+        f"Members are distinguished from non-members beyond chance {' and '.join(said)}. Undefended, {kept[0]} has the "
+        f"AUC furthest from 0.5, {rounded(top['auc'])} ({between(top['low'], top['high'])}): the probability that a "
+        f"member of this class scores above a non-member of it{doubt}.{few}"
     )
     alt = f"AUC of the sharpest attacker within each class, with 95% intervals. {sentence}"
     return Plate("classes", heading, sentence, [Picture("classes", "By class", alt, draw.draw_classes(slices))])
 
 
 def _budget_plate(results: Row) -> Plate:
-    heading = "What a budget for changed answers achieves"
+    heading = "What an L1 budget achieves"
     budgets = sorted(results["budgets"], key=lambda point: point["budget"])
     if not budgets:
         reason = (
@@ -166,8 +166,8 @@ def _budget_plate(results: Row) -> Plate:
     first, last = budgets[0], budgets[-1]
     adaptive = max((a["balanced_accuracy"] for a in results["attacks"] if a["adversary"] == "adaptive"), default=None)
     sentence = (
-        "An answer is defended so often that it moves, on average, no further than the budget. The published attacker "
-        f"(nn), unaware of the defense, falls from {percent(first['accuracy'])} with nothing to spend to "
+        "Answers are defended only as often as the budget, a mean L1 distance, allows. The published attacker (nn), "
+        f"unaware of the defense, falls from {percent(first['accuracy'])} at a budget of {first['budget']:g} to "
         f"{percent(last['accuracy'])} at a budget of {last['budget']:g}"
     )
     sentence += f"; the best attacker that adapts is right in {percent(adaptive)}." if adaptive is not None else "."
@@ -185,16 +185,16 @@ def _averaging_plate(results: Row) -> Plate:
     attacks = [a for a in results["attacks"] if a["defended"] and a["knowledge"] == "auditor" and a["name"] in _ASKED]
     if not any(attack["name"].startswith("averaging") for attack in attacks):
         reason = (
-            "There is no defense whose answers could differ from one time to the next."
+            "There is no defense, so repeated queries get the same answer."
             if results["defense"] is None
-            else "No attacker that averages over repeated questions took part: the answers do not depend on noise, "
+            else "No attacker that averages over repeated queries took part: the answers do not depend on noise, "
             "recorded outputs cannot be queried again, or it was not among the attackers that were chosen."
         )
         return Plate("averaging", heading, reason)
     for attack in attacks:
         adapts = "adapts" if attack["adversary"] == "adaptive" else "unaware"
         if not attack["name"].endswith("perturbed"):
-            lines.setdefault(f"the same question, {adapts}", []).append((_ASKED[attack["name"]], attack))
+            lines.setdefault(f"the same query, {adapts}", []).append((_ASKED[attack["name"]], attack))
     for attack in attacks:
         adapts = "adapts" if attack["adversary"] == "adaptive" else "unaware"
         if attack["name"].endswith("perturbed"):
@@ -206,31 +206,31 @@ def _averaging_plate(results: Row) -> Plate:
         points.sort(key=lambda point: point[0])
     reached = {name: (points[0], points[-1]) for name, points in lines.items()}
     said = []
-    for kind in ("the same question", "slightly changed"):
+    for kind in ("the same query", "slightly changed"):
         names = [name for name in reached if name.startswith(kind)]
         if names:
             (fewest, one), (most, many) = reached[max(names, key=lambda name: reached[name][1][1]["auc"])]
-            how = "the same question" if kind.startswith("the") else "slightly changed questions"
+            how = "the same query" if kind.startswith("the") else "slightly changed queries"
             said.append(
-                f"{how} asked {most} times: AUC {rounded(many['auc'])}"
-                + (f", from {rounded(one['auc'])} asked once" if fewest == 1 and most > 1 else "")
+                f"{how} sent {most} times: AUC {rounded(many['auc'])}"
+                + (f", from {rounded(one['auc'])} sent once" if fewest == 1 and most > 1 else "")
             )
     noise = results["defense"]["noise"]
     why = {
-        "keyed": " With a key, the same question always gets the same answer.",
+        "keyed": " With a key, the same query always gets the same answer.",
         "fresh": " Fresh noise averages out.",
     }
     sentence = f"{'; '.join(said)}.{why.get(noise, '')}"
     sentence = sentence[0].upper() + sentence[1:]
-    alt = f"AUC by number of questions about each sample, with 95% intervals. {sentence}"
+    alt = f"AUC by number of queries about each sample, with 95% intervals. {sentence}"
     return Plate(
-        "averaging", heading, sentence, [Picture("averaging", "Asking again", alt, draw.draw_averaging(lines))]
+        "averaging", heading, sentence, [Picture("averaging", "Repeated queries", alt, draw.draw_averaging(lines))]
     )
 
 
 def tradeoff_plates(contenders: Sequence[Row]) -> list[Plate]:
     """The pictures of a comparison."""
-    heading = "What each defense leaves, and what it costs"
+    heading = "What each defense achieves, and what it costs"
     if len(contenders) < 2:
         return [Plate("tradeoff", heading, "There was no defense, so there is nothing to compare.")]
     drawn = _tradeoffs(contenders)
@@ -238,8 +238,8 @@ def tradeoff_plates(contenders: Sequence[Row]) -> list[Plate]:
         f"{picture.title.removeprefix('cost: ')}: {', '.join(map(called, frontier))}" for picture, frontier in drawn
     )
     sentence = (
-        "Lower leaks less, further left costs less. The labelled ones on the line are those that none beats in both "
-        f"({said})."
+        "Lower leaks less, further left costs less. The labelled points on the line are the frontier: no other leaks "
+        f"less at the same or a lower cost ({said})."
     )
     return [Plate("tradeoff", heading, sentence, [picture for picture, _ in drawn])]
 
@@ -247,15 +247,19 @@ def tradeoff_plates(contenders: Sequence[Row]) -> list[Plate]:
 def _bargain_plate(results: Row) -> Plate:
     """The trade-off of the one defense of an evaluation: two points, made of this evaluation alone."""
     heading = "What the defense achieves, and what it costs"
-    more = "" if "outputs" in results["settings"] else "`mindefense compare` weighs many defenses of the same target."
+    more = "" if "outputs" in results["settings"] else "`mindefense compare` compares many defenses of the same target."
     defense, (before, after) = results["defense"], (results["verdict"][key] for key in ("undefended", "defended"))
     if defense is None:
-        return Plate("tradeoff", heading, f"There is no defense to weigh. {more}".strip())
+        return Plate("tradeoff", heading, f"There is no defense to compare. {more}".strip())
     name, clean = defense["name"], defense["undefended"]
     leaks = [percent(verdict["strongest_balanced_accuracy"]) for verdict in (before, after)]
     gain = before["strongest_balanced_accuracy"] - after["strongest_balanced_accuracy"]
     if leaks[0] == leaks[1] and not defense["mean_l1"]:
-        return Plate("tradeoff", heading, f"It changed neither an answer nor the best attacker. {more}".strip())
+        return Plate(
+            "tradeoff",
+            heading,
+            f"The defense changed neither an answer nor the figure of the best attacker. {more}".strip(),
+        )
     floor = after["gap_accuracy"] if keeps_labels(defense) else None
     contenders = [
         {"name": "none", "in_training": False, "verdict": before, "utility": clean},
@@ -269,20 +273,24 @@ def _bargain_plate(results: Row) -> Plate:
         f"average{loss}; "
     )
     if leaks[0] == leaks[1]:
-        sentence += f"the best attacker is right in {leaks[1]} all the same, as it is undefended."
+        sentence += f"the best attacker is right in {leaks[1]} of its guesses with it and without it."
     elif gain > 0:
         chance = "" if apart(before, after, results["change"]) else ", a difference that chance may explain"
-        sentence += f"with it, the best attacker is right in {leaks[1]} instead of {leaks[0]}{chance}."
+        sentence += f"with it, the best attacker is right in {leaks[1]} of its guesses instead of {leaks[0]}{chance}."
     else:
-        sentence += f"that does not help: the best attacker is right in {leaks[1]}, undefended in {leaks[0]}."
+        sentence += (
+            f"that does not help: the best attacker is right in {leaks[1]} of its guesses, undefended in {leaks[0]}."
+        )
     if floor is not None:
-        sentence += f" No defense that keeps the predicted classes gets below the gap attack, {percent(floor)}."
+        sentence += (
+            f" No defense that keeps the predicted classes lowers the figure of the gap attack, {percent(floor)}."
+        )
     pictures = [picture for picture, _ in _tradeoffs(contenders, floor)]
     return Plate("tradeoff", heading, f"{sentence} {more}".strip(), pictures)
 
 
 def _tradeoffs(contenders: Sequence[Row], floor: float | None = None) -> list[tuple[Picture, list[str]]]:
-    """A picture for each cost that tells contenders apart, and who is on its frontier."""
+    """A picture for each known cost, and the names of the contenders on its frontier."""
     drawn = []
     for name, title, axis, key, chosen in (
         ("tradeoff-l1", "cost: change of the answers", "mean L1 distance of the answers", "mean_l1",

@@ -1,4 +1,4 @@
-"""What the pictures of a report show: each drawn from the values of a results file, and told apart without colors."""
+"""Draws the pictures of a report from the values of a results file, so that they can be read without colors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN_CLASSES = 24
 
 
 def draw_scale(states: Sequence[tuple[str, Row]]) -> Figure:
-    """How often the strongest attacker is right, before and behind the defense, between guessing and always.
+    """How often the strongest attacker is right, undefended and behind the defense, from guessing (50%) to 100%.
 
     Args:
         states: Name and verdict of each.
@@ -58,7 +58,7 @@ def draw_roc(attacks: Sequence[Row], highlighted: Sequence[tuple[str, Row]]) -> 
 
     Args:
         attacks: All attackers on one state of the target that have points.
-        highlighted: Those of them to tell apart, with what to call them.
+        highlighted: Those of them to highlight, with their names.
     """
     with canvas(4.1, left=0.14, bottom=0.125) as (figure, ax):
         least = min(_least_rate(attack) for attack in attacks)
@@ -97,7 +97,7 @@ def draw_roc(attacks: Sequence[Row], highlighted: Sequence[tuple[str, Row]]) -> 
 
 
 def draw_confidences(histogram: Row, most: float) -> Figure:
-    """How sure the target is of the true class, members against non-members.
+    """Histograms of the confidence in the true class, of members and of non-members.
 
     Args:
         histogram: Counts of either kind in bins of equal width.
@@ -126,12 +126,12 @@ def draw_tradeoff(
     log: bool = False,
     floor: float | None = None,
 ) -> Figure:
-    """What each defense leaves to the strongest attacker, over one of its costs, with the frontier.
+    """How often the strongest attacker is right behind each defense, over one cost, with the frontier.
 
     Args:
         contenders: Ways to defend, as a comparison file has them.
         cost: The cost of one.
-        label: What the cost is called.
+        label: The name of the cost.
         log: Whether its axis is logarithmic.
         floor: How often the gap attack is right, if no defense here can lower that.
     """
@@ -158,7 +158,7 @@ def draw_tradeoff(
         highs = [c["verdict"]["strongest_high"] for c in contenders]
         ax.set_ylim(min([0.49, *(low - 0.01 for low in lows)]), min(1.01, max([*highs, floor or 0]) + 0.035))
         ax.margins(x=0.08)
-        # The name of the floor is below it, where no defense is: the best ones are on it.
+        # The name of the floor is below it, where there are no points: the best defenses are on it.
         for height, name, dashes, up in ((0.5, "guessing", (5, 4), 1), (floor, "gap attack", (1, 2), -1)):
             if height is not None:
                 ax.axhline(height, color=SOFT, linewidth=1, linestyle=(0, dashes), zorder=1)
@@ -166,9 +166,9 @@ def draw_tradeoff(
                         va="bottom" if up > 0 else "top", transform=ax.get_yaxis_transform())  # fmt: skip
         for marker, color, face, name in (
             ("X", INK, INK, "undefended"),
-            ("o", BLUE, BLUE, "answers reshaped"),
-            ("s", GREEN, GREEN, "trained otherwise"),
-            ("o", FAINT, PAPER, "leaks no less, costs more"),
+            ("o", BLUE, BLUE, "answers changed"),
+            ("s", GREEN, GREEN, "trained differently"),
+            ("o", FAINT, PAPER, "not on the frontier"),
         ):
             kinds = {"X": "none" in places, "s": any(c["in_training"] for c in contenders)}
             if kinds.get(marker, True) and (face != PAPER or len(frontier) < len(places)):
@@ -190,13 +190,13 @@ def draw_tradeoff(
                  zip(contenders, lows, highs, strict=True)]  # fmt: skip
         for (x, y), (next_x, next_y) in itertools.pairwise(places[name] for name in frontier):
             lines += [((x, y), (next_x, y)), ((next_x, next_y), (next_x, y))]
-        named = {name: places[name] for name in frontier if name != "none"}  # that one has a sign of its own
+        named = {name: places[name] for name in frontier if name != "none"}  # which has its own marker
         _name_points(figure, ax, named, list(places.values()), lines)
     return figure
 
 
 def draw_classes(states: Sequence[tuple[str, Row]]) -> Figure:
-    """The sharpest attacker's AUC within each class; of many classes those with the highest.
+    """The sharpest attacker's AUC within each class; of many classes, those with the AUC furthest from 0.5.
 
     Args:
         states: Name and slices of each state of the target.
@@ -226,7 +226,7 @@ def draw_classes(states: Sequence[tuple[str, Row]]) -> Figure:
 
 
 def draw_budgets(budgets: Sequence[Row]) -> Figure:
-    """The published attacker's accuracy over the distance that answers may be moved."""
+    """The published attacker's accuracy over the L1 budget."""
     points = sorted(budgets, key=lambda point: point["budget"])
     with canvas(3.2, left=0.15, bottom=0.16) as (figure, ax):
         xs, ys = [point["budget"] for point in points], [point["accuracy"] for point in points]
@@ -237,15 +237,15 @@ def draw_budgets(budgets: Sequence[Row]) -> Figure:
         ax.set(ylim=(min([0.48, *(y - 0.02 for y in ys)]), max(ys) + 0.05), xlim=(-0.03, max(xs) * 1.12 + 0.01))
         ax.yaxis.set_major_formatter(FuncFormatter(_percent))
         ax.grid(True, axis="y", linewidth=0.7)
-        ax.set(xlabel="L1 distance that may be spent on average", ylabel="nn attacker is right")
+        ax.set(xlabel="L1 budget (mean distance)", ylabel="nn attacker is right")
     return figure
 
 
 def draw_averaging(lines: Mapping[str, Sequence[tuple[int, Row]]]) -> Figure:
-    """AUC over how often the attacker asks about the same sample.
+    """AUC over the number of queries about each sample.
 
     Args:
-        lines: By what to call it, each attacker with the number of questions, fewest first.
+        lines: Name of each line; its attackers with their numbers of queries, fewest first.
     """
     with canvas(3.2, left=0.14, bottom=0.16) as (figure, ax):
         for number, (name, points) in enumerate(lines.items()):
@@ -267,7 +267,7 @@ def draw_averaging(lines: Mapping[str, Sequence[tuple[int, Row]]]) -> Figure:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
         ax.axhline(0.5, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         ax.grid(True, axis="y", linewidth=0.7)
-        ax.set(xlabel="questions about each sample", ylabel="AUC")
+        ax.set(xlabel="queries about each sample", ylabel="AUC")
         ax.legend(loc="upper left", labelspacing=0.3, handlelength=2.6)
     return figure
 
@@ -278,7 +278,7 @@ def shares(counts: Sequence[int]) -> np.ndarray:
 
 
 def frontier_of(places: Mapping[str, tuple[float, float]]) -> list[str]:
-    """The names of those for which no other costs less without leaking more, the cheapest first.
+    """The names of the points on the frontier, the cheapest first; each leaks less than all cheaper points.
 
     Example:
         >>> frontier_of({"a": (0.0, 0.9), "b": (1.0, 0.7), "c": (2.0, 0.8)})
@@ -300,7 +300,7 @@ def shown_classes(states: Sequence[tuple[str, Row]]) -> list[str]:
 def _curve(
     ax: Axes, attack: Row, least: float, *, color: str, linestyle: Any, linewidth: float = 1.7, label: str = ""
 ) -> None:
-    """One attacker: from one kept point to the next it finds no more, so the curve is a staircase."""
+    """The curve of one attacker, in steps: between two kept points, its true positive rate does not rise."""
     fpr = np.asarray(attack["roc"]["false_alarms"]) / attack["n_non_members"]
     tpr = np.asarray(attack["roc"]["found"]) / attack["n_members"]
     who = f"{attack['name']} ({attack['knowledge']}, {attack['adversary']})"
@@ -311,7 +311,7 @@ def _curve(
 
 
 def _least_rate(attack: Row) -> float:
-    """The rate of a single false positive, down to a whole power of ten."""
+    """The rate of a single false positive, rounded down to a power of ten."""
     return 10.0 ** np.floor(np.log10(1 / max(attack["n_non_members"], 10)) + 1e-9)
 
 
@@ -322,14 +322,14 @@ def _name_points(
     others: Sequence[tuple[float, float]],
     lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
 ) -> None:
-    """Writes names beside points, each where it covers least of other names, points and lines.
+    """Writes names beside points, each where it covers the fewest other names, points and lines.
 
     Args:
         figure: The picture.
-        ax: Its axes, with limits that stay.
-        points: What to name, and where it is.
+        ax: Its axes, with final limits.
+        points: Names and positions.
         others: All points.
-        lines: Lower left and upper right end of each, upright or level.
+        lines: Lower left and upper right end of each vertical or horizontal line.
     """
     renderer = FigureCanvasAgg(figure).get_renderer()
     pixels = ax.transData.transform(np.asarray(others, float))

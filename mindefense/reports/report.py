@@ -1,7 +1,6 @@
-"""The report: what a results file says, in words, pictures and tables, on one page that needs nothing else.
+"""The report: the contents of a results file in words, pictures and tables, on one self-contained page.
 
-All of it comes from the file; nothing is attacked again. Names in the file may be anybody's, so nothing of it reaches
-a page unescaped.
+The report is made from the file alone; no attack runs. Names in the file may be untrusted, so every text is escaped.
 """
 
 from __future__ import annotations
@@ -41,35 +40,35 @@ from mindefense.reports.tables import (
 )
 from mindefense.reports.upgrade import upgraded
 from mindefense.reports.validation import faults
-from mindefense.reports.wording import Row, called, percent
+from mindefense.reports.wording import Row, called, number, percent
 
 _LEAD = (
-    "Membership inference: an attacker that holds a sample, such as a person's record, asks the model and guesses "
-    "from the answer whether it was in the training data."
+    "Membership inference: an attacker that holds a sample, such as a person's record, queries the model and guesses "
+    "from the answer whether the sample was in the training data."
 )
 
 OLDEST = 3
-"""The first schema whose files say enough."""
+"""The oldest schema from which a report can be made."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """All that a report says.
+    """The contents of a report.
 
     Attributes:
-        title: Of the page.
+        title: Title of the page.
         subtitle: What was evaluated.
-        lead: What this is about, for readers who do not know the field.
-        banners: Reasons not to believe the figures, loud.
+        lead: Introduction for readers who do not know the field.
+        banners: Reasons not to quote the figures.
         answers: The questions and answers at the top.
         scale: The picture beside them.
         plates: The other pictures.
         sheets: The tables.
-        threats: Words for who knows what, and their meaning.
-        attackers: Attackers, and what they look at.
-        left_out: Reasons, and who was left out for each.
-        commands: What to type to get this again.
-        note: What to know of the commands.
+        threats: Threat models, and their meaning.
+        attackers: Attackers, and what each uses.
+        left_out: Reasons, and the attackers that were left out for each.
+        commands: Commands that reproduce the figures.
+        note: A note on the commands.
         facts: Seed, versions and settings by name.
         source: The file that this was made from.
     """
@@ -92,15 +91,15 @@ class Page:
 
     @property
     def pictures(self) -> list[Picture]:
-        """All of them, in order."""
+        """All pictures, in order."""
         return [self.scale, *(picture for plate in self.plates for picture in plate.pictures)]
 
 
 def read_results(path: str | os.PathLike) -> dict[str, Any]:
-    """A results or comparison file.
+    """Reads a results or comparison file.
 
     Raises:
-        DataError: If it is missing, not such a file, damaged, or of a schema that is not known here.
+        DataError: If it is missing, not such a file, damaged, or of an unknown schema version.
     """
     path = Path(path)
     fix = "give results.json or comparison.json, as `mindefense evaluate` and `mindefense compare` write them"
@@ -126,11 +125,11 @@ def read_results(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _fault(held: Mapping[str, Any]) -> str | None:
-    """The first thing that is wrong with the contents of a results file; None if it fits the schema."""
+    """The first fault in the contents of a results file; None if it fits the schema."""
     try:
         today = upgraded(held)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
-        # Of an older version, for which there is no schema: it lacks what its upgrade is made from.
+        # An older version, for which there is no schema; it lacks a field that the upgrade needs.
         return f"no {error}" if isinstance(error, KeyError) else str(error)
     return next(faults(today, schema()), None)
 
@@ -144,10 +143,10 @@ def write_report(
         results: What a results or comparison file holds.
         out: The folder.
         figures: Whether to write every picture as SVG and PNG too, into a folder ``figures`` in `out`.
-        source: The name of the file, to be told; empty for the usual one.
+        source: The name of the file, as the page shows it; empty for the usual one.
 
     Raises:
-        PackageError: If no page can be made of them; `read_results` has seen to it that files hold what they should.
+        PackageError: If no page can be made of results that `read_results` accepted, which is a bug of this package.
         OutputError: If a file cannot be written.
     """
     is_comparison = "contenders" in results
@@ -173,7 +172,7 @@ def write_report(
 
 @contextlib.contextmanager
 def _of_valid(source: str) -> Iterator[None]:
-    """What fails inside is a mistake of this package: the results are valid."""
+    """Raises an error inside as PackageError, since the results are valid and the bug is in this package."""
     try:
         yield
     except (MindefenseError, MemoryError):
@@ -181,7 +180,7 @@ def _of_valid(source: str) -> Iterator[None]:
     except Exception as error:
         raise PackageError(
             f"no page can be made of {source} ({type(error).__name__}: {error})",
-            fix="this is a mistake of mindefense, not of the file: please report it with the file",
+            fix="this is a bug of mindefense, not of the file: please report it with the file",
         ) from error
 
 
@@ -194,7 +193,7 @@ def as_html(page: Page) -> str:
 
 
 def as_markdown(page: Page, *, figures: bool = False) -> str:
-    """The page as Markdown, with the pictures if they lie beside it."""
+    """The page as Markdown, with `figures` with links to the picture files."""
     templates = environment(autoescape=False, finalize=_unmarked)
     text = templates.get_template("report.md.j2").render(page=page, figures=figures)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -229,10 +228,10 @@ def evaluation_page(results: Row, source: str) -> Page:
 
 
 def title_of(results: Row) -> str:
-    """What an evaluation is about, in one line: the user's words, or else ours."""
+    """The title of an evaluation: the user's, or the usual one."""
     if "outputs" in results["settings"]:
-        return _titled(results, f"What the answers in {results['dataset']} tell about the training data")
-    return _titled(results, f"What a model trained on {results['dataset']} tells about its training data")
+        return _titled(results, f"What the answers in {results['dataset']} reveal about the training data")
+    return _titled(results, f"What a model trained on {results['dataset']} reveals about its training data")
 
 
 def subtitle_of(results: Row) -> str:
@@ -248,7 +247,7 @@ def comparison_page(results: Row, source: str) -> Page:
     clean = contenders[0]
     best = min(contenders, key=lambda one: one["verdict"]["strongest_balanced_accuracy"])
     if len({percent(one["verdict"]["strongest_balanced_accuracy"]) for one in (clean, best)}) == 1:
-        best = clean  # what is less than can be shown is nothing
+        best = clean  # a difference that the shown digits do not have is none
     states = [("undefended", clean["verdict"])]
     if best is not clean:
         states.append((best["name"], best["verdict"]))
@@ -268,7 +267,7 @@ def comparison_page(results: Row, source: str) -> Page:
     return Page(
         title=_titled(results, f"Ways to defend a model trained on {results['dataset']}"),
         lead=f"{_LEAD} This page says how often such guesses are right behind each defense, and what it costs.",
-        subtitle=_subtitle(results, [f"{len(contenders) - 1} ways to defend"]),
+        subtitle=_subtitle(results, [f"{number(len(contenders) - 1, 'way')} to defend"]),
         banners=[*results["warnings"]],
         answers=answer_comparison(results, [check for check, _ in checks], clean, best),
         scale=scale(states, "best defense"),
@@ -306,7 +305,7 @@ def _about(names: Sequence[str], everyone: Sequence[str]) -> str:
 
 
 def _unmarked(value: Any) -> Any:
-    """Text in which no character means anything to Markdown or HTML."""
+    """A text with the special characters of Markdown and HTML escaped."""
     if isinstance(value, Markup):
         return str(value)
     text = re.sub(r"\s+", " ", str(value))
@@ -315,13 +314,13 @@ def _unmarked(value: Any) -> Any:
 
 
 def _verbatim(text: str) -> Markup:
-    """A block of code in Markdown: indented, so that nothing in it can end it."""
+    """A block of code in Markdown, indented so that no text in it can end the block."""
     return Markup("    " + re.sub(r"\s+", " ", text))
 
 
 @functools.cache
 def environment(*, autoescape: bool, finalize: Any = None) -> Environment:
-    """The templates; `finalize` sees every value that they show."""
+    """The templates; `finalize` is applied to every value that they show."""
     found = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=autoescape,
@@ -337,7 +336,7 @@ def environment(*, autoescape: bool, finalize: Any = None) -> Environment:
 
 
 def _in_code(text: str, *, html: bool) -> Markup:
-    """A sentence with its commands, in backquotes, as code where that can be shown; all else escaped."""
+    """A sentence whose commands in backquotes become code in HTML; all other text is escaped."""
     parts = re.split(r"`(mindefense [^`]*)`", text)
     if html:
         escaped = (Markup.escape(part) for part in parts)

@@ -1,4 +1,4 @@
-"""Results as files, versioned; renders, never computes."""
+"""Writes results as versioned files; computes no figures."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from mindefense.files import write_json, write_text
 from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluation, Ruling, Slices, Verdict
 
 SCHEMA_VERSION = 5
-"""Goes up when keys are changed. 4 has points of the ROC curves and histograms, which 3 lacks; 5 says in each verdict
-how many members are identified, and what a defense changed on the same rows; its `tutorial_rule` was `leaks` before."""
+"""Rises when keys are changed. Version 4 added points of the ROC curves and histograms. Version 5 added the identified
+members to each verdict and what a defense changed on the same rows, and renamed `leaks` to `tutorial_rule`."""
 SCHEMA = Path(__file__).with_name("results.schema.json")
 """The file of `schema`."""
 NOISE = {
-    "keyed": "the same query always gets the same answer; the attacker's own shadow has a key of its own",
-    "fresh": "every query gets new noise, so that asking again tells more",
+    "keyed": "the same query always gets the same answer; the attacker's shadow model has another key",
+    "fresh": "every query gets new noise, so repeated queries reveal more",
     "none": "answers do not depend on noise",
-    "unknown": "recorded answers do not say",
+    "unknown": "not known for recorded answers",
 }
 KNOWLEDGE = {
-    "none": "fitted on nothing",
+    "none": "not fitted",
     "auditor": "fitted on known members and non-members of the target itself",
-    "shadow": "fitted on a model of the attacker's own, of which all members are known",
-    "online": "fitted on models of the attacker's own, each trained on half of the judged rows",
-    "offline": "fitted on models of the attacker's own, trained on other rows than those judged",
+    "shadow": "fitted on a shadow model of the attacker, of which all members are known",
+    "online": "fitted on shadow models of the attacker, each trained on half of the judged rows",
+    "offline": "fitted on shadow models of the attacker, trained on other rows than those judged",
 }
 ADVERSARY = {
     "static": "does not know of the defense: fitted on undefended answers",
-    "adaptive": "knows of the defense: fitted on answers from behind the same one",
+    "adaptive": "knows of the defense: fitted on answers from behind the same defense",
 }
 
 _WARNINGS = {
     "synthetic": "synthetic data: made up, not measured",
     "smoke": "smoke test: the figures mean nothing",
-    "parity": "parity: members alone were cropped and flipped at random, by which they can be told",
+    "parity": "parity: only members were cropped and flipped at random, which alone makes them recognizable",
 }
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of ``results.json`` and ``comparison.json`` of today's schema version.
+    """The JSON Schema (draft 2020-12) of ``results.json`` and ``comparison.json`` of the current schema version.
 
-    It has a description of every field and refuses fields that it does not describe. Results of an older version fit it
+    It describes every field and rejects fields that it does not describe. Results of an older version fit it
     after `mindefense.reports.upgrade.upgraded`.
     """
     return json.loads(SCHEMA.read_text(encoding="utf-8"))
@@ -156,7 +156,7 @@ def write_comparison(comparison: Comparison, out: str | os.PathLike) -> tuple[Pa
 
 
 def attack_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """The lines of ``attacks.csv``: column by name, an attacker each, all with the same columns; undefined is None."""
+    """The rows of ``attacks.csv``: one per attacker, all with the same columns; undefined figures are None."""
     rows = []
     for result in evaluation.attacks:
         row: dict[str, Any] = {"dataset": evaluation.dataset, "synthetic": evaluation.synthetic}

@@ -1,4 +1,4 @@
-"""Everything that an evaluation leaves behind, in one folder."""
+"""Writes all files of an evaluation into one folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def save_evaluation(evaluation: Evaluation, out: str | os.PathLike[str], *, figu
     """Writes the files of an evaluation: for machines, for spreadsheets and for people.
 
     ``results.json`` holds every figure (versioned schema), ``attacks.csv`` one row per attacker, ``records.csv``
-    every judged sample with every attacker's score; ``report.html`` and ``report.md`` say all of it to people who did
-    not run it. Each file is written whole or not at all; older ones of these names are replaced. ``records.csv``, which
-    says of each row whether it is a member, can be read by its owner alone.
+    every judged sample with every attacker's score; ``report.html`` and ``report.md`` explain the results to readers
+    who did not run the evaluation. Each file is written completely or not at all; existing files of these names are
+    replaced. Only the owner can read ``records.csv``, since it states for each row whether it is a member.
 
     Args:
         evaluation: What `evaluate` or `evaluate_outputs` found.
-        out: The folder; made if need be.
+        out: The folder; created if necessary.
         figures: Whether to write every picture as SVG and PNG too, into a folder ``figures`` in `out`.
 
     Returns:
-        The paths of the files, in the order above, then of the pictures.
+        The paths of the files, in the order above, then the pictures.
 
     Raises:
         OutputError: If a file cannot be written.

@@ -1,7 +1,7 @@
-"""A picture of a report: matplotlib's figure, its colors and type, and its bytes, inline or in a file.
+"""A picture of a report: matplotlib's figure, its colors and fonts, and its bytes, inline or in a file.
 
-Colors are roles: a page that shows the inline SVG says what each looks like, in the light and in the dark. Nothing
-tells two things apart by color alone; line styles, markers and filling say the same.
+Colors are roles: the page that shows the inline SVG defines the color of each role, for the light and the dark scheme.
+Two things never differ by color alone; line styles, markers or filling differ too.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ ROLES = {
     "green": GREEN,
     "purple": PURPLE,
 }
-"""What stands in the page's style sheet as ``--ink`` and so on; the values here are those of the light."""
+"""Variables of the page's style sheet, ``--ink`` and so on, with the values of the light scheme."""
 
 _WIDTH = 4.7
-"""Inches of every picture: on a phone a point is then about a pixel, on a desk a little more."""
+"""Width of every picture in inches: a point is then about a pixel on a phone, and a little more on a desktop."""
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's own font
-    "text.parse_math": False,  # names come from files; a dollar sign is a dollar sign
+    "text.parse_math": False,  # names come from files, and may contain a dollar sign
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.labelsize": 9.5,
@@ -69,9 +69,9 @@ class Picture:
     """One picture of a report.
 
     Attributes:
-        name: Of its files, and in the page; unique within a report.
-        title: What it is of, in a few words.
-        alt: What it shows, for those who do not see it.
+        name: Name of its files and of its element in the page; unique within a report.
+        title: A short title.
+        alt: A description for readers who cannot see it.
         figure: The picture.
     """
 
@@ -81,7 +81,7 @@ class Picture:
     figure: Figure = dataclasses.field(repr=False)
 
     def inline(self) -> Markup:
-        """An ``<svg>`` for a page: takes its colors and font from there, has a name, and no id of another picture."""
+        """An ``<svg>`` for a page: has the page's colors and font, a title, and no id of another picture."""
         with _quiet():
             text = self.svg("none").decode()
         text = text[text.index("<svg") :]
@@ -106,11 +106,11 @@ class Picture:
         return Markup(head + text.strip())
 
     def svg(self, background: str = PAPER) -> bytes:
-        """A file of its own; the same bytes for the same values."""
+        """The picture as an SVG file; the same values give the same bytes."""
         return self._saved("svg", facecolor=background, metadata={"Date": None, "Creator": None})
 
     def png(self) -> bytes:
-        """Likewise, about 940 pixels wide."""
+        """The picture as a PNG file, about 940 pixels wide; the same values give the same bytes."""
         return self._saved("png", facecolor=PAPER, dpi=200, metadata={"Software": None})
 
     def _saved(self, kind: str, **options: Any) -> bytes:
@@ -122,7 +122,7 @@ class Picture:
 
 @contextlib.contextmanager
 def canvas(height: float, *, left: float, bottom: float, top: float = 0.975) -> Iterator[tuple[Figure, Axes]]:
-    """A figure of one width and `height` inches, with margins as parts of it; what is drawn in it looks alike."""
+    """A figure of `height` inches in the common width and style, with margins as shares of it."""
     with _quiet(), matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(_WIDTH, height))
         figure.subplots_adjust(left=left, bottom=bottom, right=0.95, top=top)
@@ -131,7 +131,7 @@ def canvas(height: float, *, left: float, bottom: float, top: float = 0.975) -> 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Names in scripts that matplotlib's font lacks are no news: the page has fonts of its own."""
+    """Suppresses warnings about characters that matplotlib's font lacks: the page uses its own fonts."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")

@@ -11,14 +11,14 @@ from mindefense.reports.wording import Row, between, called, identity, learned_f
 
 _DAGGER = "†"
 _TINTS = (0.55, 0.6, 0.65, 0.7, 0.8)
-"""From where on an attacker's accuracy has a deeper tint."""
+"""Accuracies from which on a cell has a deeper tint."""
 _MOST_PARTS = 300
-"""Parts of one state in the table, so that a thousand classes do not make a page of many megabytes."""
+"""Most parts of one state in the table, so that a thousand classes do not make a page of many megabytes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A field of a table: what it says, what it is sorted by, whether it stands out, how deep its tint is (0 to 5)."""
+    """A cell of a table: its text, its sort key, whether it is bold, and how deep its tint is (0 to 5)."""
 
     text: str
     sort: float | str | None = None
@@ -34,9 +34,9 @@ class Sheet:
         anchor: Its name in the page.
         heading: Its title.
         note: What the columns mean.
-        columns: Heads; those of figures end in ``#``, which is not shown.
-        rows: Fields, as many as there are columns.
-        sorted_by: The column by which the rows come sorted downwards, or None.
+        columns: Headings; those of figures end in ``#``, which is not shown.
+        rows: The cells of each row, one per column.
+        sorted_by: The column by which the rows are sorted in descending order, or None.
         named_by: The column that names a row.
     """
 
@@ -73,11 +73,11 @@ def attacker_sheet(results: Row) -> Sheet:
             _figure(attack["epsilon_low"]),
         ])  # fmt: skip
     note = (
-        "One row per attacker and state; the strongest of each state in bold. Accuracy is balanced: members and "
+        "One row per attacker and state; the strongest of each state is in bold. Accuracy is balanced: members and "
         "non-members count alike. AUC is the chance that a member scores above a non-member; below 0.5 the ranking is "
         "inverted, which reveals as much. TPR is the true positive rate, the share of members that are "
         f"found, at a false positive rate of 1% or 0.1%; {_DAGGER} marks rates for which there are too few "
-        "samples. ε: with 95% confidence, no training with differential privacy of a smaller ε shows such scores. A "
+        "samples. ε: with 95% confidence, no training with differential privacy of a smaller ε gives such scores. A "
         "claim of a smaller ε is refuted; a small figure proves nothing."
     )
     columns = ("attacker", "learned from", "state", "accuracy#", "95%#", "AUC#", "95%#", "TPR at 1%#",
@@ -106,8 +106,8 @@ def contender_sheet(contenders: Sequence[Row]) -> Sheet:
             _dominated(one["dominated_by"]),
         ])  # fmt: skip
     note = (
-        "In bold those that are not dominated: for each of the others there is one that leaks no more and costs no "
-        "more. * trained otherwise: another target, whose answers are compared with those of the first."
+        "Those in bold are not dominated: for each of the others, another one leaks no more and costs no more. * "
+        "trained differently: another target, whose answers are compared with those of the first."
     )
     columns = ("defense", "strongest attacker is right#", "95%#", "attacker", "highest AUC#",
                "model's accuracy#", "classes changed#", "mean L1#", "calibration error#", "log-loss#",
@@ -116,7 +116,7 @@ def contender_sheet(contenders: Sequence[Row]) -> Sheet:
 
 
 def matrix_sheet(contenders: Sequence[Row]) -> Sheet:
-    """Every attacker against every way to defend: how often it is right."""
+    """How often every attacker is right against every defense."""
     found = [{identity(attack): attack["balanced_accuracy"] for attack in one["attacks"]} for one in contenders]
     tops = [identity(one["verdict"]["strongest"]) for one in contenders]
     attackers = {identity(attack): attack for one in contenders for attack in one["attacks"]}
@@ -134,9 +134,9 @@ def matrix_sheet(contenders: Sequence[Row]) -> Sheet:
         for key in ordered
     ]  # fmt: skip
     note = (
-        "Balanced accuracy: 0.5 is guessing; the higher, the deeper the tint. The strongest against each way to defend "
-        "in bold. An attacker that knows of the defense learned from defended answers; a dash means that there is "
-        "nothing to know or that the attacker could not take part. * trained otherwise."
+        "Balanced accuracy: 0.5 is guessing; the higher, the deeper the tint. The strongest against each defense is in "
+        "bold. An attacker that knows of the defense learned from defended answers; a dash means that there is no "
+        "defense to know of or that the attacker could not take part. * trained differently."
     )
     names = [f"{called(one['name'])}{' *' if one['in_training'] else ''}#" for one in contenders]
     columns = ("attacker", "learned from", "knows of the defense", *names)
@@ -144,7 +144,7 @@ def matrix_sheet(contenders: Sequence[Row]) -> Sheet:
 
 
 def checks_sheet(checks: Any) -> Sheet:
-    """Every check, with whom it is about if it is about some; the failed ones first."""
+    """Every check, with the contenders that it concerns, if any; the failed checks first."""
     rows = []
     for check, about in checks:
         found = " ".join(part for part in (check["found"], check["meaning"], check["advice"]) if part)
@@ -155,7 +155,7 @@ def checks_sheet(checks: Any) -> Sheet:
             Cell(found),
         ])  # fmt: skip
     rows.sort(key=lambda row: row[0].sort)
-    note = "What was checked. A failed check says what it means for the figures and what to do."
+    note = "Every check. A failed one states what it means for the figures and what to do."
     return Sheet("checks", "Checks", note, ("result", "check", "what was found"), rows, named_by=1)
 
 
@@ -192,7 +192,7 @@ def part_sheets(results: Row) -> list[Sheet]:
         f"{cut}"
     )
     columns = ("part", "state", "attacker", "members#", "non-members#", "AUC#", "95%#")
-    return [Sheet("parts", "Where members can be told", note, columns, rows)]
+    return [Sheet("parts", "AUC within parts of the samples", note, columns, rows)]
 
 
 def canary_sheets(results: Row) -> list[Sheet]:
@@ -213,7 +213,7 @@ def canary_sheets(results: Row) -> list[Sheet]:
         for attack in sorted(canaries, key=lambda attack: -attack["two_sided_auc"])
     ]
     note = (
-        f"Attackers on {canaries[0]['n_members']} members and {canaries[0]['n_non_members']} others with a wrong "
+        f"Attackers on {canaries[0]['n_members']} members and {canaries[0]['n_non_members']} non-members with a wrong "
         "label. A model that predicts such a wrong label has memorized the sample: the worst case for a person."
     )
     columns = ("attacker", "learned from", "state", "accuracy#", "95%#", "AUC#", "95%#")
@@ -221,7 +221,7 @@ def canary_sheets(results: Row) -> list[Sheet]:
 
 
 def cost_sheets(defense: Row | None) -> list[Sheet]:
-    """What the answers are worth, with a defense and without."""
+    """The quality of the answers, without a defense and behind it."""
     if defense is None:
         return []
     names = {
@@ -244,7 +244,7 @@ def cost_sheets(defense: Row | None) -> list[Sheet]:
         for name, text in names.items()
         if defense[name] is not None
     ]
-    note = "What the answers are worth to the users of the model, on all judged samples."
+    note = "The quality of the answers for the users of the model, on all judged samples."
     return [Sheet("cost", "Cost to the users", note, ("measure", "undefended#", "defended#"), rows)]
 
 
@@ -261,7 +261,7 @@ def _interval(attack: Row, name: str) -> Cell:
 
 
 def _dominated(by: Sequence[str]) -> Cell:
-    """By whom; of many the first alone, since one is enough."""
+    """The first contender that dominates it, and how many more do."""
     more = f" and {len(by) - 1} more" if len(by) > 1 else ""
     return Cell(f"{called(by[0])}{more}" if by else "–", len(by) if by else None)
 

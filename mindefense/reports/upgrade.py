@@ -1,4 +1,4 @@
-"""Results files of older schemas, brought up to today's from the figures that they hold."""
+"""Converts results files of older schemas to the current schema, from the figures that they hold."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ VERDICTS_SINCE = 5
 
 
 def upgraded(held: Mapping[str, Any]) -> dict[str, Any]:
-    """The same results with the verdicts of today's schema; those of today's are returned as they are.
+    """The same results with the verdicts of the current schema; results of that schema are returned as they are.
 
-    What an older file does not hold stays out: the interval of the difference that a defense makes on the same rows.
+    An older file does not hold the difference that a defense makes on the same rows; it stays None.
     """
     results = dict(held)
     if results["schema_version"] >= VERDICTS_SINCE:

@@ -1,7 +1,7 @@
-"""What the schema of results has against a file, by as much of JSON Schema as it uses; no package is needed for that.
+"""Checks a file against the schema of results: the keywords of JSON Schema that this schema uses, without a package.
 
-Fields that the schema does not describe are let pass, since a later mindefense may write more under the same version,
-and figures that rounding put beyond their bounds.
+Fields that the schema does not describe are accepted, since a later mindefense may write more under the same version.
+So are figures that rounding put beyond their bounds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
 }
 _ROUNDING = 1e-6
-"""What a figure may be beyond its bound: an L1 distance of two float32 vectors comes to a little more than 2."""
+"""How far a figure may be beyond its bound: an L1 distance of two float32 vectors can be slightly above 2."""
 _BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "minimum": ("at least", lambda value, bound: value < bound - _ROUNDING),
     "maximum": ("at most", lambda value, bound: value > bound + _ROUNDING),
@@ -33,11 +33,11 @@ KEYWORDS = frozenset(
         *("required", "properties", "propertyNames", "additionalProperties", "unevaluatedProperties"),
     )
 )
-"""Keywords that are understood; a test sees to it that the schema uses no other."""
+"""The supported keywords; a test ensures that the schema uses no other."""
 
 
 def faults(value: Any, schema: Mapping[str, Any]) -> Iterator[str]:
-    """What a schema has against a JSON value, a sentence each with the place.
+    """The faults of a JSON value by a schema, one sentence each with the position.
 
     Args:
         value: As `json.loads` returns it.
@@ -67,7 +67,7 @@ def _faults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], at: 
 
 
 def _of_itself(value: Any, schema: Mapping[str, Any], at: str) -> Iterator[str]:
-    """Faults of the value alone, not of what is inside."""
+    """Faults of the value itself, not of its contents."""
     kinds = schema.get("type", ())
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     if kinds and not any(_TYPES[kind](value) for kind in kinds):
@@ -95,7 +95,7 @@ def _inside(value: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[s
 
 
 def _none_fits(value: Any, schemas: list[Mapping[str, Any]], root: Mapping[str, Any], at: str) -> Iterator[str]:
-    """The first fault of the schema that fits best, if none fits: a null among them is not what an object was to be."""
+    """If no schema fits, the first fault by the schema that fits best; so an object is not compared with null."""
     found = [next(_faults(value, schema, root, at), None) for schema in schemas]
     if None not in found:
         yield max((fault for fault in found if fault is not None), key=lambda fault: len(fault.partition(" ")[0]))
@@ -106,7 +106,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality of JSON values, of which true is not 1."""
+    """Equality of JSON values; true does not equal 1."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 

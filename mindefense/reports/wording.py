@@ -13,17 +13,17 @@ Row = Mapping[str, Any]
 
 
 def behind(defense: Row) -> str:
-    """A state of the target by its defense."""
+    """The name of the defended state of the target."""
     return "behind the recorded defense" if defense["name"] == "recorded" else f"behind {defense['name']}"
 
 
 def called(name: str) -> str:
-    """A way to defend, for readers: none is what is compared with."""
+    """The name of a defense for readers; `none` is the undefended target."""
     return "undefended" if name == "none" else name
 
 
 def identity(attack: Row) -> tuple[str, str, str]:
-    """What tells an attacker from others in one state of the target."""
+    """The key of an attacker within one state of the target."""
     return attack["name"], attack["knowledge"], attack["adversary"]
 
 
@@ -39,8 +39,8 @@ def learned_from(attack: Row) -> str:
 
 def who(attack: Row) -> str:
     """An attacker within a sentence."""
-    learned = {"none": "which learns from nothing", "auditor": "which learned from known members of this model",
-               "shadow": "which learned from a model of the attacker's own",
+    learned = {"none": "which is not fitted", "auditor": "which learned from known members of this model",
+               "shadow": "which learned from a shadow model",
                "online": "which learned from shadow models, some of them trained on each sample",
                "offline": "which learned from shadow models that were trained on other samples"}  # fmt: skip
     knows = " and adapts to the defense" if attack["adversary"] == "adaptive" else ""
@@ -48,7 +48,7 @@ def who(attack: Row) -> str:
 
 
 def state_of(attack: Row) -> str:
-    """What an attacker looked at, and whether it knew, for a table."""
+    """The state of the target and whether the attacker knows of the defense, for a table."""
     if not attack["defended"]:
         return "undefended"
     return "defended, adapts" if attack["adversary"] == "adaptive" else "defended, unaware"
@@ -71,9 +71,9 @@ def tpr(attack: Row, fpr: float = 0.01) -> float:
 
 
 def rounded(number: float | None, form: str = ".3f") -> str:
-    """A number as the page shows it, rounded as the decimal that the file has, halves up; a dash for None.
+    """A number as the page shows it: the decimal in the file, rounded half up; a dash for None.
 
-    Rounded as binary numbers, 0.8075 is 0.807 in a table and 80.8% in a sentence.
+    Rounding the binary number would show 0.8075 as 0.807 in a table and as 80.8% in a sentence.
     """
     if number is None:
         return "–"
@@ -105,7 +105,7 @@ def apart(one: Row, other: Row, change: Row | None = None) -> bool:
 
 
 def keeps_labels(defense: Row) -> bool:
-    """Whether the predicted classes are those of the undefended target: promised, or, where nothing is, seen."""
+    """Whether a defense keeps the predicted classes: as it declares, or, if it declares nothing, as observed."""
     if defense["keeps_labels"] is None:
         return not defense["label_changes"]
     return bool(defense["keeps_labels"])
@@ -128,8 +128,8 @@ def moves(clean: Row, defended: Row, name: str, form: str = ".3f") -> str:
 
 
 def of_hundred(part: float, kind: str) -> str:
-    """How many of a hundred of a kind, in words where a number would mislead."""
-    part = round(part, 9)  # a difference of shares may miss 0 by a hair
+    """A share as a number of 100, in words where the number would mislead."""
+    part = round(part, 9)  # a difference of shares may miss 0 by a rounding error
     number = int(rounded(100 * part, ".0f"))
     if number == 100:
         return f"{'all' if part >= 1 else 'almost all'} {kind}"

@@ -29,7 +29,7 @@ from mindefense.models import MLP, vgg16
 PAGE = page("docs/devices.md")
 OPERATORS = PAGE.sections["Operators"]
 ROWS = re.findall(r"^\| (\w+) \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", OPERATORS, re.M)[1:]
-GLUE = set(re.findall(r"`(\w+)`", OPERATORS.split("is not listed:")[1].split(", of which")[0]))
+GLUE = set(re.findall(r"`(\w+)`", OPERATORS.split("are not listed:")[1].split(", which form")[0]))
 
 CLASSES, FEATURES = 4, 6
 MEANS = (np.eye(CLASSES) * 0.6 + 0.1).astype(np.float32)

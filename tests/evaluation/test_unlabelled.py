@@ -101,7 +101,7 @@ def test_the_report_says_so_and_holds_no_figure_that_is_none(found, request, tmp
     assert held["target"]["member_accuracy"] is None
     write_report(held, tmp_path)
     page = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "**How sure the model is of the true class**: True classes were not recorded" in page
+    assert "**Confidence in the true class**: True classes were not recorded" in page
     assert "**Which classes leak most**: True classes were not recorded" in page
     for word in ("None", "nan", "classified correctly and incorrectly", "older version"):
         assert word not in page
@@ -172,7 +172,7 @@ def test_the_command_compares_and_its_page_holds_no_figure_that_is_none(tmp_path
     assert [one["utility"]["accuracy"] for one in held["contenders"]] == [None, None]
     for name in ("comparison.md", "comparison.html"):
         page = (tmp_path / "out" / name).read_text(encoding="utf-8")
-        assert "True classes were not recorded, so that accuracy, calibration error and log-loss are unknown" in page
+        assert "True classes were not recorded, so accuracy, calibration error and log-loss are unknown" in page
         assert "None" not in page
         assert "accuracy stays at –" not in page
 

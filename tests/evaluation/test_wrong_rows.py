@@ -48,9 +48,10 @@ def test_one_member_in_a_hundred_memorised_is_a_leak(tmp_path):
     assert verdict.identified.mistakes <= 1
     results = to_json(found)
     text = answer_evaluation(results, states_of(results))[1].text[0]
-    assert "of the 1,000 members it was judged by" in text
+    assert "of the 1,000 members it was evaluated on" in text
     assert (
-        "All rows judge it, since its scores are fitted to no rows; its line in the table is of the 500 members" in text
+        "It was evaluated on all rows, since its scores are not fitted; its row in the table is for the 500 members"
+        in text
     )
 
 

@@ -182,7 +182,7 @@ def test_answers_are_coloured_by_what_they_mean(evaluation):
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("gap", "gap, which learns from nothing"), ("nn", "nn, which learned from a model of the")]
+    ("name", "says"), [("gap", "gap, which is not fitted"), ("nn", "nn, which learned from a shadow model")]
 )
 def test_says_what_the_strongest_was_fitted_on(name, says, evaluation):
     strongest = next(attack for attack in evaluation.attacks if attack.name == name)
@@ -232,7 +232,8 @@ def test_without_budgets_there_is_no_line_of_them(evaluation):
 
 def test_worst_part_is_told_of_the_states_that_have_one(evaluation):
     assert [line for line in particulars(evaluation) if line.startswith("worst part")] == [
-        "worst part, undefended: classified incorrectly, AUC 0.912 (0.830–0.960, 95% over 3 parts) by max-confidence"
+        "worst part, undefended: classified incorrectly, AUC 0.912 (0.830–0.960, 95% for 3 parts together) by "
+        "max-confidence"
     ]
     swapped = tuple(dataclasses.replace(slices, defended=not slices.defended) for slices in evaluation.slices)
     assert "worst part, defended:" in shown(dataclasses.replace(evaluation, slices=swapped))
@@ -243,11 +244,11 @@ def test_canaries_are_told_by_whoever_tells_them_best(evaluation):
     right = {attack.name: attack for attack in evaluation.attacks if not attack.defended}
     behind = next(attack for attack in evaluation.attacks if attack.name == "nn" and attack.adversary == "adaptive")
     for canaries, says in (
-        ((right["gap"], right["nn"], behind), "two-sided AUC up to 0.775 of 3 attackers, by nn (static, undefended)"),
-        ((behind,), "two-sided AUC up to 0.550 of 1 attackers, by nn (adaptive, defended)"),
+        ((right["gap"], right["nn"], behind), "the highest two-sided AUC is 0.775, by nn (static, undefended)"),
+        ((behind,), "the highest two-sided AUC is 0.550, by nn (adaptive, defended)"),
     ):
         line = line_of(particulars(dataclasses.replace(evaluation, canaries=canaries)), "canaries")
-        assert line == f"canaries, 500 members and 501 others with wrong labels: {says}"
+        assert line == f"canaries, 500 members and 501 non-members with wrong labels: {says}"
 
 
 def test_who_was_left_out_is_told_once_a_reason(evaluation):
@@ -274,10 +275,10 @@ def test_opening_says_how_images_of_members_are_treated(parity):
 
     text = " ".join(screen(show).split())
     for says, when in (
-        ("members and non-members are treated alike; MindArmour's tutorial crops and flips members only", False),
-        ("by itself tells them apart (--parity does as it does)", False),
-        ("parity: as in MindArmour's tutorial, members alone are cropped and flipped at random", True),
-        ("the figures say more than the model leaks", True),
+        ("members and non-members are treated alike; MindArmour's tutorial crops and flips only members", False),
+        ("which alone distinguishes them from non-members (--parity does the same)", False),
+        ("parity: as in MindArmour's tutorial, only members are cropped and flipped at random", True),
+        ("the figures are higher than the leak", True),
     ):
         assert (says in text) == (parity is when)
 
@@ -291,7 +292,7 @@ def test_opening_says_which_rows_are_members(is_assumed):
 
     text = " ".join(screen(show).split())
     assert "members: [rows] of one non-members: rows of another" in text
-    assert ("all of the training part are taken for members" in text) == is_assumed
+    assert ("all images of the training part are taken for members" in text) == is_assumed
 
 
 def test_tutorial_lines_are_those_of_the_undefended_target(evaluation):
@@ -381,16 +382,16 @@ def test_dominated_contenders_are_dim(comparison):
 
 
 def test_other_trainings_are_explained_where_there_are_any(comparison):
-    assert "* trained otherwise" in shown(comparison, print_comparison)
+    assert "* trained differently" in shown(comparison, print_comparison)
     reshaping = tuple(contender for contender in comparison.contenders if not contender.in_training)
     text = shown(dataclasses.replace(comparison, contenders=reshaping), print_comparison)
-    assert "trained otherwise" not in text
+    assert "trained differently" not in text
 
 
 def test_doubts_of_a_comparison_name_whom_they_are_about(comparison):
     text = shown(comparison, print_comparison)
     assert "not run: dp=1 (training): " in text
     assert "VGG16 has batch normalization" in text
-    assert "doubt (sample-size): all;" in text
-    assert "doubt (smoke): top-k=3, label-smoothing=0.3;" in text
+    assert "failed check sample-size: all;" in text
+    assert "failed check smoke: top-k=3, label-smoothing=0.3;" in text
     assert "overlap" not in text

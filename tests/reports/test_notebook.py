@@ -140,7 +140,7 @@ def test_names_are_text_wherever_they_stand(found):
     assert "script" not in piece.tags
     assert "<script" not in html.lower()
     assert piece.text.count(HOSTILE) > len(attacks) + 5
-    assert f"What the answers in {HOSTILE} tell about the training data" in piece.text
+    assert f"What the answers in {HOSTILE} reveal about the training data" in piece.text
     assert "alert(" in repr(bad)
 
 

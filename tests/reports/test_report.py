@@ -222,27 +222,27 @@ SAID = {
     "smoke run": [
         "Not measured: this was a smoke test.", "Do not quote these figures synthetic data", "Not at all: ",
         "The published attacker (nn), unaware of the defense, falls from", "with it, the best attacker is right in",
-        "slightly changed questions asked 8 times: AUC", "--smoke", "learned from a shadow", "defense: defenmi",
+        "slightly changed queries sent 8 times: AUC", "--smoke", "learned from a shadow", "defense: defenmi",
     ],
     "recorded": [
         "behind the recorded defense", "recorded outputs answers.npz", "No predicted class changes", "600 samples",
         "recorded outputs cannot be queried again", "mindefense evaluate --outputs answers.npz --seed 0",
-        "non-members for members by mistake.", "of their area undefended and", "What the answers in answers.npz tell",
+        "non-members members by mistake.", "of their area undefended and", "What the answers in answers.npz reveal",
     ],
     "recorded alone": [
         "Yes.", "There was no defense.", "there is no budget to spend",
-        "Put a defense in front of the model, record its answers", "There is no defense to weigh",
+        "Put a defense in front of the model, record its answers", "There is no defense to compare",
     ],
     "one attack": ["on average the strongest of 2 attackers", "max-confidence", "A stronger attacker may", "checks"],
     "failed checks and canaries": [
         "1 of 3 checks of the measurement failed.", "sample-size : There are 500 members. Figures are rough.", "FAILED",
         "wrong label",
         "What to do next? Judge by more rows.",
-        "kept no points of the ROC curves", "kept no histograms", "Yes; behind the defense it does somewhat.",
+        "kept no points of the ROC curves", "kept no histograms", "Yes; behind the defense, somewhat.",
         "falls from 100.0% to 73.4%", "3 of 1,001 predicted classes change",
-        "falls from 77.5% with nothing to spend to 50.1%",
+        "falls from 77.5% at a budget of 0 to 50.1%",
     ],
-    "old": ["kept no points of the ROC curves", "Fresh noise averages out.", "asked 64 times"],
+    "old": ["kept no points of the ROC curves", "Fresh noise averages out.", "sent 64 times"],
     "comparison": [
         "At best 100.0% falls to", "3 ways to defend", "by all costs in the table: undefended, defenmi-published",
         "behind the best of the defenses", "sample-size all; for example undefended: There are 500 members.",
@@ -250,7 +250,7 @@ SAID = {
         "--defenses defenmi-published,top-k=3 --training label-smoothing=0.3,dp=1", "VGG16 has batch normalization",
     ],
     "old comparison": [
-        "At best 83.2% falls to 69.4%, by early-stopping=0.9.", "laplace=0.1 leaves least: 79.5% (76.1–82.6%)",
+        "At best 83.2% falls to 69.4%, by early-stopping=0.9.", "laplace=0.1 has the lowest figure: 79.5% (76.1–82.6%)",
         "worse predictions: undefended, weight-decay=0.005, memguard=0.1, early-stopping=0.9",
         "With early-stopping=0.9, the model's accuracy goes from 80.8% to 72.8%", "mindefense train-defender --out",
         "Yes, behind the best of the defenses too.",
@@ -303,10 +303,10 @@ def altered(held, before, after, *, half=0.02, attackers=(29, 63)):
 @pytest.mark.parametrize(
     ("before", "after", "half", "tones", "short", "more"),
     [
-        (0.83612, 0.83638, 0.02, "bad", "Nothing against the best attacker: 83.6% with it as without it.", ""),
-        (0.83638, 0.83612, 0.0001, "bad", "Nothing against the best attacker: 83.6% with it as without it.", ""),
+        (0.83612, 0.83638, 0.02, "bad", "Nothing against the best attacker: 83.6% with it and without it.", ""),
+        (0.83638, 0.83612, 0.0001, "bad", "Nothing against the best attacker: 83.6% with it and without it.", ""),
         (0.8, 0.81, 0.02, "bad", "Little or nothing against the best attacker: 80.0% to 81.0%.",
-         "may explain the difference; behind the defense it is the best of 63 attackers, else of 29."),
+         "the figure is of the best of 63 attackers behind the defense and of 29 undefended."),
         (0.8, 0.79, 0.02, "bad", "Little or nothing against the best attacker: 80.0% to 79.0%.",
          "may explain the difference."),
         (0.7, 0.8, 0.02, "bad", "The best attacker gains: 70.0% to 80.0%.", ""),
@@ -325,9 +325,9 @@ def test_gains_and_falls_are_those_that_can_be_told(before, after, half, tones, 
 @pytest.mark.parametrize(
     ("before", "after", "tone", "short"),
     [
-        (0.8361, 0.8360, "bad", "No defense lowers the best attacker: 83.6%."),
-        (0.8, 0.81, "bad", "No defense lowers the best attacker: 80.0%."),
-        (0.8, 0.79, "bad", "Little or nothing: 80.0% is at best 79.0%, by defenmi-published."),
+        (0.8361, 0.8360, "bad", "No defense lowers the figure of the best attacker: 83.6%."),
+        (0.8, 0.81, "bad", "No defense lowers the figure of the best attacker: 80.0%."),
+        (0.8, 0.79, "bad", "Little or nothing: at best from 80.0% to 79.0%, by defenmi-published."),
         (0.8, 0.7, "mixed", "At best 80.0% falls to 70.0%, by defenmi-published."),
     ],
 )
@@ -373,7 +373,7 @@ def test_every_attacker_is_in_the_table_and_explained(kind, kinds):
     assert sum(row[0].strong for row in sheet.rows) == 1 + (kinds[kind]["defense"] is not None)
     explained = dict(page.attackers)
     assert set(explained) == {attack["name"] for attack in kinds[kind]["attacks"]}
-    assert "An attacker of your own." not in explained.values()
+    assert "A user-defined attacker." not in explained.values()
 
 
 def test_failed_checks_come_first_and_in_full(kinds):
@@ -431,11 +431,13 @@ def bargain(held, *, leaks=(0.8, 0.7), half=0.02, **defense):
 @pytest.mark.parametrize(
     ("figures", "said", "unsaid", "frontier"),
     [
-        ({}, "with it, the best attacker is right in 70.0% instead of 80.0%.", "chance", "undefended, recorded"),
+        ({}, "with it, the best attacker is right in 70.0% of its guesses instead of 80.0%.", "chance",
+         "undefended, recorded"),
         ({"half": 0.06}, "instead of 80.0%, a difference that chance may explain.", "does not help", ""),
-        ({"leaks": (0.7, 0.8)}, "that does not help: the best attacker is right in 80.0%, undefended in 70.0%.",
+        ({"leaks": (0.7, 0.8)},
+         "that does not help: the best attacker is right in 80.0% of its guesses, undefended in 70.0%.",
          "chance", "undefended"),
-        ({"keeps_labels": True}, "gets below the gap attack, 61.0%.", "chance", "undefended, recorded"),
+        ({"keeps_labels": True}, "lowers the figure of the gap attack, 61.0%.", "chance", "undefended, recorded"),
         ({"keeps_labels": False}, "instead of 80.0%.", "gap attack", "undefended, recorded"),
     ],
 )  # fmt: skip
@@ -452,7 +454,7 @@ def test_one_defense_is_weighed_against_none(figures, said, unsaid, frontier, re
 
 def test_a_defense_that_changes_nothing_is_not_drawn(recorded):
     plate = bargain(recorded, leaks=(0.7, 0.7), mean_l1=0.0)
-    assert (plate.pictures, "neither an answer nor the best attacker" in plate.sentence) == ((), True)
+    assert (plate.pictures, "neither an answer nor the figure of the best attacker" in plate.sentence) == ((), True)
 
 
 @pytest.mark.parametrize("kind", ["smoke run", "recorded", "recorded alone"])
@@ -502,7 +504,7 @@ def test_a_class_that_leaks_by_chance_is_said_to(low, recorded):
     for part in held["slices"][0]["parts"]:
         part |= {"auc": 1.0, "low": low, "high": 1.0}
     (plate,) = [plate for plate in page_of(held).plates if plate.anchor == "classes"]
-    assert ("few samples that chance may explain it" in plate.sentence) == (low < 0.5)
+    assert ("though chance may explain it with so few samples" in plate.sentence) == (low < 0.5)
 
 
 def test_who_was_left_out_is_named_once_for_each_reason():
@@ -560,10 +562,10 @@ def test_smoke_test_is_neither_good_nor_bad_news(kinds):
     ("levels", "short"),
     [
         (("leak", "leak"), "Yes, behind the defense too."),
-        (("leak", "some"), "Yes; behind the defense it does somewhat."),
-        (("leak", "none found"), "Yes; behind the defense no leak was found."),
+        (("leak", "some"), "Yes; behind the defense, somewhat."),
+        (("leak", "none found"), "Yes; behind the defense, no leak was found."),
         (("some", "some"), "Somewhat, behind the defense too."),
-        (("some", "leak"), "Somewhat; behind the defense it does."),
+        (("some", "leak"), "Somewhat; behind the defense, yes."),
         (("none found", "none found"), "These attackers found no leak, behind the defense or without it."),
         (("cannot be told", "cannot be told"), "This cannot be told from these rows."),
         (("cannot be told", None), "This cannot be told from these rows."),
@@ -605,7 +607,8 @@ def test_the_floor_of_defenses_that_keep_classes_is_the_undefended_gap(kinds):
     held["verdict"]["defended"]["level"] = "leak"
     step = next(answer for answer in page_of(held).answers if answer.question == "What to do next?")
     said = " ".join([step.short, *step.text])
-    assert "The gap attack alone is right in 52.0%, and no defense that keeps the predicted classes lowers that" in said
+    gap = "The gap attack alone is right in 52.0% of its guesses"
+    assert f"{gap}, and no defense that keeps the predicted classes lowers that" in said
     assert "64.8%" not in said
 
 
@@ -853,7 +856,7 @@ def test_a_mistake_of_ours_is_not_blamed_on_the_file(at, error, recorded, tmp_pa
     path.write_text(json.dumps(recorded), encoding="utf-8")
     assert cli.main(["report", str(path)]) == 1
     out, err = capsys.readouterr()
-    said = f"no page can be made of mine.json ({type(error).__name__}: {error}); this is a mistake of mindefense"
+    said = f"no page can be made of mine.json ({type(error).__name__}: {error}); this is a bug of mindefense"
     assert (out, err.count("\n")) == ("", 1)
     assert said in err
     assert "please report it with the file" in err

@@ -301,7 +301,7 @@ def test_made_up_and_meaningless_figures_say_so(synthetic, smoke, evaluation, tm
 def test_parity_is_warned_of(parity, evaluation):
     settings = {**evaluation.settings, **({} if parity is None else {"parity": parity})}
     held = to_json(dataclasses.replace(evaluation, settings=settings))
-    warning = "parity: members alone were cropped and flipped at random, by which they can be told"
+    warning = "parity: only members were cropped and flipped at random, which alone makes them recognizable"
     assert held["warnings"] == ([warning] if parity else [])
 
 

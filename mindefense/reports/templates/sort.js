@@ -1,6 +1,6 @@
 
 "use strict";
-// Heads become buttons; a click, or Enter or Space on one, sorts its table. Without scripts the tables stay as they are.
+// Column heads become buttons that sort their table. Without scripts, the tables stay as they are.
 document.querySelectorAll("table").forEach((table) => {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -23,7 +23,7 @@ document.querySelectorAll("table").forEach((table) => {
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
       rows.sort(([a], [b]) => {
-        if (a === null || b === null) return (a === null) - (b === null); // what is not known goes last, either way
+        if (a === null || b === null) return (a === null) - (b === null); // unknown values are last in either order
         return down ? compare(b, a) : compare(a, b);
       });
       body.append(...rows.map(([, row]) => row));
