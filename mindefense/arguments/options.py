@@ -74,13 +74,18 @@ def add_bank_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shadows",
         type=values.positive,
-        default=8,
         metavar="K",
-        help="shadow models that the bank is to have, 4 at least for an attack (default: 8)",
+        help="number of models of the online bank, and of the offline bank with --offline; attacks need at least 4 "
+        "(default: that of the study, otherwise 8)",
     )
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--online", action="store_true", help="each is trained on half of the judged rows (the default)")
-    kind.add_argument("--offline", action="store_true", help="they are trained on other rows than those judged")
+    kind.add_argument("--online", action="store_true", help="train only models on half of the judged rows each")
+    kind.add_argument("--offline", action="store_true", help="train only models on other rows than those judged")
+    add_jobs_argument(parser)
+
+
+def add_jobs_argument(parser: argparse._ActionsContainer) -> None:
+    """Processes that train shadow models."""
     parser.add_argument(
         "--jobs",
         type=values.positive,

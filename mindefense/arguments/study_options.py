@@ -6,7 +6,7 @@ import argparse
 
 from mindefense.arguments import values
 from mindefense.arguments.choices import DATASETS, MODELS, SCHEDULES
-from mindefense.arguments.options import add_common_arguments, add_evaluation_arguments
+from mindefense.arguments.options import add_common_arguments, add_evaluation_arguments, add_jobs_argument
 from mindefense.defenses.registry import names_in_words
 
 
@@ -28,6 +28,20 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split_section", metavar="NAME", help="section of that file (default: the data set's name)")
     _add_defense_arguments(parser, default="defenmi")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoints in --out")
+    add_study_bank_arguments(parser)
+
+
+def add_study_bank_arguments(parser: argparse.ArgumentParser) -> None:
+    """The banks of shadow models that a whole study trains."""
+    group = parser.add_argument_group("shadow models")
+    group.add_argument(
+        "--shadows",
+        type=values.whole,
+        metavar="K",
+        help="train K shadow models on half of the judged rows each, and K/2, if at least 4, on other rows; 0 for none "
+        "(default: 8, with --smoke 4, for vgg16 0)",
+    )
+    add_jobs_argument(group)
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +90,7 @@ def add_tutorial_arguments(parser: argparse.ArgumentParser) -> None:
     _add_size_arguments(parser)
     _add_members_argument(parser)
     _add_defense_arguments(parser, default="none")
+    add_study_bank_arguments(parser)
     add_evaluation_arguments(parser)
     add_common_arguments(parser, of_study=False)
 

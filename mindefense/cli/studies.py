@@ -24,12 +24,15 @@ DEMO_ATTACKS = (
     "shokri-label",
     "label-flips",
     "averaging-8",
+    "lira",
+    "bank",
 )
 """One attack of each kind, all of them fast."""
+_SHADOWS = 8
+"""Models of the online bank where the study plans none and none are asked for."""
 NEXT = (
     ("mindefense download location --to data/location", "real data"),
     ("mindefense run --data_path data/location", "a study of these data"),
-    ("mindefense train-shadows --out DIR --shadows 8", "then `mindefense evaluate --out DIR`: the strongest attackers"),
     ("mindefense evaluate --outputs FILE --out DIR", "recorded answers of your own model"),
     ("python examples/your_model.py", "your own Cell, checkpoint and data set (docs/your_model.md)"),
     ("mindefense doctor", "check this machine"),
@@ -41,7 +44,7 @@ def demo(args: argparse.Namespace) -> Outcome:
     """Runs a study of synthetic rows, which takes about a minute, and suggests what to do next."""
     from mindefense.cli.catalog import build_parser
 
-    same = ["run", "--attacks", ",".join(DEMO_ATTACKS)]
+    same = ["run", "--shadows", "4", "--attacks", ",".join(DEMO_ATTACKS)]
     outcome = run_study(argparse.Namespace(**{**vars(build_parser().parse_args(same)), **vars(args)}))
     say = args.screen.say
     say("\nnext:")
@@ -56,7 +59,7 @@ def demo(args: argparse.Namespace) -> Outcome:
 def run_study(args: argparse.Namespace) -> Outcome:
     """Runs all stages of a study, shows the results and writes them; for arguments see `add_study_arguments`."""
     study = _new_study(args)
-    evaluation = study.run(pre_trained=args.pre_trained, resume=args.resume, config=attackers(args))
+    evaluation = study.run(pre_trained=args.pre_trained, resume=args.resume, config=attackers(args), jobs=args.jobs)
     return save_and_show(study.out, evaluation, args)
 
 
@@ -73,7 +76,7 @@ def run_tutorial(args: argparse.Namespace) -> Outcome:
     # Not the folder of `mindefense train`, which may hold the user's own training.
     args.out = args.out or os.path.join("runs", "tutorial" + ("-smoke" if args.smoke else ""))
     study = _new_study(args)
-    evaluation = study.run(pre_trained=args.pre_trained, config=attackers(args))
+    evaluation = study.run(pre_trained=args.pre_trained, config=attackers(args), jobs=args.jobs)
     from mindefense.reports.console import tutorial_lines
 
     for line in tutorial_lines(evaluation):
@@ -109,13 +112,22 @@ def train_shadow(args: argparse.Namespace) -> Outcome:
 
 
 def train_shadows(args: argparse.Namespace) -> Outcome:
-    """A bank of shadow models."""
+    """Trains the models of the banks that are missing."""
     study = open_study(args)
-    kind = "offline" if args.offline else "online"
-    trained = study.train_shadows(kind, args.shadows, resume=args.resume, jobs=args.jobs)
+    sizes = study.config.bank_sizes(args.shadows)
+    if not sizes["online"]:
+        sizes = study.config.bank_sizes(_SHADOWS)
+    if args.online or args.offline:
+        kind = "offline" if args.offline else "online"
+        sizes = {kind: args.shadows or sizes[kind] or _SHADOWS // 2}
+    trained, there = [], []
+    for kind, size in sizes.items():
+        if size:
+            new = study.train_shadows(kind, size, resume=args.resume, jobs=args.jobs)
+            there.append(f"{study.bank.count(kind)} {kind} ({len(new)} new)")
+            trained += new
     following = f"mindefense {study.next_stage} --out {study.out}"
-    there = f"{study.bank.count(kind)} {kind} shadow models are in {study.out / 'shadows'}, {len(trained)} of them new"
-    args.screen.say(f"{there}; next: {following}")
+    args.screen.say(f"shadow models in {study.out / 'shadows'}: {', '.join(there)}; next: {following}")
     return Outcome(wrote=tuple(trained), facts={"next": following})
 
 

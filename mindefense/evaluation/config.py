@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from mindefense.attacks.registry import select
+from mindefense.attacks.registry import AttackContext, select
 from mindefense.defenses.target import NOISES
 from mindefense.errors import InputError
-from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE
+from mindefense.evaluation.runner import ADVERSARIES, BANKS, KNOWLEDGE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,3 +42,9 @@ class EvaluationConfig:
             raise InputError("noise", expected=" or ".join(NOISES), got=repr(self.noise))
         if not isinstance(self.max_queries, int) or self.max_queries < 1:
             raise InputError("max_queries", expected="a whole number of at least 1", got=repr(self.max_queries))
+
+    def banks(self) -> tuple[str, ...]:
+        """The banks of shadow models that these attackers learn from: ``"online"``, ``"offline"``."""
+        context = AttackContext()
+        learned_from = {kind for spec in select(self.attacks).values() for kind in spec.make(context).learns_from}
+        return tuple(kind for kind in BANKS if kind in learned_from and kind in self.knowledge)

@@ -207,6 +207,8 @@ class AttackRunner:
             if knowledge == "shadow" and self.undefended.answers_variants and self.undefended.sets.shadow is not None:
                 # A shadow model could be trained on these rows.
                 return attack.unsupported(self.undefended.sets.everyone.members) is None
+            if knowledge in BANKS and self.undefended.answers_variants and self.undefended.sets.labelled:
+                return attack.unsupported(self.undefended.sets.everyone.members) is None  # a bank could be trained
             return self._obstacle(attack, knowledge) is None
 
         took_part = {(name, knowledge) for name, one, knowledge in self._plan if noised or not one.needs_randomness}

@@ -120,6 +120,18 @@ class StudyBank:
             number += 1
         return number
 
+    def planned(self, kind: str) -> int:
+        """Number of models that the study plans for a bank; 0 if it has no rows for them."""
+        try:
+            self.rows(kind)
+        except InputError:
+            return 0
+        return self._parts.config.bank_sizes()[kind]
+
+    def is_complete(self) -> bool:
+        """Whether every planned model has a file."""
+        return all(self.count(kind) >= self.planned(kind) for kind in _SEED)
+
     def train(self, kind: str, count: int, *, resume: bool, jobs: int | None = None) -> list[Path]:
         """Trains the models of a bank that are not there yet, each into a file of its own.
 
@@ -138,6 +150,8 @@ class StudyBank:
             CheckpointError: If `resume` is asked for and a model that is there is of another study.
         """
         self._loaded.pop(kind, None)
+        if not resume:
+            self._remove_stale(kind, count)
         missing = [number for number in range(count) if not self._is_done(kind, number)]
         if not missing:
             return []
@@ -156,6 +170,12 @@ class StudyBank:
                 for place, number in enumerate(missing):
                     self._train_cell(kind, number, resume, _epochs_of(place, len(missing), advance))
         return [parts.store.path(self.role(kind, number)) for number in missing]
+
+    def _remove_stale(self, kind: str, count: int) -> None:
+        """Removes models above the first `count` that an earlier study left in the folder."""
+        for number in range(count, self.count(kind)):
+            if not self._is_done(kind, number):
+                self._parts.store.path(self.role(kind, number)).unlink()
 
     def _check_own(self, kind: str, numbers: Sequence[int]) -> None:
         """Raises CheckpointError if a file is there that belongs to another study."""

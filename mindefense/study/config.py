@@ -50,6 +50,8 @@ class StudyConfig:
         until_accuracy: Training accuracy, 0 … 1, after which the training ends; None to train for all epochs.
         weight_decay: L2 penalty of its weights; None for the published one.
         label_smoothing: Share of each label that is spread over all classes in training; None for the published one.
+        shadows: Shadow models of the online bank; half as many, if at least 4, are in the offline bank. 0 for no
+            banks; None for 8, 4 in a smoke test, and 0 with images, whose models take long to train.
         canaries: Number of the evaluation's members, and of its non-members, that get a wrong label and are reported
             separately; None for none.
         batch_size: Batch size of the training of target and shadow model, and of queries with images; at least 1.
@@ -85,6 +87,7 @@ class StudyConfig:
     weight_decay: float | None = None
     label_smoothing: float | None = None
     canaries: int | None = None
+    shadows: int | None = None
     batch_size: int = 64
     image_size: int | None = None
     width_multiplier: float = 1.0
@@ -118,6 +121,10 @@ class StudyConfig:
             raise InputError("seed", expected="a whole number from 0 to 2**32 - 1", got=repr(self.seed))
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise InputError("batch_size", expected="a whole number of at least 1", got=repr(self.batch_size))
+        if self.shadows is not None and (
+            not isinstance(self.shadows, int) or not (self.shadows == 0 or self.shadows >= 4)
+        ):
+            raise InputError("shadows", expected="0, or at least 4 models", got=repr(self.shadows))
         mistaken = {name: kind for kind, names in _SETTINGS_OF.items() if kind != self.samples for name in names}
         for field in dataclasses.fields(self):
             if field.name in mistaken and getattr(self, field.name) != field.default:
@@ -145,6 +152,17 @@ class StudyConfig:
         """
         name = self.defense if name is None else name
         return DefenseSpec.parse(name, alignment=self.alignment, max_steps=self.max_steps)
+
+    def bank_sizes(self, shadows: int | None = None) -> dict[str, int]:
+        """Number of models of the ``"online"`` and of the ``"offline"`` bank.
+
+        Args:
+            shadows: Models of the online bank, in place of the attribute.
+        """
+        wanted = self.shadows if shadows is None else shadows
+        if wanted is None:
+            wanted = 0 if self.samples == IMAGES else 4 if self.smoke else 8
+        return {"online": wanted, "offline": wanted // 2 if wanted // 2 >= 4 else 0}
 
     @property
     def needs_defender(self) -> bool:

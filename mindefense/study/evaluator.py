@@ -102,6 +102,7 @@ class Evaluator:
         """The chosen settings, with file names instead of paths, because results may be published."""
         chosen = {**dataclasses.asdict(self._parts.config), **dataclasses.asdict(config)}
         chosen |= {"device": device_in_use(), "amp": self._parts.amp}
+        chosen.pop("shadows")  # the number that was planned; below is the number of those that took part
         for name in ("data_path", "split_config", "members"):
             if isinstance(chosen[name], str):
                 chosen[name] = Path(chosen[name]).name

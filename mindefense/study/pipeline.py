@@ -225,6 +225,7 @@ class Study:
         pre_trained: str | os.PathLike | None = None,
         resume: bool = False,
         config: EvaluationConfig | None = None,
+        jobs: int | None = None,
     ) -> Evaluation:
         """Runs all stages in order.
 
@@ -232,6 +233,7 @@ class Study:
             pre_trained: A checkpoint of the target, see `adopt_target`; None to train the target.
             resume: Whether to continue interrupted trainings.
             config: The attackers and their knowledge; None for the default.
+            jobs: See `StudyBank.train`.
 
         Returns:
             See `evaluate`.
@@ -243,6 +245,8 @@ class Study:
                 self.train_target(resume=resume)
             if self.preset.has_shadow:
                 self.train_shadow(resume=resume)
+            for kind in (config or EvaluationConfig()).banks():
+                self.train_shadows(kind, self.bank.planned(kind), resume=resume, jobs=jobs)
             if self.config.needs_defender:
                 self.train_defender(resume=resume)
             if self.config.defense != NONE:
@@ -265,7 +269,7 @@ class Study:
                     self.checkpoint(kind) if kind != "defense" else self._defenses.check_saved()
                 except CheckpointError:
                     return command
-        return "evaluate"
+        return "evaluate" if self.bank.is_complete() else "train-shadows"
 
     # ------------------------------------------------------------------ for comparisons and exports
 
