@@ -78,6 +78,7 @@ _HOMES = {
         "compare_outputs",
         "evaluate",
         "evaluate_outputs",
+        "train_shadows",
     ),
     "images": ("ImageTransform",),
     "keyed_noise": ("read_key", "write_key"),
@@ -87,7 +88,7 @@ _HOMES = {
     "reports.save": ("save_evaluation",),
     "serving": ("GuardedModel", "export_guarded"),
     "study": ("Study", "StudyConfig"),
-    "targets": ("BeforeSoftmax", "FunctionTarget", "Network", "Target", "TorchTarget"),
+    "targets": ("BeforeSoftmax", "FunctionTarget", "Network", "ShadowBank", "Target", "TorchTarget"),
     "training": ("TrainConfig", "train_classifier"),
     "types": ("LabelledData", "Samples"),
 }

@@ -20,6 +20,7 @@ _HOMES = {
     "recorded": ("evaluate_outputs",),
     "runner": ("AttackRunner", "Attackers", "run_attacks"),
     "scenario": ("DefendedBy", "EvaluationSets", "Rows", "Scenario"),
+    "shadows": ("train_shadows",),
     "summary": ("Subject", "answers_of", "summarize"),
     "verdict": ("verdict_of",),
 }
@@ -42,6 +43,7 @@ __all__ = [
     "evaluate_outputs",
     "run_attacks",
     "summarize",
+    "train_shadows",
     "verdict_of",
 ]
 
@@ -54,5 +56,6 @@ if TYPE_CHECKING:
     from mindefense.evaluation.recorded import evaluate_outputs
     from mindefense.evaluation.runner import Attackers, AttackRunner, run_attacks
     from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
+    from mindefense.evaluation.shadows import train_shadows
     from mindefense.evaluation.summary import Subject, answers_of, summarize
     from mindefense.evaluation.verdict import verdict_of

@@ -14,10 +14,11 @@ from mindefense.data import Split
 from mindefense.defenses.base import Defense
 from mindefense.errors import InputError
 from mindefense.evaluation.config import EvaluationConfig
-from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE, AttackRunner, attackers_of, names_of
+from mindefense.evaluation.runner import ADVERSARIES, BANKS, KNOWLEDGE, AttackRunner, attackers_of, names_of
 from mindefense.evaluation.scenario import EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
 from mindefense.progress import Progress, progress_of
+from mindefense.targets.bank import ShadowBank
 from mindefense.targets.base import Model
 from mindefense.targets.kinds import ClassifierTarget, model_of
 from mindefense.types import Evaluation, LabelledData
@@ -34,6 +35,7 @@ def evaluate(
     adversary: Sequence[str] = ADVERSARIES,
     defense: Defense | None = None,
     shadow: Any = None,
+    shadows: ShadowBank | Sequence[ShadowBank] = (),
     noise: str = "keyed",
     seed: int = 0,
     fit_share: float = 0.5,
@@ -61,6 +63,8 @@ def evaluate(
         adversary: ``"static"``, ``"adaptive"`` or both.
         defense: The defense that reshapes the answers; None to evaluate only the undefended model.
         shadow: A model that the attacker trained on the split's attacker rows; None for no shadow attackers.
+        shadows: A bank of shadow models from `train_shadows`, or an online and an offline one, for the attackers that
+            find the most; without a bank these do not run.
         noise: ``"keyed"`` or ``"fresh"``; see `EvaluationConfig`.
         seed: Seed of everything that is random.
         fit_share: Share of the evaluation's rows that auditors are fitted on, 0 … 1.
@@ -80,7 +84,8 @@ def evaluate(
     config = EvaluationConfig(names_of(attacks), tuple(knowledge), tuple(adversary), noise, max_queries)
     runner, subject = prepared(
         target, data, split, config,
-        attacks=attacks, own_attacks=own_attacks, shadow=shadow, seed=seed, fit_share=fit_share, progress=progress,
+        attacks=attacks, own_attacks=own_attacks, shadow=shadow, shadows=shadows, seed=seed, fit_share=fit_share,
+        progress=progress,
     )  # fmt: skip
     undefended = runner.undefended
     trials, scenario = runner.run(), undefended
@@ -102,6 +107,7 @@ def prepared(
     seed: int,
     fit_share: float,
     progress: Progress | bool | None,
+    shadows: ShadowBank | Sequence[ShadowBank] = (),
 ) -> tuple[AttackRunner, Subject]:
     """The runner of the attackers and the description of the evaluation; arguments as in `evaluate` and `config`."""
     model = model_of(target)
@@ -116,7 +122,10 @@ def prepared(
     _check_classes(model, data, sets.everyone)
     for one in (model, *(() if shadow is None else (shadow,))):
         one.check_repeats(sets.everyone.features())
-    runner = AttackRunner(attackers, Scenario.undefended(model, sets, shadow=shadow), progress=progress)
+    banks = _by_kind(shadows)
+    for bank in banks.values():
+        _check_like(model, bank, sets.everyone)
+    runner = AttackRunner(attackers, Scenario.undefended(model, sets, shadow=shadow, banks=banks), progress=progress)
     runner.check_somebody()
     own = [*(attacks if isinstance(attacks, Mapping) else ()), *(own_attacks or ())]
     settings = {
@@ -126,10 +135,39 @@ def prepared(
         "order": split.permutation,
         "seed": seed,
         "fit_share": fit_share,
+        **({"shadows": {kind: len(bank) for kind, bank in banks.items()}} if banks else {}),
     }
     digests = {"data": data.fingerprint}
     subject = Subject(dataset=data.name, synthetic=data.synthetic, seed=seed, settings=settings, digests=digests)
     return runner, subject
+
+
+def _by_kind(shadows: ShadowBank | Sequence[ShadowBank]) -> dict[str, ShadowBank]:
+    """Banks by kind; at most one of each."""
+    banks = [shadows] if isinstance(shadows, ShadowBank) else list(shadows)
+    if wrong := [bank for bank in banks if not isinstance(bank, ShadowBank)]:
+        got = type(wrong[0]).__name__
+        raise InputError("shadows", expected="a ShadowBank", got=got, fix="train one with train_shadows")
+    kinds = [BANKS[bank.is_offline] for bank in banks]
+    if len(set(kinds)) < len(kinds):
+        raise InputError("shadows", expected="one online and one offline bank at most", got=" and ".join(kinds))
+    return dict(zip(kinds, banks, strict=True))
+
+
+def _check_like(model: Model, bank: ShadowBank, everyone: Rows) -> None:
+    """Refuses shadow models of another number of classes, and online ones that were trained on none of the rows."""
+    one = everyone.features()[:1]
+    classes, of_bank = model.logits(one).shape[1], bank[0].query(one).shape[1]
+    if classes != of_bank:
+        raise InputError("classes of the shadow models", expected=f"{classes}, those of the target", got=str(of_bank))
+    held = bank.trained_on(everyone.indices())
+    if bank.is_offline and held.any():
+        expected, got = "none that is evaluated", f"{held.any(axis=0).sum()} of these"
+        raise InputError("rows of the offline bank", expected=expected, got=got, fix="train it with this split")
+    if not bank.is_offline and not held.any():
+        raise InputError(
+            "rows of the online bank", expected="evaluated ones", got="none", fix="train it with this split"
+        )
 
 
 def _ask(model: Model, samples: np.ndarray, progress: Progress | bool | None) -> None:

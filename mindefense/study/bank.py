@@ -17,7 +17,7 @@ from mindefense.study.bank_training import Trainings, is_dense
 from mindefense.study.networks import StudyNetworks, StudyParts
 from mindefense.study.store import mark_of
 from mindefense.subprocesses import cores
-from mindefense.targets.bank import ShadowBank, assign_rows, trained_on
+from mindefense.targets.bank import LEARNED_FROM, POPULATION, BankRows, ShadowBank, assign_rows, bank_rows, trained_on
 from mindefense.targets.base import clean_target
 from mindefense.training import Epoch, TrainConfig, columns_of, train_classifier
 from mindefense.types import Samples
@@ -25,29 +25,8 @@ from mindefense.types import Samples
 Advance = Callable[[int, str], None]
 _SEED = {"online": 1_000, "offline": 500_000}
 """What the seed of a bank's first model is above the study's."""
-_LEARNED_FROM = 1000
-"""Most rows of an offline bank that attackers learn from; models are trained on all."""
-_POPULATION = 2000
-"""Most rows that an attack compares others with."""
 _IN_SMOKE = 100
-"""Either number in a smoke test."""
-_POPULATION_SHARE = 1 / 6
-"""Share of the rows of an offline bank that no model is trained on."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class BankRows:
-    """Which rows a bank is about.
-
-    Attributes:
-        pool: ``(N,)`` positions in the data set of the rows that the models are trained on, each on some of them.
-        population: ``(Z,)`` positions of rows that no model is trained on and that are not judged.
-        size: Rows that each model is trained on.
-    """
-
-    pool: np.ndarray
-    population: np.ndarray
-    size: int
+"""Largest number of rows to learn from, and of the population, in a smoke test."""
 
 
 class StudyBank:
@@ -76,24 +55,14 @@ class StudyBank:
         judged = rows.of("eval").indices()
         if rows.canaries is not None:
             judged = np.concatenate((judged, rows.canaries.indices()))
-        taken = np.union1d(judged, rows.split.target_members)
-        others = np.setdiff1d(np.arange(len(rows.data)), taken)
-        others = np.random.default_rng(self._parts.config.seed).permutation(others)
-        most = _IN_SMOKE if self._parts.config.smoke else _POPULATION
-        if kind == "online":
-            pool, population = judged, others[:most]
-        else:
-            count = min(most, int(len(others) * _POPULATION_SHARE))
-            population, pool = others[:count], others[count:]
-        size = min(len(rows.split.target_members), len(pool) // 2)
-        if size < 1:
-            raise InputError(
-                f"rows for {kind} shadow models",
-                expected="some that are neither judged nor the target's members",
-                got=str(len(pool)),
-                fix="judge by fewer rows, or train the other kind",
-            )
-        return BankRows(pool, population, size)
+        return bank_rows(
+            len(rows.data),
+            judged,
+            rows.split.target_members,
+            offline=kind == "offline",
+            seed=self._parts.config.seed,
+            most=_IN_SMOKE if self._parts.config.smoke else POPULATION,
+        )
 
     def indices(self, kind: str, number: int) -> np.ndarray:
         """Positions in the data set of the rows that a model is trained on."""
@@ -275,7 +244,7 @@ class StudyBank:
             models.append(self._networks.as_network(net))
             held.append(self.indices(kind, number))
         rows = self.rows(kind)
-        learned_from = _IN_SMOKE if self._parts.config.smoke else _LEARNED_FROM
+        learned_from = _IN_SMOKE if self._parts.config.smoke else LEARNED_FROM
         return ShadowBank(
             [clean_target(model) for model in models],
             trained_on(held, of=len(data)),

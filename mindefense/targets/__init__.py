@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mindefense.lazy import lazy_names
 
 _HOMES = {
+    "bank": ("ShadowBank",),
     "base": ("BATCH_SIZE", "Identity", "Model", "InputTransform", "Executor", "Target", "clean_target"),
     "cell": ("BeforeSoftmax", "Network", "forward"),
     "function": ("FunctionTarget",),
@@ -28,6 +29,7 @@ __all__ = [
     "InputTransform",
     "Model",
     "Network",
+    "ShadowBank",
     "Target",
     "TorchTarget",
     "clean_target",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mindefense.targets.bank import ShadowBank
     from mindefense.targets.base import BATCH_SIZE, Executor, Identity, InputTransform, Model, Target, clean_target
     from mindefense.targets.cell import BeforeSoftmax, Network, forward
     from mindefense.targets.function import FunctionTarget

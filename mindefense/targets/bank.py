@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -133,6 +134,66 @@ def trained_on(rows: Sequence[np.ndarray], *, of: int = 0) -> np.ndarray:
     for line, one in zip(held, rows, strict=True):
         line[one] = True
     return held
+
+
+LEARNED_FROM = 1000
+"""Largest number of rows of an offline bank that attackers learn from; models are trained on all."""
+POPULATION = 2000
+"""Largest number of rows that an attack compares others with."""
+_POPULATION_SHARE = 1 / 6
+"""Share of the rows of an offline bank that no model is trained on."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BankRows:
+    """Which rows a bank is about.
+
+    Attributes:
+        pool: ``(N,)`` positions in the data set of the rows that the models are trained on, each on some of them.
+        population: ``(Z,)`` positions of rows that no model is trained on and that are not judged.
+        size: Rows that each model is trained on.
+    """
+
+    pool: np.ndarray
+    population: np.ndarray
+    size: int
+
+
+def bank_rows(
+    rows: int, judged: np.ndarray, members: np.ndarray, *, offline: bool, seed: int, most: int = POPULATION
+) -> BankRows:
+    """Chooses the rows of a bank.
+
+    The pool of an online bank are the judged rows: the attacker knows them, but not which are members. Those of an
+    offline bank are rows that are neither judged nor members of the target.
+
+    Args:
+        rows: Number of rows of the data set.
+        judged: ``(N,)`` positions of the rows that attackers are evaluated on.
+        members: ``(M,)`` positions of the rows that the target was trained on.
+        offline: Whether no model is trained on a judged row.
+        seed: Seed of the choice.
+        most: Largest number of rows of the population.
+
+    Raises:
+        InputError: If there are too few rows for two models.
+    """
+    others = np.setdiff1d(np.arange(rows), np.union1d(judged, members))
+    others = np.random.default_rng(seed).permutation(others)
+    if offline:
+        count = min(most, int(len(others) * _POPULATION_SHARE))
+        population, pool = others[:count], others[count:]
+    else:
+        pool, population = judged, others[:most]
+    size = min(len(members), len(pool) // 2)
+    if size < 1:
+        raise InputError(
+            f"rows for {'offline' if offline else 'online'} shadow models",
+            expected="rows that are neither evaluated nor members of the target" if offline else "evaluated rows",
+            got=str(len(pool)),
+            fix="evaluate fewer rows, or train the other kind",
+        )
+    return BankRows(pool, population, size)
 
 
 def assign_rows(pool: int, size: int, count: int, *, seed: int) -> np.ndarray:
