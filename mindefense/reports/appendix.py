@@ -63,7 +63,7 @@ def threat_models(threat_models: Row, attacks: Iterable[Row]) -> list[tuple[str,
     words = {name: text for name, text in words.items() if name in there}
     noise = [(f"{name} noise", text) for name, text in threat_models.get("noise", {}).items() if name != "none"]
     return [
-        ("member", "a sample that the model was trained on; a leak is any way to tell members from non-members"),
+        ("member", "a sample that the model was trained on; a leak is any way to distinguish members from non-members"),
         *(_THREATS.get(name, (name, text)) for name, text in words.items()),
         *noise,
     ]

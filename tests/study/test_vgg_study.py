@@ -277,7 +277,7 @@ def test_example_shows_before_and_after_with_a_defense(tutorial):
 def test_parity_is_marked_on_screen_and_in_the_results(tutorial):
     folder, seen = tutorial
     plain, cropped = (" ".join(seen.screens[name].split()) for name in ("plain", "parity"))
-    for text, mine, other in ((cropped, "members alone are cropped", ALIKE), (plain, ALIKE, "alone are cropped")):
+    for text, mine, other in ((cropped, "only members are cropped", ALIKE), (plain, ALIKE, "are cropped")):
         assert mine in text
         assert other not in text
     assert [any("parity: " in w for w in held_in(folder / name)["warnings"]) for name in ("plain", "parity")] == [
@@ -450,7 +450,7 @@ def test_members_may_be_listed_in_a_file_and_the_screen_says_which(few_images, f
         assert (
             "non-members: rows of the test part (test.bin); the first 20 are judged; the other 36 rows of the" in said
         )
-        assert "nothing says which images" not in said
+        assert "it is not known which images" not in said
         with (out / "records.csv").open(newline="", encoding="utf-8") as stream:
             rows = {row["is_member"]: [] for row in csv.DictReader(stream)}
             stream.seek(0)
@@ -464,8 +464,8 @@ def test_all_of_the_training_part_for_members_is_said_to_be_assumed(few_images, 
     assert cli.main(adopt(few_images, foreign, tmp_path / "out", "--num_samples", "20")) == 0
     said = " ".join(capfd.readouterr().out.split())
     assert "members: all 60 rows of the training part (train.bin); the first 20 of them are judged" in said
-    assert "nothing says which images the checkpoint was trained on" in said
-    assert "give them with --members" in said
+    assert "it is not known which images the checkpoint was trained on" in said
+    assert "give those with --members" in said
 
 
 def test_listed_members_that_the_data_do_not_have_are_refused(few_images, foreign, tmp_path, capfd, on_the_cpu):
