@@ -13,7 +13,16 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mindefense.attacks.bank_statistics import InAndOut, calibrated, fitted_a, lira, log_odds, rmia, tell_of_each_other
+from mindefense.attacks.bank_statistics import (
+    InAndOut,
+    calibrated,
+    fitted_a,
+    lira,
+    log_odds,
+    rmia,
+    separations,
+    tell_of_each_other,
+)
 from mindefense.attacks.base import Attack, check_fitted
 from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack
 from mindefense.errors import InputError
@@ -104,6 +113,15 @@ class BankAttack(Attack):
         check_fitted(self, "bank_")
         return self._score(lambda name, of, rows: of(target, rows), samples, np.ones(len(self.bank_), bool))
 
+    def separations(self, samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """How far apart the models of the bank that were and were not trained on a row are, as this attacker sees it.
+
+        Returns:
+            See `bank_statistics.separations`; None if the attacker compares no single statistic, or no model of the
+            bank was trained on these rows.
+        """
+        return None
+
     @abc.abstractmethod
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         """Scores of a model by its statistics, calibrated by those models of the bank that `by` ``(K,)`` bool names."""
@@ -142,6 +160,14 @@ class LiraAttack(BankAttack):
         self.name = "lira-label" if statistic == CORRECT_SHARE else "lira"
         self.asks = "variants" if statistic == CORRECT_SHARE else "samples"
         self._statistic, self._of = statistic, of
+
+    def separations(self, samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """See `BankAttack.separations`."""
+        held = self.bank_.trained_on(samples.indices)
+        if self.bank_.is_offline or not held.any():
+            return None
+        values = self.bank_.measure(self._statistic, self._of, samples, variants=self._statistic == CORRECT_SHARE)
+        return separations(values, held)
 
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         bank = self._in_and_out(self._statistic, self._of, samples, by)

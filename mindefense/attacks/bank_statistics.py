@@ -12,6 +12,8 @@ import numpy as np
 
 ENOUGH_FOR_EACH_ROW = 64
 """Models from which on the variances of each row are estimated from that row alone (Carlini et al. 2022, figure 9)."""
+_NORMAL_95 = 1.959964
+"""Standard deviations of a Gaussian that hold 95% of it, on either side of the mean."""
 _LEAST_STD = 1e-6
 _ALIKE = 0.3
 """Correlation of two models' training rows above which one of them tells about the other."""
@@ -105,6 +107,35 @@ def _moments(values: np.ndarray, chosen: np.ndarray, *, each_row: bool) -> tuple
         if not each_row:
             return mean, np.full(len(mean), pooled)
         return mean, np.where(counts >= 2, np.sqrt(squares / (counts - 1)), pooled)
+
+
+def separations(values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far apart the models that were trained on a row are from those that were not, for each row.
+
+    The separation is the difference of the two means in standard deviations, which are pooled over all rows. If both
+    kinds of answers are Gaussian with that deviation, the best guess about the row is right with probability
+    ``Φ(separation / 2)``.
+
+    Args:
+        values: ``(K, N)`` the statistic of the bank.
+        held: ``(K, N)`` bool: which model was trained on which row.
+
+    Returns:
+        ``(N,)`` float64 separations, and the ends of their 95% intervals, all NaN for a row that all or none of the
+        models were trained on. The interval of each row holds for that row alone.
+
+    Source:
+        Hedges & Olkin, Statistical Methods for Meta-Analysis, 1985, chapter 5 (standardized mean difference); with a
+        deviation pooled over many rows, its standard error is that of the difference of two means.
+    """
+    sides = InAndOut.of(values, held, each_row=False)
+    deviation = np.sqrt((sides.std_in**2 + sides.std_out**2) / 2)
+    separation = (sides.mean_in - sides.mean_out) / deviation
+    n_in = held.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(sides.std_in**2 / n_in + sides.std_out**2 / (len(held) - n_in)) / deviation
+    error[np.isnan(separation)] = np.nan
+    return separation, separation - _NORMAL_95 * error, separation + _NORMAL_95 * error
 
 
 def lira(values: np.ndarray, bank: InAndOut) -> np.ndarray:

@@ -20,7 +20,7 @@ from mindefense.metrics import membership_metrics, tpr_at_fpr
 from mindefense.metrics.identified import SMALL_FPRS
 from mindefense.progress import Progress, progress_of
 from mindefense.targets.base import Target
-from mindefense.types import AttackResult, NotRun, RatesByAll, Trial
+from mindefense.types import AttackResult, NotRun, RatesByAll, RowRisks, Trial
 
 BANKS = ("online", "offline")
 """Kinds of banks of shadow models: trained on some of the evaluated rows, or only on other rows."""
@@ -97,6 +97,7 @@ class AttackRunner:
         attackers: As given.
         undefended: As given.
         trainings: The trainings of attack networks and the iterative fits of attackers, by `training_name`.
+        risks: For each attacker that compares one statistic with an online bank, and each state: the risk of each row.
         on_canaries: The trials of all attackers on the canaries.
 
     Raises:
@@ -115,6 +116,7 @@ class AttackRunner:
         self.attackers, self.undefended = attackers, undefended
         self.trainings: dict[str, Training] = {}
         self.on_canaries: list[Trial] = []
+        self.risks: list[RowRisks] = []
         self._progress, self._timed = progress_of(progress), timed
         self._fitted: dict[tuple[str, str], Attack] = {}
         self._not_run: list[NotRun] = []
@@ -297,11 +299,23 @@ class AttackRunner:
             canaries = sets.canaries.first(attack.max_samples)
             self.on_canaries.append(judged(canaries, canaries))
         rows = self._rows(knowledge)[1]
+        if isinstance(attack, BankAttack) and (adversary == "adaptive" or scenario.defense is None):
+            self._note_risks(attack, name, scenario)
         knows = scenario.defense is not None and scenario.defense.knows
         if knows and knowledge in BANKS:
             rows = sets.judged
         rows = rows.first(attack.max_samples)
         return judged(rows, sets.everyone, ranks_all=not knows)
+
+    def _note_risks(self, attack: BankAttack, name: str, scenario: Scenario) -> None:
+        everyone = self.undefended.sets.everyone
+        parts = [attack.separations(samples) for samples in (everyone.members, everyone.non_members)]
+        columns = [np.concatenate(column) for column in zip(*(part for part in parts if part is not None), strict=True)]
+        if columns and len(columns[0]) == len(everyone):
+            defended, models = scenario.defense is not None, len(attack.bank_)
+            self.risks.append(
+                RowRisks(defended, name, models, *columns, labels=everyone.labels(), indices=everyone.indices())
+            )
 
 
 def run_attacks(scenario: Scenario, attackers: Attackers, *, undefended: Scenario | None = None) -> list[Trial]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mindefense.errors import InputError
 from mindefense.metrics import auc, auc_interval
-from mindefense.types import Outputs, Slice, Slices, Trial
+from mindefense.types import Outputs, RowRisks, Slice, Slices, Trial
 
 CONFIDENCE = 0.95
 """Simultaneous confidence of the intervals of all parts."""
@@ -65,18 +65,21 @@ def slices_of(trial: Trial, answers: Outputs) -> Slices:
     )
 
 
-def record_columns(trials: Sequence[Trial], answers: Outputs) -> dict[str, np.ndarray]:
+def record_columns(trials: Sequence[Trial], answers: Outputs, risks: Sequence[RowRisks] = ()) -> dict[str, np.ndarray]:
     """The table of per-sample records: label, membership, confidences, and the score of every attacker.
 
     Args:
         trials: The attackers; their `samples` are positions in the rows of `answers`.
         answers: The answers to the evaluation's N rows.
+        risks: The risk of each of these rows, at most once for each state.
 
     Returns:
         ``(N,)`` columns by name, in the order of `answers`: ``index``, ``label``, ``is_member``, ``predicted`` (by the
         undefended target), ``classified_rightly`` (bool: the prediction is the label), ``confidence`` (the largest) and
         ``true_confidence`` (of the true class); with a defense, ``defended_confidence`` and
-        ``defended_true_confidence``; and ``attack|knowledge|adversary|undefended`` or ``…|defended`` for each trial.
+        ``defended_true_confidence``; with an online bank ``risk``, ``risk_low`` and ``risk_high`` (see `RowRisks`), and
+        with a defense ``defended_risk`` and so on; and ``attack|knowledge|adversary|undefended`` or ``…|defended`` for
+        each trial.
         Columns of trials have dtype object: a float, or None for samples that the attacker was not evaluated on, which
         Python's ``csv.writer`` writes as an empty field. No column has NaN. Columns that need true classes are left
         out if these are unknown.
@@ -103,6 +106,10 @@ def record_columns(trials: Sequence[Trial], answers: Outputs) -> dict[str, np.nd
             columns[f"{state}confidence"] = probs.max(axis=1)
             if labels is not None:
                 columns[f"{state}true_confidence"] = probs[np.arange(len(probs)), labels]
+    for one in risks:
+        state = "defended_" if one.defended else ""
+        for name, values in (("risk", one.separation), ("risk_low", one.low), ("risk_high", one.high)):
+            columns[state + name] = np.array([None if np.isnan(value) else value for value in values.tolist()], object)
     for trial in trials:
         _check(trial, answers)
         result = trial.result

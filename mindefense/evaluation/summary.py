@@ -28,6 +28,7 @@ from mindefense.types import (
     Evidence,
     Outputs,
     RocPoints,
+    RowRisks,
     Samples,
     Slices,
     TargetFacts,
@@ -87,6 +88,7 @@ def summarize(
         held_against(verdict_of(trials, defended=defended, labelled=undefended.sets.labelled), checks)
         for defended in states
     ]
+    risks = _largest(runner.risks, states)
     return Evaluation(
         dataset=subject.dataset,
         synthetic=subject.synthetic,
@@ -107,14 +109,25 @@ def summarize(
         slices=tuple(sharpest_slices(trials, answers, defended=defended) for defended in states),
         checks=checks,
         timings={},
-        records=record_columns(trials, answers),
+        records=record_columns(trials, answers, risks),
         canaries=tuple(trial.result for trial in runner.on_canaries),
         confidences=tuple(
             confidence_histogram(answers, defended=defended) for defended in states if answers.labels is not None
         ),
         change=changed(*_by_state(trials)) if is_defended else None,
         evidence=evidence_for(undefended, answers, subject),
+        risks=risks,
     )
+
+
+def _largest(risks: Sequence[RowRisks], states: Sequence[bool]) -> tuple[RowRisks, ...]:
+    """For each state the risks by the attacker whose statistic separates the rows most on average."""
+    found = []
+    for defended in states:
+        here = [one for one in risks if one.defended == defended and not np.isnan(one.separation).all()]
+        if here:
+            found.append(max(here, key=lambda one: float(np.nanmean(one.separation))))
+    return tuple(found)
 
 
 def is_noised(scenario: Scenario) -> bool:

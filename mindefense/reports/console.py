@@ -230,6 +230,13 @@ def particulars(evaluation: Evaluation) -> list[str]:
                 f"worst part, {state}: {worst.part}, AUC {rounded(worst.auc)} ({between(worst.low, worst.high)}, 95% "
                 f"for {len(slices.parts)} parts together) by {slices.attack}"
             )
+    for risks in evaluation.risks:
+        first, state = risks.most(1)[0], "defended" if risks.defended else "undefended"
+        lines.append(
+            f"row most at risk, {state}: {risks.indices[first]}, separation {risks.separation[first]:.2f} "
+            f"({risks.low[first]:.2f}–{risks.high[first]:.2f}, 95% for this row alone) by {risks.attack} with "
+            f"{risks.models} models"
+        )
     if evaluation.canaries:
         best = max(evaluation.canaries, key=lambda result: result.metrics.two_sided_auc)
         metrics = best.metrics

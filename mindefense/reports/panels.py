@@ -15,6 +15,7 @@ from mindefense.reports.wording import (
     between,
     called,
     find,
+    guessed,
     keeps_labels,
     percent,
     rate_of,
@@ -54,6 +55,7 @@ def evaluation_plates(results: Row, states: Sequence[tuple[str, Row]]) -> list[P
         roc_plate(results, states),
         _confidence_plate(results, states),
         _bargain_plate(results),
+        _risk_plate(results, states),
         _class_plate(results, states),
         _budget_plate(results),
         _averaging_plate(results),
@@ -121,6 +123,36 @@ def _confidence_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         "the more this confidence alone reveals who was in the training data."
     )
     return Plate("confidences", heading, sentence, pictures)
+
+
+def _risk_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
+    heading = "How unequal the risk is"
+    risks = results.get("risks") or ()
+    if not risks:
+        return Plate("risks", heading, "This needs an online bank of shadow models (`mindefense train-shadows`).")
+    shares = [draw.shares(one["counts"]) for one in risks]
+    most = max(float(share.max()) for share in shares)
+    pictures, said = [], []
+    for one, share in zip(risks, shares, strict=True):
+        name = states[int(one["defended"])][0]
+        median, high = one["median"], one["upper_hundredth"]
+        said.append(
+            f"{name}, the interval lies above 0 for {percent(one['above_0'])} of the rows, where chance alone explains "
+            f"2.5%, and the best guess about a row of median risk is right in {percent(guessed(median))} "
+            f"({one['attack']})"
+        )
+        alt = (
+            f"Histogram of {one['rows']:,} rows, {name}, by the separation of {one['models']} shadow models: median "
+            f"{median:.2f}, 99th percentile {high:.2f} standard deviations."
+        )
+        slug = _slug(one["defended"])
+        pictures.append(Picture(f"risks-{slug}", name, alt, draw.draw_risks(one["edges"], share, most)))
+    found = "; ".join(said)
+    sentence = (
+        "The separation of a row states how far training on it moves the answers, in standard deviations. "
+        f"{found[0].upper()}{found[1:]}. With few models, part of the spread is chance."
+    )
+    return Plate("risks", heading, sentence, pictures)
 
 
 def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:

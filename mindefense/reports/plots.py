@@ -118,6 +118,24 @@ def draw_confidences(histogram: Row, most: float) -> Figure:
     return figure
 
 
+def draw_risks(edges: Sequence[float], share: np.ndarray, most: float) -> Figure:
+    """A histogram of the separation of rows.
+
+    Args:
+        edges: Edges of the bins.
+        share: Share of the rows in each bin.
+        most: The largest share on the axis, so that two pictures can be compared.
+    """
+    with canvas(3.3, left=0.165, bottom=0.155, top=0.96) as (figure, ax):
+        ax.stairs(share, edges, fill=True, color=BLUE, alpha=0.45, linewidth=0)
+        ax.stairs(share, edges, color=BLUE, linewidth=1)
+        label = "separation (standard deviations)"
+        ax.set(xlim=(edges[0], edges[-1]), ylim=(0, most * 1.08), xlabel=label, ylabel="share of the rows")
+        ax.yaxis.set_major_formatter(FuncFormatter(_percent))
+        ax.grid(True, axis="y", linewidth=0.7)
+    return figure
+
+
 def draw_tradeoff(
     contenders: Sequence[Row],
     cost: Callable[[Row], float],

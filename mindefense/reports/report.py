@@ -37,6 +37,7 @@ from mindefense.reports.tables import (
     cost_sheets,
     matrix_sheet,
     part_sheets,
+    risk_sheets,
 )
 from mindefense.reports.upgrade import upgraded
 from mindefense.reports.validation import faults
@@ -215,6 +216,7 @@ def evaluation_page(results: Row, source: str) -> Page:
         sheets=[
             attacker_sheet(results),
             checks_sheet((check, "") for check in results["checks"]),
+            *risk_sheets(results),
             *part_sheets(results),
             *canary_sheets(results),
             *cost_sheets(defense),

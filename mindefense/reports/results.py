@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mindefense.files import write_json, write_text
-from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluation, Ruling, Slices, Verdict
+from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluation, RowRisks, Ruling, Slices, Verdict
 
 SCHEMA_VERSION = 5
 """Rises when keys are changed. Version 4 added points of the ROC curves and histograms. Version 5 added the identified
@@ -37,6 +39,10 @@ ADVERSARY = {
     "adaptive": "knows of the defense: fitted on answers from behind the same defense",
 }
 
+_RISK_EDGES = np.arange(-2.0, 8.01, 0.5)
+_RISK_SHARES = {"median": 0.5, "upper_tenth": 0.9, "upper_hundredth": 0.99}
+_MOST_RISKS = 20
+"""Rows that results name; `records.csv` has the risk of all."""
 _WARNINGS = {
     "synthetic": "synthetic data: made up, not measured",
     "smoke": "smoke test: the figures mean nothing",
@@ -90,6 +96,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "slices": [_slices(slices) for slices in evaluation.slices],
         "canaries": [_attack(result) for result in evaluation.canaries],
         "confidences": [dataclasses.asdict(histogram) for histogram in evaluation.confidences],
+        "risks": [_risks(one) for one in evaluation.risks],
         "checks": _checks(evaluation.checks),
         "timings": evaluation.timings,
     }
@@ -237,6 +244,34 @@ def _ruling(ruling: Ruling) -> dict[str, Any]:
 
 def _slices(slices: Slices) -> dict[str, Any]:
     return dataclasses.asdict(slices)
+
+
+def _risks(risks: RowRisks) -> dict[str, Any]:
+    is_known = ~np.isnan(risks.separation)
+    known, low = risks.separation[is_known], risks.low[is_known]
+    counts, _ = np.histogram(np.clip(known, _RISK_EDGES[0], _RISK_EDGES[-1]), _RISK_EDGES)
+    return {
+        "defended": risks.defended,
+        "attack": risks.attack,
+        "models": risks.models,
+        "rows": len(known),
+        "mean": float(known.mean()),
+        "above_0": float((low > 0).mean()),
+        **{name: float(np.quantile(known, share)) for name, share in _RISK_SHARES.items()},
+        "edges": _RISK_EDGES.tolist(),
+        "counts": counts.tolist(),
+        "most": [
+            {
+                "rank": rank,
+                "index": int(risks.indices[at]),
+                "label": int(risks.labels[at]),
+                "separation": float(risks.separation[at]),
+                "low": float(risks.low[at]),
+                "high": float(risks.high[at]),
+            }
+            for rank, at in enumerate(risks.most(_MOST_RISKS), 1)
+        ],
+    }
 
 
 def _checks(checks: Sequence[Check]) -> list[dict[str, Any]]:

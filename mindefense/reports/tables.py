@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mindefense.reports.wording import Row, between, called, identity, learned_from, rounded, state_of
+from mindefense.reports.wording import Row, between, called, guessed, identity, learned_from, rounded, state_of
 
 _DAGGER = "†"
 _TINTS = (0.55, 0.6, 0.65, 0.7, 0.8)
@@ -193,6 +193,43 @@ def part_sheets(results: Row) -> list[Sheet]:
     )
     columns = ("part", "state", "attacker", "members#", "non-members#", "AUC#", "95%#")
     return [Sheet("parts", "AUC within parts of the samples", note, columns, rows)]
+
+
+def risk_sheets(results: Row) -> list[Sheet]:
+    """The rows most at risk, if there was an online bank of shadow models."""
+    rows, said = [], []
+    for one in results.get("risks") or ():
+        state = "defended" if one["defended"] else "undefended"
+        said.append(f"{state} {one['models']} models, compared as {one['attack']} does")
+        for row in one["most"]:
+            rows.append([
+                Cell(state),
+                Cell(f"{row['rank']}", row["rank"]),
+                Cell(f"{row['index']:,}", row["index"]),
+                Cell(f"{row['label']}", row["label"]),
+                Cell(f"{row['separation']:.2f}", row["separation"]),
+                Cell(f"{row['low']:.2f}–{row['high']:.2f}", row["low"]),
+                _figure(guessed(row["low"])),
+            ])  # fmt: skip
+    if not rows:
+        return []
+    note = (
+        "The rows whose answers differ most between shadow models that were trained on them and models that were not "
+        f"({'; '.join(said)}). The separation is the difference of the two means in standard deviations, with the "
+        "95% interval of this row alone. The largest of many are partly luck, so the last column uses the lower end: "
+        "how often the best guess about the row is right, if both kinds of answers are Gaussian. Whether a "
+        "row was in the training data is stated only in records.csv, which has these figures for all rows."
+    )
+    columns = (
+        "state",
+        "rank#",
+        "row in the data set#",
+        "class#",
+        "separation#",
+        "95%#",
+        "guessed correctly, at least#",
+    )
+    return [Sheet("risks", "Rows most at risk", note, columns, rows, named_by=2)]
 
 
 def canary_sheets(results: Row) -> list[Sheet]:

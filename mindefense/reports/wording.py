@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
@@ -84,6 +85,11 @@ def rounded(number: float | None, form: str = ".3f") -> str:
 def between(low: float | None, high: float | None) -> str:
     """An interval as the page shows it."""
     return f"{rounded(low)}–{rounded(high)}"
+
+
+def guessed(separation: float) -> float:
+    """How often the best guess between two Gaussians is right that are so many standard deviations apart."""
+    return 0.5 * (1 + math.erf(max(separation, 0) / 2 / math.sqrt(2)))
 
 
 def percent(number: float | None) -> str:

@@ -92,6 +92,37 @@ class ConfidenceHistogram:
     non_members: tuple[int, ...]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class RowRisks:
+    """How much the training on each evaluated row changes a model's answers, measured on an online bank.
+
+    Attributes:
+        defended: Whether the models were defended.
+        attack: The attacker whose statistic separates most.
+        models: Number of shadow models.
+        separation: ``(N,)`` float64: mean of the models that were trained on the row minus that of the others, in
+            standard deviations; NaN for a row that all or none of the models were trained on.
+        low: ``(N,)`` lower ends of the rows' 95% intervals.
+        high: ``(N,)`` upper ends.
+        labels: ``(N,)`` true classes.
+        indices: ``(N,)`` positions in the data set.
+    """
+
+    defended: bool
+    attack: str
+    models: int
+    separation: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+
+    def most(self, count: int) -> np.ndarray:
+        """Positions of the `count` rows with the largest separations, in descending order; without NaN."""
+        order = np.argsort(-self.separation, kind="stable")
+        return order[~np.isnan(self.separation[order])][:count]
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """What to make of one state of the target, undefended or defended.
@@ -287,6 +318,7 @@ class Evaluation:
         change: What the defense changed for the best attackers, or None.
         ruling: What a policy says, or None without one.
         evidence: What was judged, and when; None where it is not known.
+        risks: Risk of each evaluated row, for each state of the target; empty without an online bank.
     """
 
     dataset: str
@@ -312,6 +344,7 @@ class Evaluation:
     change: Change | None = None
     ruling: Ruling | None = None
     evidence: Evidence | None = None
+    risks: tuple[RowRisks, ...] = dataclasses.field(default=(), compare=False)
 
     def __repr__(self) -> str:
         states = [f"undefended: {_verdict(self.undefended)}"]
