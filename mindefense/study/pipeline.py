@@ -166,7 +166,7 @@ class Study:
             kind: ``"online"`` to train each model on half of the evaluated rows, ``"offline"`` on none of them.
             count: Number of models of the whole bank; existing models are not trained again.
             resume: Whether to continue an interrupted training.
-            jobs: See `StudyBank.train`.
+            jobs: Processes of one core each that train MLPs side by side on a CPU; None for one per core.
 
         Returns:
             The files of the newly trained models.
@@ -233,7 +233,7 @@ class Study:
             pre_trained: A checkpoint of the target, see `adopt_target`; None to train the target.
             resume: Whether to continue interrupted trainings.
             config: The attackers and their knowledge; None for the default.
-            jobs: See `StudyBank.train`.
+            jobs: Processes of one core each that train MLPs side by side on a CPU; None for one per core.
 
         Returns:
             See `evaluate`.
