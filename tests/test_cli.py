@@ -72,7 +72,7 @@ MISTAKES = {
     "defense without its value": (["run", "--defense", "top-k"], ["--defense", "top-k=", "such as 3"]),
     "unknown attacker": (["evaluate", "--out", "x", "--attacks", "gab"], ["--attacks", "gap, confidence", "'gab'"]),
     "unknown gate": (["evaluate", "--out", "x", "--fail-above", "f1=1"], ["--fail_above", "METRIC=LIMIT", "tpr@0.01"]),
-    "missing vectors": (["defend", "--out", "x", "--outputs", "no.npy"], ["no.npy", "nothing of that name", "np.save"]),
+    "missing vectors": (["defend", "--out", "x", "--outputs", "no.npy"], ["no.npy", "no such file", "np.save"]),
     "defense to be fitted": (
         ["defend", "--out", "x", "--defense", "class-mean"],
         ["--defense", "expected --outputs beside it"],
@@ -479,7 +479,7 @@ LATE_MISTAKES = {
     "folder without data": (empty_folder, ["location data", "data_complete.npz"], "mindefense download location"),
     "truncated archive": (
         data("dataset_location.tgz", lambda: tgz((location_line() + b"\n") * 5010)[:2000]),
-        ["dataset_location.tgz", "damaged or cut"],
+        ["dataset_location.tgz", "damaged or truncated"],
         "mindefense download location",
     ),
     "too few columns": (
