@@ -1,4 +1,4 @@
-"""Values of the lowest rooms print as a line with numbers of rows, never their arrays; and parts of a data set."""
+"""Values of the lowest packages print as a line with numbers of rows, never their arrays; and parts of a data set."""
 
 import numpy as np
 import pytest

@@ -110,7 +110,7 @@ REFUSED = {
     ),
     "a request that failed": (
         basics(logits=None, probs=changed(in_form("probs", LOGITS), 7, 0)),
-        "probs row 7: expected a sum of 1, got a sum of 0; 47 of 48 rows are right: find out what went wrong",
+        "probs row 7: expected a sum of 1, got a sum of 0; 47 of 48 rows are valid: find out what is wrong",
     ),
     "probs called logits, and a request that failed": (
         basics(logits=changed(in_form("probs", LOGITS), 7, 0)),
