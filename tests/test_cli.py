@@ -552,7 +552,7 @@ LATE_MISTAKES = {
     ),
     "more judged than members": (
         typed("--model vgg16 --members 40 --num_samples 41"),
-        ["num_samples", "got 41", "40 members, 300 test rows"],
+        ["num_samples", "got 41", "40 members and 300 test rows"],
         "a whole number from 1 to 40",
     ),
     "nobody left for the defender": (
