@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from mindefense.arguments import Parser, add_tutorial_arguments
-from mindefense.cli import guarded, run_tutorial
+from mindefense.cli import run_command, run_tutorial
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     """Attacks, defends if asked to, reports."""
-    return guarded(run_tutorial, parse_args(), prog="example_vgg_cifar.py")
+    return run_command(run_tutorial, parse_args(), prog="example_vgg_cifar.py")
 
 
 if __name__ == "__main__":

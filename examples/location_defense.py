@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from mindefense.arguments import Parser, add_common_arguments, add_evaluation_arguments, add_study_arguments
-from mindefense.cli import guarded, run_study
+from mindefense.cli import run_command, run_study
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     """Trains, defends, attacks, reports."""
-    return guarded(run_study, parse_args(), prog="location_defense.py")
+    return run_command(run_study, parse_args(), prog="location_defense.py")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""mindefense: membership inference attacks on MindSpore models, the DefenMI defense, and the truth about both.
+"""mindefense: measures membership inference attacks on MindSpore models, and defends models with DefenMI.
 
-Names are loaded when they are first used, so that importing the package is quick and silent.
+Names are imported on first use, so that importing the package is fast and prints nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mindefense.lazy import lazy_names
 
 __version__ = "0.1.0"
 
-# Errors only: MindSpore warns of things no user of this package can act on. Must be set before mindspore is imported.
+# Log only errors, because users of this package cannot act on MindSpore's warnings. Set before mindspore is imported.
 os.environ.setdefault("GLOG_v", "3")
 
 _HOMES = {

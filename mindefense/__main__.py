@@ -3,7 +3,7 @@
 import os
 import sys
 
-# A launcher may start this file by its path. Then its folder comes first, where types/ would be taken for Python's.
+# If a launcher starts this file by its path, its folder is first in sys.path, and types/ would hide Python's types.
 if sys.path and os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

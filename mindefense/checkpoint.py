@@ -1,4 +1,4 @@
-"""Checkpoints: MindSpore's ``.ckpt`` with a description inside, and the same description readable beside it as JSON."""
+"""Checkpoints: MindSpore's ``.ckpt`` files with a description, of which a JSON file is a readable copy."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _OF_AN_OPTIMIZER = re.compile(
     r"(optimizer|moments?|moment[12]|accum|stat|mean_square|mean_grad|(adam|lamb)_[mv])\.|learning_rate|(momentum|global_step"
     r"|beta[12]_power|epoch_num|step_num|loss_scale|scale_sense|current_iterator_step|last_overflow_iterator_step)$"
 )
-"""Names of what MindSpore's own training saves beside the network."""
+"""Names of the optimizer's parameters, which MindSpore's training saves together with the network."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a ``.ckpt`` file holds.
+    """The contents of a ``.ckpt`` file.
 
     Attributes:
-        path: Where it came from.
-        parameters: Name → array of the network.
-        description: What the writer said of it; empty for files of other programs.
-        state: Name → array of the optimizer that was at work, if it was kept too.
+        path: Path of the file.
+        parameters: Arrays of the network, by name.
+        description: Description by the program that wrote it; empty for files of other programs.
+        state: Arrays of the optimizer, by name; empty if it was not saved.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Checkpoint:
     state: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def expect(self, kind: str) -> None:
-        """Raises CheckpointError if the file says that it holds something else than `kind`."""
+        """Raises CheckpointError if the description records another kind than `kind`."""
         held = self.description.get("kind", kind)
         if held != kind:
             raise CheckpointError(str(self.path), expected=f"a checkpoint of a {kind}", got=f"one of a {held}")
@@ -55,15 +55,15 @@ class Checkpoint:
 def save_checkpoint(
     path: str | os.PathLike, parameters: Mapping[str, np.ndarray], description: Mapping[str, Any]
 ) -> None:
-    """Writes parameters and description, whole or not at all.
+    """Atomically writes parameters and description.
 
-    The description is in the ``.ckpt`` itself, so that the two cannot fall apart; ``path`` with ``.json`` is a copy
-    for people.
+    The description is stored in the ``.ckpt`` file itself, so that both stay together. The file with the suffix
+    ``.json`` is a readable copy.
 
     Args:
-        path: Ends in ``.ckpt``.
-        parameters: Name → array.
-        description: Anything that JSON can hold.
+        path: A path with the suffix ``.ckpt``.
+        parameters: Arrays by name.
+        description: A mapping that can be written as JSON, without NaN and infinity.
 
     Raises:
         InputError: If `path` does not end in ``.ckpt``.
@@ -71,30 +71,30 @@ def save_checkpoint(
     """
     path = Path(path)
     if path.suffix != ".ckpt":
-        raise InputError("path", expected="a name that ends in .ckpt, as MindSpore wants it", got=str(path))
+        raise InputError("path", expected="a name that ends in .ckpt, as MindSpore requires", got=str(path))
     held = [{"name": name, "data": ms.Tensor(np.ascontiguousarray(array))} for name, array in parameters.items()]
     text = json.dumps(dict(description), allow_nan=False)
     with replacing(path) as beside:
         try:
-            with muted(logging.CRITICAL):  # the error below says all there is to say
+            with muted(logging.CRITICAL):  # the error below has the same information
                 ms.save_checkpoint(held, str(beside), append_dict={_DESCRIPTION: text})
-        except (RuntimeError, ValueError) as error:  # MindSpore wraps what the disk said
+        except (RuntimeError, ValueError) as error:  # MindSpore wraps the operating system's error
             raise OSError(str(error).splitlines()[0]) from error
     write_json(path.with_suffix(".json"), description)
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Reads a ``.ckpt`` file of this package or of any other MindSpore program.
+    """Reads a ``.ckpt`` file of this package or of another MindSpore program.
 
     Raises:
-        CheckpointError: If it is missing, truncated or no checkpoint.
+        CheckpointError: If it is missing, truncated or not a checkpoint.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}", fix="check the path, or train one with `mindefense train`")
     try:
         held = ms.load_checkpoint(str(path))
-    except Exception as error:  # protobuf, ValueError, TypeError, RuntimeError: all mean the same to the user
+    except Exception as error:  # errors of protobuf, ValueError, TypeError or RuntimeError, all for the same reason
         raise CheckpointError(
             f"{path} cannot be read",
             expected="a MindSpore .ckpt file",
@@ -113,18 +113,19 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
 
 
 def parameters_of(net: nn.Cell) -> dict[str, np.ndarray]:
-    """Name → array of every parameter of `net`."""
+    """The arrays of all parameters of `net`, by name."""
     return {parameter.name: parameter.asnumpy() for parameter in net.get_parameters()}
 
 
 def load_into(net: nn.Cell, checkpoint: Checkpoint) -> None:
-    """Puts the checkpoint's parameters into `net`, all or none.
+    """Sets the parameters of `net` to those of the checkpoint.
 
     Raises:
-        CheckpointError: If a name is missing or unexpected or a shape differs; names them.
+        CheckpointError: If names are missing or unexpected, or shapes differ; the message lists them. `net` is then
+            unchanged.
     """
     wanted = {parameter.name: parameter for parameter in net.get_parameters()}
-    # A network may have parameters with names like an optimizer's.
+    # Parameters of a network may have the same names as those of an optimizer.
     held = checkpoint.parameters | {name: array for name, array in checkpoint.state.items() if name in wanted}
     if not any(name in held for name in wanted):  # saved as a part of another Cell
         bare = without_prefix(held)
@@ -146,8 +147,8 @@ def load_into(net: nn.Cell, checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.path} does not fit this network ({listed})",
             expected=here,
-            got=f"a file that seems to hold {there}",
-            fix="build the network that the file holds (docs/your_model.md), or choose another checkpoint",
+            got=f"a file that seems to contain {there}",
+            fix="build the network of the file (docs/your_model.md), or choose another checkpoint",
         )
     for name, parameter in wanted.items():
         parameter.set_data(ms.Tensor(held[name], dtype=parameter.dtype))

@@ -1,4 +1,4 @@
-"""Checks of arrays from outside: each returns the array or raises an `InputError` that names the first bad row."""
+"""Checks of user-supplied arrays. Each returns the array, or raises an `InputError` that names the first bad row."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from mindefense.errors import InputError
 
 SUM_TOLERANCE = 1e-4
-"""How far the sum of a confidence vector may be from 1; the rounding of a float32 softmax is far smaller."""
+"""Largest difference between the sum of a confidence vector and 1; the rounding of a float32 softmax is far smaller."""
 ROUNDED_SUM = 1e-2
-"""How far the sum of a rounded confidence vector may be from 1 and still be rescaled."""
+"""Largest difference between the sum of a rounded confidence vector and 1, up to which it is rescaled."""
 JUST_BELOW = 1e-6
-"""Probabilities this little below 0 are zeros with a rounding error."""
+"""Probabilities below 0 by at most this value are zeros with a rounding error."""
 
 _FEWEST_TELLING = 10
 _ALMOST_ALL = 0.95
@@ -27,14 +27,14 @@ def check_probs(probs: ArrayLike, *, name: str, tolerance: float = SUM_TOLERANCE
     Args:
         probs: ``(N, C)`` floating, C ≥ 1; every row finite, ≥ 0 and summing to 1 within `tolerance` (summed in
             float64). N may be 0.
-        name: What to call the array in messages.
-        tolerance: How far a sum may be from 1.
+        name: Name of the array in messages.
+        tolerance: Largest difference between a sum and 1.
 
     Returns:
-        The same values as a NumPy array; dtype kept, nothing rescaled, not copied if it was an array already.
+        The same values and dtype as a NumPy array; not copied if it already was one.
 
     Raises:
-        InputError: If not, naming the first bad row.
+        InputError: If `probs` is not such an array; the message names the first bad row.
 
     Example:
         >>> check_probs([[0.25, 0.75]], name="probs").shape
@@ -63,9 +63,9 @@ def check_probs(probs: ArrayLike, *, name: str, tolerance: float = SUM_TOLERANCE
 
 
 def remedy_for_probs(array: np.ndarray, row: int) -> str:
-    """What to do about values ``(N, C)`` that were to be confidence vectors, of which this finite row is none.
+    """The advice on ``(N, C)`` values that should be confidence vectors, from a finite row that is none.
 
-    A softmax makes anything pass, so it is the advice only where nothing speaks against logits.
+    Softmax converts any values to confidence vectors, so it is advised only if no other explanation fits.
     """
     values = array[row].astype(np.float64)
     with np.errstate(over="ignore"):
@@ -79,7 +79,7 @@ def remedy_for_probs(array: np.ndarray, row: int) -> str:
     if values.min() >= 0 and abs(total - 100) <= 100 * ROUNDED_SUM:
         return "these are per cent: divide by 100"
     if -JUST_BELOW <= values.min() < 0 and abs(total - 1) <= ROUNDED_SUM:
-        return "that is a rounding error: set values below 0 to 0"
+        return "this is a rounding error: set values below 0 to 0"
     if values.min() >= 0 and abs(total - 1) <= ROUNDED_SUM:
         return "divide each row by its sum"
     if values.min() < 0 or values.max() > 1:
@@ -88,7 +88,7 @@ def remedy_for_probs(array: np.ndarray, row: int) -> str:
 
 
 def remedy_for_log_probs(array: np.ndarray, row: int) -> str:
-    """What to do about values ``(N, C)`` that were to be log-probabilities, of which this finite row is none."""
+    """The advice on ``(N, C)`` values that should be log-probabilities, from a finite row that is none."""
     values = array[row].astype(np.float64)
     with np.errstate(over="ignore"):
         total = values.sum()
@@ -106,13 +106,13 @@ def remedy_for_log_probs(array: np.ndarray, row: int) -> str:
 
 
 def instead_of_logits(logits: np.ndarray) -> tuple[str, str] | None:
-    """What finite values ``(N, C)`` are if they are no logits.
+    """Detects finite ``(N, C)`` values that are not logits.
 
-    A row may be like that by chance, so most rows have to be; a few others, such as a row of zeros for a request that
-    failed, change nothing about the rest.
+    A few rows of logits may look like probabilities by chance, and a few rows of probabilities may be different, such
+    as zeros for a failed request. Most rows decide.
 
     Returns:
-        None, or what they look like and what they are: ``"probs"``, ``"per cent"`` or ``"sigmoids"``.
+        None for logits; otherwise a description and the kind: ``"probs"``, ``"per cent"`` or ``"sigmoids"``.
     """
     count = len(logits)
     lowest, highest, sums = logits.min(axis=1), logits.max(axis=1), logits.sum(axis=1, dtype=np.float64)
@@ -124,8 +124,7 @@ def instead_of_logits(logits: np.ndarray) -> tuple[str, str] | None:
                 got = f"{alike:,} of {count:,} {got}, not row {row}"
             return got, kind
     is_like = (lowest >= 0) & (highest <= 1)
-    # Logits of a network that has hardly been trained may be small and above 0; sigmoids call some class more likely
-    # than not.
+    # Logits of an untrained network may also be in 0 … 1; sigmoids are above 0.5 for some class in many rows.
     if count >= _FEWEST_TELLING and is_like.mean() >= _ALMOST_ALL and np.count_nonzero(highest > 0.5) > count / 10:
         return "values from 0 to 1", "sigmoids"
     return None
@@ -137,9 +136,9 @@ def _powers(base: float, array: np.ndarray) -> np.ndarray:
 
 
 def _base_of(array: np.ndarray, row: int) -> str | None:
-    """Which logarithms of confidence vectors the row and most others are, or None; of `_BASES`."""
+    """The base in `_BASES` to which the row and most others are logarithms of confidence vectors; None if none fits."""
     fits = {name: np.abs(_powers(base, array).sum(axis=1) - 1) <= ROUNDED_SUM for base, name in _BASES.items()}
-    # A row with a single likely class may fit several bases, so the others decide.
+    # A row with a single likely class may fit several bases, so the other rows decide.
     fitting = [name for name, fit in fits.items() if fit[row]]
     return max(fitting, key=lambda name: np.count_nonzero(fits[name]), default=None)
 
@@ -149,19 +148,19 @@ def _if_others_are_right(probs: np.ndarray) -> str | None:
         is_right = (probs.min(axis=1) >= 0) & (np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= ROUNDED_SUM)
     if (count := np.count_nonzero(is_right)) <= len(probs) / 2:
         return None
-    return f"{count:,} of {len(probs):,} rows are right: find out what went wrong with this one, or leave it out"
+    return f"{count:,} of {len(probs):,} rows are valid: find out what is wrong with this one, or leave it out"
 
 
 def _remedy_for_fractions(probs: np.ndarray, total: float, logits: str) -> str:
-    """What to do about values from 0 to 1 that sum to `total`."""
+    """The advice on values from 0 to 1 that sum to `total`."""
     others = _if_others_are_right(probs)
     complete = "keep all classes, with six digits or more"
     if others is not None:
         return complete if 0.5 < total < 1 else others
-    sigmoids = f"independent sigmoids, one a class: their logits are {logits}"
+    sigmoids = f"independent sigmoids, one per class: their logits are {logits}"
     with np.errstate(invalid="ignore", over="ignore"):
         sums = probs.sum(axis=1, dtype=np.float64)
-    # A selection of the classes never sums to more than 1.
+    # The probabilities of a selection of the classes never sum to more than 1.
     return (
         f"these look like {sigmoids}" if (sums > 1 + ROUNDED_SUM).any() else f"{complete}; or, if they are {sigmoids}"
     )
@@ -172,13 +171,13 @@ def check_logits(logits: ArrayLike, *, name: str) -> np.ndarray:
 
     Args:
         logits: ``(N, C)`` floating, C ≥ 1, every value finite. N may be 0.
-        name: What to call the array in messages.
+        name: Name of the array in messages.
 
     Returns:
-        The same values as a NumPy array; dtype kept, not copied if it was an array already.
+        The same values and dtype as a NumPy array; not copied if it already was one.
 
     Raises:
-        InputError: If not, naming the first bad row.
+        InputError: If `logits` is not such an array; the message names the first bad row.
     """
     array = _as_floating_matrix(logits, name)
     if (row := first_bad(~np.isfinite(array).all(axis=1))) is not None:
@@ -188,20 +187,20 @@ def check_logits(logits: ArrayLike, *, name: str) -> np.ndarray:
 
 
 def check_scores(scores: ArrayLike, *, name: str) -> np.ndarray:
-    """Checks one number a sample, higher = more likely a member.
+    """Checks one score per sample, higher = more likely a member.
 
-    Infinities pass: they have a rank, and likelihood ratios and logarithms of a zero probability produce them. NaN has
-    none and is refused.
+    Infinities are allowed, because they can be ranked and occur in likelihood ratios and logarithms. NaN cannot be
+    ranked and is rejected.
 
     Args:
         scores: ``(N,)`` real numbers. N may be 0.
-        name: What to call the array in messages.
+        name: Name of the array in messages.
 
     Returns:
         ``(N,)`` float64.
 
     Raises:
-        InputError: If not one-dimensional, not real numbers, or NaN somewhere, naming the first such row.
+        InputError: If `scores` is not one-dimensional, not real, or has a NaN; the message names the first such row.
     """
     array = _as_array(scores, name)
     if array.dtype.kind not in "iuf":
@@ -209,24 +208,22 @@ def check_scores(scores: ArrayLike, *, name: str) -> np.ndarray:
     _check_one_dimension(array, name)
     array = array.astype(np.float64, copy=False)
     if (row := first_bad(np.isnan(array))) is not None:
-        raise InputError(
-            f"{name} row {row}", expected="a number", got="NaN", fix="find out why the attack is undefined"
-        )
+        raise InputError(f"{name} row {row}", expected="a number", got="NaN", fix="find out why the attack returns NaN")
     return array
 
 
 def check_fractions(fractions: ArrayLike, *, name: str) -> np.ndarray:
-    """Checks one fraction a sample, such as the output of a sigmoid.
+    """Checks one fraction per sample, such as the output of a sigmoid.
 
     Args:
         fractions: ``(N,)`` real numbers in 0 … 1. N may be 0.
-        name: What to call the array in messages.
+        name: Name of the array in messages.
 
     Returns:
         ``(N,)`` float64.
 
     Raises:
-        InputError: If not, naming the first bad row.
+        InputError: If `fractions` is not such an array; the message names the first bad row.
     """
     array = check_scores(fractions, name=name)
     if (row := first_bad((array < 0) | (array > 1))) is not None:
@@ -235,37 +232,38 @@ def check_fractions(fractions: ArrayLike, *, name: str) -> np.ndarray:
 
 
 def check_flags(flags: ArrayLike, *, name: str) -> np.ndarray:
-    """Checks one yes or no a sample.
+    """Checks one boolean per sample.
 
     Args:
-        flags: ``(N,)`` bool. N may be 0. Integers are refused: 0/1, ±1 and class labels look alike.
-        name: What to call the array in messages.
+        flags: ``(N,)`` bool. N may be 0. Integers are rejected, because 0/1, ±1 and class labels cannot be
+            distinguished.
+        name: Name of the array in messages.
 
     Returns:
-        ``(N,)`` bool, not copied if it was an array already.
+        ``(N,)`` bool; not copied if it already was an array.
 
     Raises:
-        InputError: If not.
+        InputError: If `flags` is not such an array.
     """
     array = _as_array(flags, name)
     if array.dtype != np.bool_:
-        raise InputError(name, expected="bool", got=str(array.dtype), fix=f"pass {name} == 1 or the like")
+        raise InputError(name, expected="bool", got=str(array.dtype), fix=f"pass {name} == 1, for example")
     return _check_one_dimension(array, name)
 
 
 def check_labels(labels: ArrayLike, *, num_classes: int, name: str) -> np.ndarray:
-    """Checks one class a sample.
+    """Checks one class per sample.
 
     Args:
         labels: ``(N,)`` integers in 0 … `num_classes` − 1. N may be 0.
         num_classes: Number of classes.
-        name: What to call the array in messages.
+        name: Name of the array in messages.
 
     Returns:
-        ``(N,)`` of the same integer dtype, not copied if it was an array already.
+        ``(N,)`` of the same integer dtype; not copied if it already was an array.
 
     Raises:
-        InputError: If not, naming the first bad row.
+        InputError: If `labels` is not such an array; the message names the first bad row.
     """
     array = _as_array(labels, name)
     if array.dtype.kind not in "iu":
@@ -282,16 +280,16 @@ def check_labels(labels: ArrayLike, *, num_classes: int, name: str) -> np.ndarra
 
 
 def check_same_length(arrays: Mapping[str, np.ndarray]) -> int:
-    """Checks that arrays describe the same samples.
+    """Checks that arrays have the same number of rows.
 
     Args:
-        arrays: Arrays by the name to call them in messages; at least one. The first sets the length.
+        arrays: At least one array, by its name in messages. The first one determines the length.
 
     Returns:
         The common length of the first axis, N ≥ 1.
 
     Raises:
-        InputError: If one differs from the first, or if there are no samples.
+        InputError: If the length of an array differs from the first, or there are no rows.
 
     Example:
         >>> check_same_length({"scores": np.zeros(3), "is_member": np.ones(3, bool)})
@@ -340,5 +338,5 @@ def _describe_not_finite(values: np.ndarray) -> tuple[str, str, str]:
 
 
 def first_bad(is_bad: np.ndarray) -> int | None:
-    """The first row that is marked as bad, or None."""
+    """The first row that is True in a mask ``(N,)``, or None."""
     return int(np.argmax(is_bad)) if is_bad.any() else None

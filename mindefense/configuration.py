@@ -1,4 +1,4 @@
-"""Configuration files: what they say becomes arguments, which argparse checks as if they had been typed."""
+"""Configuration files: their settings become command-line arguments, which argparse checks like typed ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TABLES = (
     *("run", "train", "train-defender", "train-shadow", "train-shadows", "defend", "evaluate", "compare", "export"),
     *("diff", "download", "report", "doctor", "demo", "location_defense", "example_vgg_cifar"),
 )
-"""Commands, and scripts without their ``.py``: the tables that a file may have."""
+"""The tables that a file may have: commands, and scripts without ``.py``."""
 _OF_A_STUDY = (*TABLES[:9], "location_defense")
-"""Those that take DefenMI's ``config.ini``."""
+"""Commands that accept DefenMI's ``config.ini``."""
 _NO_KEYS = ("help", "config", "section")
-"""Options that belong on the command line."""
+"""Options that can only be given on the command line."""
 
-# What a section of DefenMI's config.ini holds beside the ranges of rows, in three kinds.
+# The keys of a section of DefenMI's config.ini other than the ranges of rows, in four kinds.
 _INI_OPTIONS = {
     "all_data_path": "data_path",
     "result_folder": "out",
@@ -43,34 +43,35 @@ _INI_PUBLISHED = {
     "max_iteration": 300,
     "threshold": 10000,
 }
-"""What there is no option for: the published value, or an error."""
+"""Keys without an option: another value than the published one is an error."""
 _INI_SHADOW = {"attack_shallow_model_epochs": "user_epochs", "attack_shallow_model_batch_size": "batch_size"}
-"""What a shadow shares with its target here."""
+"""Settings of the shadow model, which must have the target's value."""
 _INI_IDLE = (
-    *("result_file", "result_file_publish", "result_file_old"),  # the files have names of their own here
+    *("result_file", "result_file_publish", "result_file_old"),  # the files of this package have fixed names
     *("defense_member_data_number", "attacker_evaluate_member_number", "attacker_evaluate_non_member_number"),
-    *("num_classes", "network_architecture", "network_name"),  # the data say the first, `--model` the others
+    *("num_classes", "network_architecture", "network_name"),  # given by the data and by `--model`
 )
+"""Keys that are ignored."""
 
 _DERIVED = ("split", "order", "target_training")
-"""Settings in a file of results that follow from the others."""
+"""Settings in a file of results that follow from the other settings."""
 _ELSEWHERE = {
     "data_path": "the folder or file of the data",
     "split_config": "the config.ini with the ranges of the rows",
     "pre_trained": "the checkpoint of the target",
     "members": "the file with the numbers of the target's rows",
 }
-"""Settings of which a file of results holds the name without its folder, or nothing at all."""
+"""Settings whose path is not in a file of results, or only without its folder."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One value from a file.
+    """One value from a configuration file.
 
     Attributes:
         where: File, table and key, for messages.
         option: Name of the option, without dashes.
-        value: As the file holds it.
+        value: The value in the file.
     """
 
     where: str
@@ -79,20 +80,20 @@ class Setting:
 
 
 def with_configuration(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
-    """`argv` with the arguments that its ``--config FILE`` stands for in front; what is typed wins.
+    """Adds the settings of ``--config FILE`` in front of `argv`; typed arguments override them.
 
-    ``--no_SWITCH`` takes back a switch that the file turns on, or one that was typed before it.
+    ``--no_SWITCH`` turns off a switch that the file turns on, or that was typed before it.
 
     Args:
-        parser: Of the command. The last word of its name, without ``.py``, is that of its table in a file.
-        argv: What was typed after the command.
+        parser: Parser of the command. The last word of its name, without ``.py``, is the name of its table in a file.
+        argv: The arguments that were typed after the command.
 
     Returns:
-        `argv` itself without ``--config``, but for ``--no_SWITCH``.
+        The settings of the file and then `argv`, without ``--no_SWITCH``; only the latter without ``--config``.
 
     Raises:
-        InputError: If the file is missing or damaged, or holds a key or value that the parser does not take. Every
-            value is checked, also where the command line has another.
+        InputError: If the file is missing or damaged, or has an unknown key or an invalid value. Values are checked
+            even if the command line overrides them.
     """
     options = _options(parser)
     argv, taken_back = _without_switches_off(argv, options)
@@ -101,7 +102,7 @@ def with_configuration(parser: argparse.ArgumentParser, argv: Sequence[str]) -> 
     path, section = _typed(argv, "--config"), _typed(argv, "--section")
     if path is None:
         if section is not None:
-            raise InputError("--section", expected="--config config.ini beside it", got="none")
+            raise InputError("--section", expected="--config config.ini with it", got="none")
         return argv
     for name in _NO_KEYS:
         options.pop(name, None)
@@ -117,7 +118,7 @@ def with_configuration(parser: argparse.ArgumentParser, argv: Sequence[str]) -> 
 
 
 def spelled(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
-    """`argv` with each option in the parser's own spelling, whether it was typed with dashes or underscores."""
+    """`argv` with options in the parser's spelling, whether they were typed with dashes or underscores."""
     options = _options(parser)
 
     def own(word: str) -> str:
@@ -130,7 +131,7 @@ def spelled(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
 
 
 def _switched_off(name: str, options: Mapping[str, argparse.Action]) -> str | None:
-    """The switch that ``no_SWITCH`` takes back, if it is one."""
+    """The switch that ``no_SWITCH`` turns off; None if `name` is not of this form."""
     switch = name.removeprefix("no_")
     return switch if switch != name and isinstance(options.get(switch), argparse._StoreTrueAction) else None
 
@@ -146,7 +147,7 @@ def _options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
 
 
 def _without_switches_off(argv: Sequence[str], options: Mapping[str, argparse.Action]) -> tuple[list[str], set[str]]:
-    """`argv` without each ``--no_SWITCH`` and the switches it takes back, and the names of these."""
+    """`argv` without each ``--no_SWITCH`` and the switch that it turns off, and the names of these switches."""
     kept: list[str] = []
     taken_back = set()
     for word in argv:
@@ -160,7 +161,7 @@ def _without_switches_off(argv: Sequence[str], options: Mapping[str, argparse.Ac
 
 
 def _typed(argv: Sequence[str], option: str) -> str | None:
-    """The last value that was typed for an option; argparse says what is wrong where it has none."""
+    """The last value that was typed for an option; None without one, which argparse reports."""
     value = None
     for word, following in zip(argv, [*argv, "-"][1:], strict=True):
         if word == option and not following.startswith("-"):
@@ -177,7 +178,7 @@ def _read(
     commands: Mapping[str, Mapping[str, argparse.Action]],
     typed: set[str],
 ) -> Iterable[Setting]:
-    """What a file says to a command, each option once; `commands` has the options of it and of its siblings."""
+    """The settings of a file for a command, each option once; `commands` has the options of all commands."""
     options = commands[command]
     readers = (".toml", ".ini", ".json")
     if path.suffix not in readers:
@@ -188,7 +189,7 @@ def _read(
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark first
     except OSError as error:
         raise InputError(
-            "--config", expected="a file to read", got=f"{path} ({error.strerror})", fix="check its spelling"
+            "--config", expected="a readable file", got=f"{path} ({error.strerror})", fix="check the path"
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"--config {path}", expected="UTF-8 text", got=str(error)) from error
@@ -203,7 +204,7 @@ def _read(
 
 
 def _checked(parser: argparse.ArgumentParser, action: argparse.Action, setting: Setting) -> list[str]:
-    """A setting as arguments that the parser takes."""
+    """A setting as arguments, after the parser has checked them."""
     option, value = f"--{setting.option}", setting.value
     if action.nargs == 0:
         if not isinstance(value, bool):
@@ -220,12 +221,12 @@ def _checked(parser: argparse.ArgumentParser, action: argparse.Action, setting: 
 
 
 def _text(action: argparse.Action, value: Any, where: str) -> str:
-    """A value as it is written on the command line."""
+    """A value in the spelling of the command line."""
     is_text = action.type is None and action.choices is None
     parts = value if isinstance(value, list) else [value]
     right = (str,) if is_text else (str, int, float)
     if (is_text and isinstance(value, list)) or any(isinstance(p, bool) or not isinstance(p, right) for p in parts):
-        expected = f"text, {action.metavar}" if is_text else f"what {action.option_strings[-1]} takes"
+        expected = f"text, {action.metavar}" if is_text else f"a value of {action.option_strings[-1]}"
         raise InputError(where, expected=expected, got=_shown(value))
     return ",".join(map(str, parts))
 
@@ -235,7 +236,7 @@ def _shown(value: Any) -> str:
 
 
 def _unknown(where: str, name: str, known: Iterable[str], *, what: str, fix: str = "") -> InputError:
-    """The error for an unknown name, with the nearest known one."""
+    """The error for an unknown name, with the most similar known name."""
     known = sorted(known)
     hint = did_you_mean(name, known)
     expected = what if hint else f"{what} ({', '.join(known)})"
@@ -248,7 +249,7 @@ def _unknown(where: str, name: str, known: Iterable[str], *, what: str, fix: str
 
 
 def _from_toml(text: str, path: Path, command: str, commands: Mapping[str, Mapping[str, Any]]) -> list[Setting]:
-    """Keys at the top level and those of the command's own table, which win; the keys of all tables must be known."""
+    """Keys at the top level, overridden by those of the command's table; the keys of all tables must be known."""
     options = commands[command]
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
@@ -259,7 +260,7 @@ def _from_toml(text: str, path: Path, command: str, commands: Mapping[str, Mappi
     own = held.get(command)
     for name, value in held.items():
         if not isinstance(value, dict):
-            fix = "what other commands alone take goes into tables of their names"
+            fix = "put options of other commands into tables with the names of these commands"
             option = _known(str(path), name, options, command, fix=fix)
             found[option] = Setting(f"{path} {name}", option, value)
         elif name not in TABLES:
@@ -274,7 +275,7 @@ def _from_toml(text: str, path: Path, command: str, commands: Mapping[str, Mappi
 
 
 def _known(where: str, name: str, options: Mapping[str, Any], command: str, *, fix: str = "") -> str:
-    """The option that a key names, with dashes or underscores."""
+    """The option with the name of a key, which may have dashes or underscores."""
     option = name.replace("-", "_")
     if option not in options:
         raise _unknown(f"{where} {name}", name, options, what=f"an option of {command} without its dashes", fix=fix)
@@ -284,13 +285,13 @@ def _known(where: str, name: str, options: Mapping[str, Any], command: str, *, f
 def _from_results(
     text: str, path: Path, command: str, options: Mapping[str, Any], typed: set[str]
 ) -> Iterable[Setting]:
-    """The settings of an evaluation, to make it again."""
+    """The settings of an evaluation in ``results.json``, to repeat it."""
     if command != "run":
         raise InputError(
             f"--config {path}",
             expected="a .toml file for this command",
             got="JSON",
-            fix="`mindefense run` takes results.json",
+            fix="only `mindefense run` accepts results.json",
         )
     try:
         held = json.loads(text)
@@ -302,14 +303,14 @@ def _from_results(
     for name, every in (("knowledge", "all"), ("adversary", "both")):
         chosen = settings.get(name, [every])
         settings[name] = chosen if len(chosen) == 1 else every
-    settings.pop("shadows", None)  # trained by a command of their own
+    settings.pop("shadows", None)  # trained by another command
     settings["device_target"] = settings.pop("device", None)
     for name, wanted in _ELSEWHERE.items():
         if name == "members" and not isinstance(settings.get(name), str):
-            continue  # a number says it all
+            continue  # a number of rows needs no file
         if settings.pop(name, None) is not None and name not in typed:
             raise InputError(
-                f"--{name}", expected=wanted, got="none", fix=f"{path} was made with one and does not say where it is"
+                f"--{name}", expected=wanted, got="none", fix=f"give it: {path} was made with one and lacks its path"
             )
     for name, value in settings.items():
         if value is None or name in _DERIVED:
@@ -343,9 +344,12 @@ def _from_ini(
         if order.parent != data.parent or order.stem != "shuffle_index":
             fix = "put it there, or give --data_path"
             raise InputError(
-                f"{where} shuffle_index", expected="shuffle_index.npz beside all_data_path", got=str(order), fix=fix
+                f"{where} shuffle_index",
+                expected="shuffle_index.npz in the folder of all_data_path",
+                got=str(order),
+                fix=fix,
             )
-    # These scripts run where their configuration lies.
+    # DefenMI's scripts run in the folder of their configuration.
     given |= {name: os.path.normpath(folder / given[name]) for name in ("data_path", "out") if name in given}
     given |= {"split_config": str(path), "split_section": section}
     if "dataset" in options and section in (options["dataset"].choices or ()):
@@ -358,11 +362,11 @@ def _from_ini(
 
 
 def _check_ini(held: Mapping[str, str], where: str) -> None:
-    """Refuses what would silently mean something else here."""
+    """Raises InputError for settings that this package would silently not observe."""
     from mindefense.data.splits import RANGE_KEYS
 
     known = {*RANGE_KEYS, *_INI_OPTIONS, *_INI_PUBLISHED, *_INI_SHADOW, *_INI_IDLE, "shuffle_index"}
-    fix = "to read the ranges of the rows alone, give --split_config and --split_section in place of --config"
+    fix = "to read only the ranges of the rows, give --split_config and --split_section instead of --config"
     for key, value in held.items():
         if key not in known:
             raise _unknown(f"{where} {key}", key, known, what="a key of DefenMI's config.ini", fix=fix)
@@ -372,5 +376,5 @@ def _check_ini(held: Mapping[str, str], where: str) -> None:
         except ValueError:
             differs = True
         if differs:
-            other = f"{same}, as its target is trained" if key in _INI_SHADOW else f"{same}, as published"
+            other = f"{same}, the target's value" if key in _INI_SHADOW else f"{same}, the published value"
             raise InputError(f"{where} {key}", expected=other, got=value, fix=f"there is no option for it; {fix}")

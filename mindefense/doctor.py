@@ -1,7 +1,7 @@
-"""What is here, whether it fits together, and what to do about it.
+"""Checks of the installation: packages, devices, resources and data, with advice on what to do.
 
-All of it works where MindSpore, or anything else that is examined, cannot be imported: imports are tried in processes
-of their own, quietly, since some of them end in a crash.
+The checks work even if MindSpore, or another checked package, cannot be imported. Imports are tried in separate
+processes, because some of them crash.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from mindefense.subprocesses import SAYS, NoAnswer, ask_child
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 PYTHON = ((3, 10), (3, 13))
-"""The first version of Python that there are MindSpore wheels for, and the first that there are none for."""
+"""The first version of Python with MindSpore wheels, and the first later version without."""
 _TIMEOUT = 180.0
-"""Seconds that one import gets; cold disks are slow."""
+"""Time limit in seconds for one import, which is long because of slow disks."""
 _DEVICES_TIMEOUT = 600.0
-"""Seconds that all devices together get; each may take three minutes."""
+"""Time limit in seconds for all devices together; each may take three minutes."""
 _GIB = 1 << 30
 _LITTLE_MEMORY, _LITTLE_DISK = 2 * _GIB, 1 * _GIB
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: What was looked at.
-        state: `OK`, `WARNING` (something is slow, missing or to be known) or `PROBLEM` (something will not work).
+        name: What was checked.
+        state: `OK`, `WARNING` (something is slow, missing or unusual) or `PROBLEM` (something will not work).
         found: What was found.
-        fix: What to do about it; None if there is nothing to be done.
+        fix: What to do; None if nothing needs to be done.
     """
 
     name: str
@@ -51,16 +51,16 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Needed:
-    """A package and the versions of it that are known to work.
+    """The versions of a package that are known to work.
 
     Attributes:
-        versions: As pip takes them.
-        otherwise: What is wrong with a newer one.
-        state: Of a newer one.
+        versions: Version specifier in pip's format.
+        otherwise: What is wrong with newer versions.
+        state: State of the finding for a newer version.
     """
 
     versions: str
-    otherwise: str = "newer than what was tried"
+    otherwise: str = "newer than the tested versions"
     state: str = PROBLEM
 
 
@@ -68,7 +68,7 @@ PACKAGES = {
     "mindspore": Needed(">=2.7.1,<2.9", "2.9 and 2.10 have a CPU Conv2d that is tens of times slower", WARNING),
     "mindarmour": Needed("==2.0.*"),
     "numpy": Needed(">=1.26,<2", "NumPy 2 breaks mindspore.dataset"),
-    "scikit-learn": Needed(">=1.4,<1.10", "1.10 drops the argument `penalty`, which MindArmour gives"),
+    "scikit-learn": Needed(">=1.4,<1.10", "1.10 removes the argument `penalty`, which MindArmour uses"),
     "scipy": Needed(">=1.11"),
     "joblib": Needed(">=1.3"),
     "threadpoolctl": Needed(">=3.1"),
@@ -78,7 +78,7 @@ PACKAGES = {
     "jinja2": Needed(">=3.1"),
     "matplotlib": Needed(">=3.8"),
 }
-"""What setup.py asks for; a test compares."""
+"""The requirements of setup.py; a test compares them."""
 
 IMPORTS = {
     "import of scikit-learn": "import numpy, scipy.optimize, sklearn.linear_model",
@@ -97,7 +97,7 @@ IMPORTS = {
         "    from mindarmour.privacy.evaluation import MembershipInference"
     ),
 }
-"""Title → what is tried in a process of its own."""
+"""The code to run in a separate process, by title of the check."""
 _TRIAL = f"""
 import os, re, sys
 sys.path[:] = sys.argv[2:]
@@ -109,7 +109,7 @@ try:
     said = ""
 except Exception as error:
     lines = f"{{type(error).__name__}}: {{error}}".splitlines()
-    # MindSpore puts what went wrong into the middle of pages.
+    # MindSpore's message is in the middle of a long text.
     said = next((line for line in lines[1:] if re.match(r"\\w+Error: ", line)), lines[0])
 print("\\n{SAYS}" + " ".join(said.split()), flush=True)
 """
@@ -120,14 +120,17 @@ from mindefense.runtime import try_devices
 print("\\n{SAYS}" + json.dumps(try_devices()), flush=True)
 """
 _LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0", "libglib-2.0.so.0": "libglib2.0-0"}
-"""Libraries that OpenCV, which MindArmour imports, takes from the system, and Debian's packages of them."""
+"""System libraries that OpenCV needs, which MindArmour imports, and their Debian packages."""
 
 
 def examine(*, data_path: str | None = None) -> list[Finding]:
-    """Looks at all there is to look at; some ten seconds, most of them imports.
+    """Runs all checks, which takes about ten seconds, mostly for imports.
 
     Args:
-        data_path: Where data are; None for what ``MINDEFENSE_DATA`` names.
+        data_path: Path of the data; None for that in ``MINDEFENSE_DATA``.
+
+    Returns:
+        One finding per check, or several for devices and data.
     """
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         devices = pool.submit(check_devices)
@@ -146,7 +149,7 @@ def examine(*, data_path: str | None = None) -> list[Finding]:
 
 
 def check_python() -> Finding:
-    """Whether there are wheels for this Python."""
+    """Whether there are MindSpore wheels for this Python."""
     found = f"{platform.python_version()}, {platform.platform()}"
     if PYTHON[0] <= sys.version_info[:2] < PYTHON[1]:
         return Finding("python", OK, found)
@@ -154,13 +157,13 @@ def check_python() -> Finding:
 
 
 def check_package(name: str) -> Finding:
-    """Whether a package is here in a version that fits the others.
+    """Whether a package is installed in a version that works with the others.
 
     Args:
         name: A key of `PACKAGES`.
     """
     needed = PACKAGES[name]
-    # In one call with NumPy, since mindarmour alone would bring one that is too new.
+    # In one call with NumPy, because pip would install a version of it that is too new for mindarmour alone.
     together = dict.fromkeys([name, "numpy"])
     fix = "python -m pip install " + " ".join(f'"{each}{PACKAGES[each].versions}"' for each in together)
     try:
@@ -171,12 +174,12 @@ def check_package(name: str) -> Finding:
     if relation == 0:
         return Finding(name, OK, version)
     if relation < 0:
-        return Finding(name, PROBLEM, f"{version}: older than what is needed, {needed.versions}", fix)
+        return Finding(name, PROBLEM, f"{version}: older than required, {needed.versions}", fix)
     return Finding(name, needed.state, f"{version}: {needed.otherwise}", fix)
 
 
 def _compare(version: str, wanted: str) -> int:
-    """-1 if a version is older than those wanted, 1 if newer, 0 if it is one of them."""
+    """-1 if a version is older than those that the specifier allows, 1 if newer, 0 if it is allowed."""
     numbers = _numbers(version)
     for bound in wanted.split(","):
         limit = _numbers(bound)
@@ -197,7 +200,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def check_import(title: str) -> Finding:
-    """Whether something can be imported and used.
+    """Whether a package can be imported and used.
 
     Args:
         title: A key of `IMPORTS`.
@@ -205,61 +208,61 @@ def check_import(title: str) -> Finding:
     try:
         wrong = ask_child(_TRIAL, IMPORTS[title], *sys.path, timeout=_TIMEOUT)
     except NoAnswer as silence:
-        return Finding(title, PROBLEM, str(silence), "install all packages anew, in an environment of their own")
+        return Finding(title, PROBLEM, str(silence), "reinstall all packages in a new environment")
     if not wrong:
         return Finding(title, OK, "works")
     if library := re.search(r"(\S+\.so[.\d]*): cannot open shared object", wrong):
-        package = _LIBRARIES.get(library[1], f"the package that holds {library[1]}")
+        package = _LIBRARIES.get(library[1], f"the package that contains {library[1]}")
         fix = f"apt-get install {package}" if library[1] in _LIBRARIES else f"install {package}"
         if package in _LIBRARIES.values():
-            fix += ", or python -m pip install opencv-python-headless in place of opencv-python"
+            fix += ", or python -m pip install opencv-python-headless instead of opencv-python"
         return Finding(title, PROBLEM, f"the system has no {library[1]}", fix)
-    return Finding(title, PROBLEM, wrong, "mend the packages above; if they are all right, install them anew")
+    return Finding(title, PROBLEM, wrong, "fix the packages above; if they have no problem, reinstall them")
 
 
 def check_devices() -> list[Finding]:
-    """Which devices are here, and whether each gets a small computation right."""
+    """Which devices there are, and whether each computes a small example correctly."""
     try:
         tried: dict[str, str | None] = json.loads(ask_child(_DEVICES, *sys.path, timeout=_DEVICES_TIMEOUT))
     except NoAnswer as silence:
-        return [Finding("devices", PROBLEM, f"not tried: {silence}", "mend the import of mindspore first")]
+        return [Finding("devices", PROBLEM, f"not tried: {silence}", "fix the import of mindspore first")]
     findings = []
     for name in ("Ascend", "GPU", "CPU"):
         if name not in tried:
-            findings.append(Finding(name, OK, "none that MindSpore finds"))
+            findings.append(Finding(name, OK, "MindSpore finds none"))
         elif (wrong := tried[name]) is None:
-            findings.append(Finding(name, OK, "gets a product and a sort right"))
+            findings.append(Finding(name, OK, "computes a product and a sort correctly"))
         else:
-            fix = "look after driver and MindSpore build (docs/devices.md); until then --device_target CPU"
+            fix = "check driver and MindSpore build (docs/devices.md); until then use --device_target CPU"
             state = PROBLEM if name == "CPU" else WARNING
-            findings.append(Finding(name, state, wrong, "install mindspore anew" if name == "CPU" else fix))
+            findings.append(Finding(name, state, wrong, "reinstall mindspore" if name == "CPU" else fix))
     return findings
 
 
 def check_msrun() -> Finding:
-    """Whether the launcher of many processes is here."""
+    """Whether msrun, the launcher of several processes, is installed."""
     beside = Path(sys.executable).with_name("msrun")
     if found := shutil.which("msrun"):
         return Finding("msrun", OK, found)
     if beside.is_file():
         return Finding(
-            "msrun", OK, f"{beside}, which is not on the PATH", f"call it so, or . {beside.with_name('activate')}"
+            "msrun", OK, f"{beside}, which is not on the PATH", f"use this path, or . {beside.with_name('activate')}"
         )
     return Finding("msrun", WARNING, "none", "only --distributed needs it; it comes with mindspore")
 
 
 def check_cores() -> Finding:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Finding("cores", OK, f"{usable} of {os.cpu_count()}")
 
 
 def check_memory(*, proc: str = "/proc/meminfo", limits: str = "/sys/fs/cgroup") -> Finding:
-    """How much memory is free, within the limit of a container if there is one.
+    """The free memory, within the limit of a container if there is one.
 
     Args:
-        proc: Where Linux says what the machine has.
-        limits: Where it says what a container may use.
+        proc: Linux's file on the memory of the machine.
+        limits: Linux's folder with the limits of the container.
     """
     try:
         held = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path(proc).read_text(), re.M))
@@ -269,37 +272,37 @@ def check_memory(*, proc: str = "/proc/meminfo", limits: str = "/sys/fs/cgroup")
     try:
         limit, used = (int(Path(limits, name).read_text()) for name in ("memory.max", "memory.current"))
         total, free = min(total, limit), min(free, max(0, limit - used))
-    except (OSError, ValueError):  # no container, or one without a limit
+    except (OSError, ValueError):  # no container, or a container without a limit
         pass
     found = f"{free / _GIB:.1f} of {total / _GIB:.1f} GiB free"
     if free >= _LITTLE_MEMORY:
         return Finding("memory", OK, found)
     return Finding(
-        "memory", WARNING, found, "a run on Location takes up to 2 GiB: end other programs, or take a larger machine"
+        "memory", WARNING, found, "a run on Location takes up to 2 GiB: end other programs, or use a larger machine"
     )
 
 
 def check_data(data_path: str | None = None) -> list[Finding]:
-    """Which data sets a folder holds, or the folders in it; each is read whole.
+    """The data sets in a folder or its subfolders; all of them are read.
 
     Args:
-        data_path: A folder, or the file of a data set; None for what ``MINDEFENSE_DATA`` names.
+        data_path: A folder, or the file of a data set; None for the path in ``MINDEFENSE_DATA``.
     """
     said = "--data_path" if data_path is not None else "MINDEFENSE_DATA"
     where = data_path if data_path is not None else os.environ.get("MINDEFENSE_DATA")
     fetch = "mindefense download location --to data/location"
     if not where:
-        return [Finding("data", WARNING, "no --data_path, no MINDEFENSE_DATA: rows would be made up", fetch)]
+        return [Finding("data", WARNING, "no --data_path, no MINDEFENSE_DATA: runs would use synthetic rows", fetch)]
     root = Path(where)
     if not root.exists():
-        return [Finding("data", PROBLEM, f"{said} names {root}, which is not there", f"check its spelling, or {fetch}")]
+        return [Finding("data", PROBLEM, f"{said} is {root}, which does not exist", f"check the path, or {fetch}")]
     if root.is_file():
-        return [Finding("data", OK, f"{root}, a file; what it holds is for --dataset to say")]
+        return [Finding("data", OK, f"{root}, a file, which is not read; name its data set with --dataset")]
     try:
-        from mindefense.data import DATASETS, load_location  # noqa: F401  that NumPy is there shows here
+        from mindefense.data import DATASETS, load_location  # noqa: F401  fails if NumPy is missing
         from mindefense.data.files import MissingData
     except ImportError as error:
-        return [Finding("data", PROBLEM, f"{root}, not read: {error}", "mend the packages above")]
+        return [Finding("data", PROBLEM, f"{root}, not read: {error}", "fix the packages above")]
     findings = []
     try:
         folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
@@ -318,26 +321,26 @@ def check_data(data_path: str | None = None) -> list[Finding]:
                 order = ", in the published order" if data.order is not None else ""
                 found = f"{folder}: {len(data):,} rows, {data.num_classes} classes{order}"
                 findings.append(Finding(f"data: {name}", OK, found))
-            if folder == root:  # a folder in it, which its loader may have looked into, would be told twice
+            if folder == root:  # the loader may have read a subfolder, which would be reported twice
                 break
     if findings:
         return findings
-    return [Finding("data", WARNING, f"{root}, without a data set that is known", fetch)]
+    return [Finding("data", WARNING, f"{root}, without a known data set", fetch)]
 
 
 def check_folder(folder: str | os.PathLike) -> Finding:
-    """Whether results can be written, and how much.
+    """Whether results can be written to a folder, and its free space.
 
     Args:
-        folder: Where they would go.
+        folder: The folder.
     """
     try:
         folder = Path(folder).resolve()
         check_writable(folder)
         free = shutil.disk_usage(folder).free
     except (MindefenseError, OSError) as error:
-        return Finding("results", PROBLEM, str(error), "go to a folder of your own, or give --out DIR")
+        return Finding("results", PROBLEM, str(error), "change to a writable folder, or give --out DIR")
     found = f"{folder}, {free / _GIB:.1f} GiB free"
     if free >= _LITTLE_DISK:
         return Finding("results", OK, found)
-    return Finding("results", WARNING, found, "make room, or give --out DIR elsewhere")
+    return Finding("results", WARNING, found, "free some space, or give --out DIR on another disk")

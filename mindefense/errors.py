@@ -1,23 +1,23 @@
-"""The exceptions a user can meet. Each message is one line: what is wrong, what was expected, what came, what to do."""
+"""Exceptions. Each message is one line: what is wrong, what was expected, what was given, and what to do."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class MindefenseError(Exception):
-    """Root of everything this package raises on purpose.
+    """Base class of the exceptions of this package.
 
-    The command line turns it into exit code 2, but for `PackageError`.
+    The command line returns exit code 2 for them, except for `PackageError`.
     """
 
     def __init__(self, what: str, *, expected: str | None = None, got: str | None = None, fix: str | None = None):
         """Builds the one-line message ``what: expected …, got …; fix``.
 
         Args:
-            what: The argument, file or device at fault.
-            expected: What would have been right.
-            got: What came instead.
-            fix: What to do about it.
+            what: The wrong argument, file or device.
+            expected: What was expected.
+            got: What was given instead.
+            fix: What to do.
         """
         parts = [part for part in (expected and f"expected {expected}", got and f"got {got}") if part]
         message = what + (": " + ", ".join(parts) if parts else "") + (f"; {fix}" if fix else "")
@@ -25,34 +25,34 @@ class MindefenseError(Exception):
 
 
 class InputError(MindefenseError, ValueError):
-    """An argument or array of the wrong kind, shape, range or value."""
+    """An argument or array has the wrong type, shape, range or value."""
 
 
 class DataError(MindefenseError, ValueError):
-    """A data set that is missing, damaged or not what it claims to be."""
+    """A data file is missing, damaged or in another format."""
 
 
 class CheckpointError(MindefenseError, ValueError):
-    """A checkpoint that is missing, damaged or of another architecture."""
+    """A checkpoint is missing, damaged or of another architecture."""
 
 
 class DeviceError(MindefenseError, RuntimeError):
-    """A device that this machine or this MindSpore build does not have."""
+    """This machine or this MindSpore build does not have a device, or the device does not work."""
 
 
 class OutputError(MindefenseError, OSError):
-    """A result that could not be written; nothing partial is left behind."""
+    """A result could not be written; no incomplete file is left behind."""
 
 
 class RankError(MindefenseError, RuntimeError):
-    """Another rank of a distributed job that could not do its part."""
+    """Another rank of a distributed job failed, or the ranks could not connect."""
 
 
 class PackageError(MindefenseError, RuntimeError):
-    """A mistake of this package, not of the user; the command line turns it into exit code 1."""
+    """An error of this package and not of the user; the command line returns exit code 1."""
 
 
 def did_you_mean(name: str, known: Iterable[str], *, mark: str = "") -> str | None:
-    """A question with the nearest of the names that are known, after `mark`, or None if none is near."""
+    """The question "did you mean …?" with the most similar known name after `mark`; None if none is similar."""
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"did you mean {mark + near[0]!r}?" if near else None

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never half of one."""
+"""Atomic writing of files: a reader sees the old file or the new file, never an incomplete one."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _PART_FOLDERS: set[Path] = set()
 def replacing(
     path: str | os.PathLike, *, fix: str = "choose a writable folder with free space", private: bool = False
 ) -> Iterator[Path]:
-    """Yields a path beside `path` to write to; on success it takes the place of `path`, on failure it is removed.
+    """Yields a temporary path to write to; on success the file replaces `path`, on failure it is removed.
 
     Args:
-        path: The file to write. Its folder is made if need be, and removed on failure if it was made.
+        path: The file to write. Its folder is created if it does not exist, and then removed again on failure.
         fix: Advice in the message of a failure.
         private: Whether only the owner may read the file (mode 0600), even if others could read the file that it
             replaces; for files with the membership of single rows.
 
     Raises:
-        OutputError: If the folder cannot be made or written to, or the disk is full.
+        OutputError: If the folder cannot be created or written, or the disk is full.
     """
     path = Path(path)
-    # A folder of its own, since writers may leave temporary files of their own behind when the disk is full.
+    # A separate folder, because writers may leave their own temporary files in it when the disk is full.
     part_folder = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
     try:
         made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
@@ -48,8 +48,8 @@ def replacing(
             _PART_FOLDERS.add(part_folder)
             _sweep(part_folder, path.name)
             if private:
-                (part_folder / path.name).unlink(missing_ok=True)  # left by an earlier process with the same number
-                # Created here, since a writer would make it readable for all; opening it keeps the mode.
+                (part_folder / path.name).unlink(missing_ok=True)  # left by an earlier process with the same pid
+                # Created here, because a writer would make it readable for all; opening it later preserves the mode.
                 os.close(
                     os.open(part_folder / path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
                 )
@@ -70,8 +70,8 @@ def replacing(
 
 
 def _sweep(part_folder: Path, name: str) -> None:
-    """Removes unfinished versions of the same file that ended processes of this host have left."""
-    import psutil  # not on top: `mindefense doctor` works without it
+    """Removes incomplete versions of the same file that terminated processes of this host have left."""
+    import psutil  # imported here because `mindefense doctor` must work without it
 
     for other in part_folder.parent.glob(f".{glob.escape(name)}.{_HOST}.*.part"):
         pid = other.name.removesuffix(".part").rpartition(".")[2]
@@ -80,27 +80,27 @@ def _sweep(part_folder: Path, name: str) -> None:
 
 
 def drop_unfinished() -> None:
-    """Removes unfinished files; for a process that is about to end without unwinding."""
+    """Removes incomplete files; for a process that ends without exception handling."""
     for part_folder in list(_PART_FOLDERS):
         shutil.rmtree(part_folder, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike, text: str, *, private: bool = False) -> None:
-    """Writes `text` as UTF-8, whole or not at all; `private` as of `replacing`."""
+    """Atomically writes `text` as UTF-8; `private` as in `replacing`."""
     with replacing(path, private=private) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
-    """Writes `value` as readable JSON, whole or not at all; NaN and infinity are refused (undefined is None)."""
+    """Atomically writes `value` as indented JSON, without NaN and infinity, for which it raises ValueError."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def check_writable(folder: str | os.PathLike) -> Path:
-    """Makes `folder` and proves that a file can be written there, before hours are spent on what goes into it.
+    """Creates `folder` and checks that a file can be written to it, before a long computation starts.
 
     Raises:
-        OutputError: If not.
+        OutputError: If it cannot.
     """
     folder = Path(folder)
     with replacing(folder / ".writable") as beside:
@@ -110,7 +110,7 @@ def check_writable(folder: str | os.PathLike) -> Path:
 
 
 def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, hex."""
+    """Hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -119,5 +119,5 @@ def sha256_of_file(path: Path) -> str:
 
 
 def now() -> str:
-    """This moment in UTC as ISO 8601 writes it, to the second."""
+    """The current time in UTC and ISO 8601, to the second."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

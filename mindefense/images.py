@@ -1,4 +1,4 @@
-"""Images on their way into a network: resized, scaled, normalized, batch by batch, through mindspore.dataset.vision."""
+"""Preparation of images for a network with mindspore.dataset.vision: resizing, scaling, normalization, batches."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mindefense.errors import InputError
 
 _CROP_MARGIN = 4
 _AHEAD = 2
-"""Length of the queues between the steps of the preparation; MindSpore's 16 hold a gigabyte at 224 pixels."""
+"""Length of the queues between the steps of the preparation; MindSpore's 16 take a gigabyte at 224 pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageTransform:
-    """What MindArmour's tutorial does to an image before its VGG16 sees it.
+    """The preparation of images in MindArmour's VGG16 tutorial.
 
     Attributes:
-        image_size: Height and width that images are resized to, bilinearly.
-        mean: Mean of each channel, of pixels in 0 … 1. The tutorial's, in the tutorial's order, which is that of blue,
-            green, red, although the images are red, green, blue: its checkpoint was trained so.
-        std: Standard deviation of each channel.
+        image_size: Height and width in pixels to which images are resized by bilinear interpolation.
+        mean: Mean of each channel, for pixels in 0 … 1. The default is that of the tutorial, in the order blue, green,
+            red although the images are RGB, because its checkpoint was trained in this way.
+        std: Standard deviation of each channel, for pixels in 0 … 1.
     """
 
     image_size: int
@@ -40,19 +40,19 @@ class ImageTransform:
         order: np.ndarray | None = None,
         augment_seed: int | None = None,
     ) -> Iterator[np.ndarray]:
-        """Ready batches, one after the other, prepared beside what the caller does with them.
+        """Yields prepared batches, which are computed in parallel with the caller.
 
         Args:
             samples: ``(N, 3, height, width)`` uint8 images.
-            batch_size: Images a batch; the last one may be smaller.
-            order: ``(n,)`` positions of the images to give, in this order; None for all as they stand.
-            augment_seed: Seeds a random crop of the zero-padded image and a random flip; None for neither.
+            batch_size: Number of images per batch; the last batch may be smaller.
+            order: ``(n,)`` positions of the images, in the order to yield them; None for all in their order.
+            augment_seed: Seed of a random crop of the zero-padded image and a random flip; None for neither.
 
         Yields:
             ``(batch, 3, image_size, image_size)`` float32.
 
         Raises:
-            InputError: If `samples` are not such an array.
+            InputError: If `samples` is not such an array.
         """
         operations = [
             vision.Rescale(1 / 255, 0.0),
@@ -65,11 +65,11 @@ class ImageTransform:
 
 
 def augmented(images: np.ndarray, *, seed: int) -> np.ndarray:
-    """Each image cropped at random from itself with 4 pixels of zeros around it, and flipped in half of all cases.
+    """Crops each image at random after padding it with 4 pixels of zeros, and flips it with probability one half.
 
     Args:
         images: ``(N, 3, height, width)`` uint8.
-        seed: Decides crops and flips.
+        seed: Seed of crops and flips.
 
     Returns:
         ``(N, 3, height, width)`` uint8.
@@ -97,10 +97,10 @@ def _run(
 
 
 class _Rows:
-    """Images one by one, channels last as the operations want them.
+    """The images one by one with channels last, as the operations require.
 
-    Crops and flips are drawn here: MindSpore seeds all its random operations alike, so that whether an image is flipped
-    would follow from where it is cropped, and it seeds the generators of Python and NumPy with them.
+    Crops and flips are drawn here and not by MindSpore, which gives all its random operations the same seed, so that
+    flips would depend on crops, and which also seeds the generators of Python and NumPy.
     """
 
     def __init__(self, images: np.ndarray, order: np.ndarray | None, augment_seed: int | None):

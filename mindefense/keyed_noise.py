@@ -1,9 +1,9 @@
-"""Noise that is a function of a secret key and the query, and the file that the key lives in. NumPy, no MindSpore.
+"""Noise that is a function of a secret key and the query, and key files. Needs only NumPy.
 
-Fresh noise for every query could be averaged away by asking again. Here each row seeds a counter-based generator
-(Philox: Salmon et al., SC 2011) with the HMAC-SHA-256 of its bytes, so that the same query gets the same noise, alone,
-in any batch, any order and any process. Only the generator's raw stream is drawn from: NumPy keeps that between its
-versions, and does not promise as much for its distributions (NEP 19).
+Fresh noise for every query can be averaged out by repeated queries. Here each row seeds a counter-based generator
+(Philox: Salmon et al., SC 2011) with the HMAC-SHA-256 of its bytes. The same query therefore gets the same noise, alone
+or in any batch, in any order and in any process. Only the generator's raw stream is used, because NumPy guarantees it
+across versions, but not its distributions (NEP 19).
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ import numpy as np
 from mindefense.errors import InputError, OutputError
 
 KEY_BYTES = 32
-"""Length of the keys that `write_key` makes."""
-_IN_CACHE = 2**16  # numbers worked on at a time: more would go through main memory, and take twice as long
+"""Length in bytes of the keys of `write_key`."""
+_IN_CACHE = 2**16  # numbers per block: larger blocks do not fit into the cache and take twice as long
 
 
 def keyed_laplace(features: np.ndarray, scale: float, key: bytes) -> np.ndarray:
     """Laplace noise that is a function of a secret key and the row.
 
     Args:
-        features: ``(N, ...)`` rows; what differs in no float32 digit is the same query, and so are -0 and 0.
+        features: ``(N, ...)`` rows; rows that are equal as float32, with -0 equal to 0, are the same query.
         scale: Scale b of the Laplace distribution.
-        key: The secret.
+        key: The secret key.
 
     Returns:
-        ``(N, ...)`` float32 noise, every value within 37 b of 0.
+        ``(N, ...)`` float32 noise, with absolute values of at most 37 b.
     """
     size = math.prod(features.shape[1:])
     noise = np.empty(features.shape, np.float32)
@@ -44,8 +44,8 @@ def keyed_laplace(features: np.ndarray, scale: float, key: bytes) -> np.ndarray:
     for first in range(0, len(features), rows):
         block = features[first : first + rows]
         uniform = (_raw(block, size, key) >> np.uint64(11)) * 2.0**-53
-        # The inverse distribution function: the logarithm of twice the tail that a number cuts off. A tail of 0, once
-        # in 2⁵³ numbers, counts as half the smallest other.
+        # The inverse distribution function is the logarithm of twice the tail probability. A tail of 0, which occurs
+        # once in 2⁵³ numbers, is replaced by half of the smallest other value.
         tails = np.maximum(np.minimum(uniform, 1 - uniform), 2.0**-54)
         noise[first : first + rows] = np.copysign(-scale * np.log(2 * tails), uniform - 0.5).reshape(block.shape)
     return noise
@@ -55,29 +55,29 @@ def keyed_uniform(features: np.ndarray, count: int, key: bytes) -> np.ndarray:
     """Uniform numbers that are a function of a secret key and the row.
 
     Args:
-        features: ``(N, ...)`` rows, as `keyed_laplace` takes them.
-        count: How many numbers for each.
-        key: The secret; another than that of `keyed_laplace`, which would take the same bits.
+        features: ``(N, ...)`` rows; see `keyed_laplace`.
+        count: Number of values per row.
+        key: The secret key, which must differ from that of `keyed_laplace`, because both use the same bits.
 
     Returns:
-        ``(N, count)`` float32, odd multiples of 2⁻²⁴, so that neither 0 nor 1 is among them, nor 1 minus them.
+        ``(N, count)`` float32, odd multiples of 2⁻²⁴ in 0 … 1, both excluded.
     """
     raw = _raw(features, -(-count // 2), key)
-    halves = raw.astype("<u8", copy=False).view("<u4")[:, :count]  # the low half of a number comes first
+    halves = raw.astype("<u8", copy=False).view("<u4")[:, :count]  # two values per number, the low half first
     return ((2 * (halves >> 9).astype(np.float64) + 1) * 2.0**-24).astype(np.float32)
 
 
 def derive_key(key: bytes, purpose: str, *, again: int = 0) -> bytes:
-    """The key of one stream of numbers.
+    """Derives the key of one stream of random numbers.
 
     Args:
-        key: The secret that all streams depend on.
+        key: The secret key of all streams.
         purpose: ``"noise"`` or ``"draws"``.
-        again: k for a stream that is to differ from the first when the same is asked for the k-th time more.
+        again: 0 for the first stream; k for the stream of the k-th repetition of a query, which is independent.
 
     Returns:
-        `key` itself for the first noise; else a hash of it, by another function than that of queries, so that no query
-        can ask for it.
+        `key` itself for the first noise; otherwise an HMAC-SHA-512 with it. Queries use HMAC-SHA-256, so no query can
+        reveal a derived key.
     """
     if (purpose, again) == ("noise", 0):
         return key
@@ -85,11 +85,11 @@ def derive_key(key: bytes, purpose: str, *, again: int = 0) -> bytes:
 
 
 def _raw(features: np.ndarray, count: int, key: bytes) -> np.ndarray:
-    """``(N, count)`` uint64 of each row's own stream."""
-    # Adding 0 makes -0 and 0 one query, which they are to every network.
+    """``(N, count)`` uint64 random numbers, from a separate stream for each row."""
+    # Adding 0 makes -0 and 0 the same query, as they are for a network.
     rows = (np.ascontiguousarray(features, np.float32) + np.float32(0)).astype("<f4", copy=False)
     stream = np.random.Philox(key=0)
-    start = stream.state  # putting a state back is several times faster than a new generator
+    start = stream.state  # setting a state is several times faster than creating a generator
     raw = np.empty((len(rows), count), np.uint64)
     for row, out in zip(rows, raw, strict=True):
         digest = hmac.digest(key, row.tobytes(), "sha256")
@@ -101,10 +101,10 @@ def _raw(features: np.ndarray, count: int, key: bytes) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class KeyedNoise:
-    """What is added to inputs: Laplace noise, a function of key and row.
+    """Laplace noise on inputs that is a function of key and row.
 
     Attributes:
-        key: The secret; not shown.
+        key: The secret key; not in the repr.
         scale: Scale b of the Laplace distribution.
     """
 
@@ -113,7 +113,7 @@ class KeyedNoise:
 
     @classmethod
     def of(cls, key: bytes, scale: float, *, again: int = 0) -> KeyedNoise:
-        """The noise that belongs to a secret from which several streams are derived."""
+        """The noise with the key that `derive_key` derives from a secret key."""
         return cls(derive_key(key, "noise", again=again), scale)
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
@@ -123,11 +123,11 @@ class KeyedNoise:
 
 @dataclasses.dataclass(frozen=True)
 class KeyedDraws:
-    """What a defense draws for a query: uniform numbers, a function of key and row.
+    """Uniform random numbers of a defense that are a function of key and row.
 
     Attributes:
-        key: The secret; not shown.
-        count: How many numbers for each row.
+        key: The secret key; not in the repr.
+        count: Number of values per row.
     """
 
     key: bytes = dataclasses.field(repr=False)
@@ -135,7 +135,7 @@ class KeyedDraws:
 
     @classmethod
     def of(cls, key: bytes, count: int, *, again: int = 0) -> KeyedDraws:
-        """The draws that belong to a secret from which several streams are derived."""
+        """The draws with the key that `derive_key` derives from a secret key."""
         return cls(derive_key(key, "draws", again=again), count)
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
@@ -144,16 +144,16 @@ class KeyedDraws:
 
 
 def write_key(path: str | os.PathLike) -> bytes:
-    """Makes a new random key and writes it to a file that its owner alone may read.
+    """Creates a random key and writes it to a file that only its owner may read.
 
     Args:
-        path: The file, which must not be there yet. Its folder is made if need be.
+        path: The file, which must not exist. Its folder is created if it does not exist.
 
     Returns:
         The key, 32 bytes.
 
     Raises:
-        OutputError: If there is such a file, which is left as it is, or it cannot be written.
+        OutputError: If the file already exists, which does not change it, or it cannot be written.
     """
     path = Path(path)
     key = secrets.token_bytes(KEY_BYTES)
@@ -162,25 +162,25 @@ def write_key(path: str | os.PathLike) -> bytes:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
-    except OSError as error:  # it may have come into being since
+    except OSError as error:  # another process may have created the file since the check
         raise (_taken(path) if path.exists() else _cannot_write(path, error)) from error
     try:
         with open(descriptor, "w", encoding="ascii") as file:
             file.write(key.hex() + "\n")
     except OSError as error:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
+        with contextlib.suppress(OSError):  # the first error is the one to report
             path.unlink()
         raise _cannot_write(path, error) from error
     return key
 
 
 def read_key(path: str | os.PathLike) -> bytes:
-    """The key that `write_key` wrote.
+    """Reads a key that `write_key` wrote.
 
     Raises:
-        InputError: If the file is missing, holds something else, or others than its owner may read it.
+        InputError: If the file is missing, has other contents, or can be read by others than its owner.
     """
-    fix = f"name the one in use, or make one: python -c \"from mindefense import write_key; write_key('{path}')\""
+    fix = f"give your key file, or make one: python -c \"from mindefense import write_key; write_key('{path}')\""
     try:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -189,15 +189,17 @@ def read_key(path: str | os.PathLike) -> bytes:
         raise InputError(f"key {path}", expected="a file", got=error.strerror or str(error), fix=fix) from error
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         got = f"mode {stat.S_IMODE(mode):04o}"
-        raise InputError(f"key {path}", expected="a file for its owner alone", got=got, fix=f"chmod 600 {path}")
-    if not re.fullmatch(rb"[0-9a-fA-F]{%d}" % (2 * KEY_BYTES), text):  # what the file holds is nobody's business
+        raise InputError(
+            f"key {path}", expected="a file that only its owner may read", got=got, fix=f"chmod 600 {path}"
+        )
+    if not re.fullmatch(rb"[0-9a-fA-F]{%d}" % (2 * KEY_BYTES), text):  # the message must not show the file's contents
         raise InputError(f"key {path}", expected=f"{2 * KEY_BYTES} hexadecimal digits", got="something else", fix=fix)
     return bytes.fromhex(text.decode("ascii"))
 
 
 def _taken(path: Path) -> OutputError:
-    fix = "keep it, or move it away if every answer may change: another key gives other noise"
-    return OutputError(f"there is a key in {path} already", fix=fix)
+    fix = "use it, or move it away if answers may change, because another key gives other noise"
+    return OutputError(f"there is already a key in {path}", fix=fix)
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

@@ -1,4 +1,4 @@
-"""Packages whose names are loaded when they are first used, so that importing a package costs nothing."""
+"""Packages whose names are imported on first use, so that importing the package is fast."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 def lazy_names(
     package: str, homes: Mapping[str, Iterable[str]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The functions ``__getattr__`` and ``__dir__`` of a package.
+    """Makes the functions ``__getattr__`` and ``__dir__`` of a package.
 
     Args:
         package: The package's ``__name__``.
-        homes: Module, without the name of the package → the public names that it has.
+        homes: The public names of each module, by the module's name without that of the package.
     """
     home_of = {name: home for home, names in homes.items() for name in names}
 

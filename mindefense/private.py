@@ -1,4 +1,4 @@
-"""Training with differential privacy, through MindArmour. What it promises holds against every attack on membership."""
+"""Training with differential privacy by MindArmour; its guarantee limits every membership inference attack."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mindefense.training import Epoch, TrainConfig, check_loss, check_rows, make
 
 
 def why_not_private() -> str | None:
-    """Why MindSpore's device cannot train with differential privacy, in one line; None if it can.
+    """The reason, in one line, why MindSpore's device cannot train with differential privacy; None if it can.
 
-    MindArmour 2.0 refuses every device but GPU and Ascend, at the end of ``DPModel.__init__``, whatever the network.
+    MindArmour 2.0 raises an error at the end of ``DPModel.__init__`` on all devices other than GPU and Ascend.
     """
     device = ms.get_context("device_target")
     if device in ("GPU", "Ascend"):
         return None
-    return f"MindArmour trains with differential privacy on GPU and Ascend alone, and MindSpore computes on {device}"
+    return f"MindArmour trains with differential privacy only on GPU and Ascend, and MindSpore computes on {device}"
 
 
 def train_privately(
@@ -37,33 +37,35 @@ def train_privately(
     clip_norm: float,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> tuple[Epoch, ...]:
-    """Trains `net` in place by DP-SGD: every row's gradient is clipped, and their sum gets Gaussian noise.
+    """Trains `net` in place by DP-SGD: each row's gradient is clipped, and Gaussian noise is added to their sum.
 
-    Abadi et al., CCS 2016, algorithm 1, as MindArmour 2.0 does it (``DPModel``, ``NoiseGaussianRandom``), with batches
-    that are shuffled instead of drawn; see `epsilon` for what that promises. It promises nothing of the figures that
-    are returned: they are taken from the rows without noise. The noise is that of MindSpore's generator, which is not
-    made for secrets.
+    This is algorithm 1 of Abadi et al., CCS 2016, in MindArmour 2.0 (``DPModel``, ``NoiseGaussianRandom``), with
+    shuffled instead of sampled batches; see `epsilon` for its guarantee. The guarantee does not cover the returned
+    losses and accuracies, which are computed from the rows without noise. The noise comes from MindSpore's generator,
+    which is not cryptographically secure.
 
-    MindArmour writes a batch out row by row in its graph, so that compiling takes longer the larger the batch. This
-    function has not been run on a GPU or an Ascend; the tests run it on a CPU past MindArmour's check of the device.
+    MindArmour's graph contains each row of a batch separately, so the compile time grows with the batch size. This
+    function has not been run on a GPU or an Ascend; the tests run it on a CPU and bypass MindArmour's device check.
 
     Args:
-        net: As for `train_classifier`, without batch normalization, which mixes rows and keeps what it saw of them.
+        net: A network as for `train_classifier`, without batch normalization, which mixes rows and stores statistics
+            of them.
         features: ``(N, ...)`` float32 rows.
         labels: ``(N,)``: int32 classes for softmax, 0/1 for sigmoid.
-        config: How to train; rows that are left over sit the epoch out. Momentum, weight decay, schedules and label
-            smoothing cost no privacy; crops and flips are not offered, nor is an end that depends on the accuracy.
-        noise_multiplier: The noise's standard deviation as a multiple of `clip_norm`, above 0.
-        clip_norm: Largest L2 norm of a row's gradient, above 0; longer ones are scaled down to it.
+        config: Training settings. Rows of an incomplete last batch are left out of the epoch. Momentum, weight decay,
+            schedules and label smoothing do not affect privacy. Augmentation and an end that depends on the accuracy
+            are not supported.
+        noise_multiplier: Standard deviation of the noise as a multiple of `clip_norm`, above 0.
+        clip_norm: Largest L2 norm of a row's gradient, above 0; longer gradients are scaled down to it.
         on_epoch: Called after every epoch.
 
     Returns:
-        The figures of all epochs; the accuracy is that of all rows after the epoch.
+        Loss and accuracy of all epochs; the accuracy is that on all rows after the epoch.
 
     Raises:
-        DeviceError: If MindSpore computes on a CPU; nothing has been computed then.
-        InputError: If the settings or the network rule privacy out, features and labels do not match or hold NaN, or
-            the loss becomes NaN.
+        DeviceError: If MindSpore computes on a CPU; it is raised before any computation.
+        InputError: If the settings or the network do not allow privacy, features and labels do not match or have NaN,
+            or the loss becomes NaN.
     """
     if reason := why_not_private():
         raise DeviceError(reason, fix="use --device_target GPU or Ascend on a machine that has one")
@@ -79,7 +81,7 @@ def train_privately(
         from mindarmour.privacy.diff_privacy import DPModel, NoiseMechanismsFactory
     with muted(logging.WARNING):
         step = DPModel(
-            micro_batches=batch,  # so that it is single rows that are clipped
+            micro_batches=batch,  # one row each, so that the gradients of single rows are clipped
             norm_bound=float(clip_norm),
             noise_mech=NoiseMechanismsFactory.create(
                 "Gaussian", norm_bound=float(clip_norm), initial_noise_multiplier=float(noise_multiplier)
@@ -106,23 +108,23 @@ def train_privately(
 
 
 def epsilon(epochs: int, noise_multiplier: float, delta: float) -> float:
-    """The ε of the (ε, δ)-differential privacy that `train_privately` gives every row.
+    """The ε of the (ε, δ)-differential privacy of `train_privately` for every row.
 
-    A row is in one batch an epoch at most, and moves its sum by `clip_norm` at most, if it is blanked out. So weights
-    that never saw it before are ρ-zCDP with ρ = epochs / (2 · noise_multiplier²), and ε = ρ + 2 √(ρ ln 1/δ) (Bun and
-    Steinke 2016, propositions 1.6 and 1.3). Nothing is taken off for rows being drawn at random (Abadi et al.),
-    because they are shuffled with a seed that is known.
+    A row is in at most one batch per epoch. Replacing it by a row with gradient 0 changes the sum of gradients by at
+    most `clip_norm`. If the start weights do not depend on the row, the training is therefore ρ-zCDP with ρ = epochs /
+    (2 · noise_multiplier²), and ε = ρ + 2 √(ρ ln 1/δ) (Bun and Steinke 2016, propositions 1.6 and 1.3). There is no
+    amplification by sampling (Abadi et al.), because rows are shuffled with a known seed.
 
     Args:
-        epochs: How many were trained, at least 1.
-        noise_multiplier: As it was trained with, above 0.
-        delta: In (0, 1); below one over the number of rows, to mean something.
+        epochs: Number of epochs of the training, at least 1.
+        noise_multiplier: The noise multiplier of the training, above 0.
+        delta: δ in (0, 1); it should be below 1 / number of rows.
 
     Returns:
         ε, above 0.
 
     Raises:
-        InputError: If one of them is out of range.
+        InputError: If an argument is out of range.
     """
     if epochs < 1:
         raise InputError("epochs", expected="a whole number of at least 1", got=repr(epochs))
@@ -139,7 +141,7 @@ def _check_positive(name: str, value: float) -> None:
 
 
 def _check_settings(net: nn.Cell, config: TrainConfig, noise_multiplier: float, clip_norm: float) -> None:
-    """Raises InputError for what would break the promise."""
+    """Raises InputError for settings with which the guarantee does not hold."""
     _check_positive("noise_multiplier", noise_multiplier)
     _check_positive("clip_norm", clip_norm)
     if config.augment:
@@ -147,13 +149,13 @@ def _check_settings(net: nn.Cell, config: TrainConfig, noise_multiplier: float, 
     if config.until_accuracy is not None:
         raise InputError(
             "until_accuracy",
-            expected="None for private training, since when it ends would tell of the rows",
+            expected="None for private training, because the number of epochs would reveal information on the rows",
             got=repr(config.until_accuracy),
         )
     if any(parameter.name.endswith("moving_mean") for parameter in net.get_parameters()):
         raise InputError("net", expected="no batch normalization, which mixes rows", got="one with it")
     if (seed := ms.get_seed()) is not None:
         raise InputError(
-            "MindSpore's seed", expected="none, since the noise follows from it", got=str(seed),
+            "MindSpore's seed", expected="none, because it determines the noise", got=str(seed),
             fix="do not call mindspore.set_seed",
         )  # fmt: skip

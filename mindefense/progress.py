@@ -1,4 +1,4 @@
-"""What long work tells while it lasts."""
+"""Display of the progress of long computations."""
 
 from __future__ import annotations
 
@@ -21,34 +21,35 @@ _MEASURED = 5
 
 
 class Progress(Protocol):
-    """Told by long work what happens."""
+    """A display that long computations report their progress to."""
 
     def stage(self, title: str, total: int) -> contextlib.AbstractContextManager[Callable[[int, str], None]]:
-        """Opens a stage of `total` units; the callable takes the units just done and a short note."""
+        """Opens a stage of `total` units; the yielded callable takes the number of units just done and a short note."""
         ...
 
     def say(self, text: str) -> None:
-        """One line that should be read now."""
+        """Shows a line of text."""
         ...
 
 
 class Quiet:
-    """A progress that says nothing."""
+    """A progress display that shows nothing."""
 
     @contextlib.contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """Swallows what is done."""
+        """Ignores the progress."""
         yield lambda done, note: None
 
     def say(self, text: str) -> None:
-        """Swallows it."""
+        """Ignores the text."""
 
 
 class Brief(Quiet):
-    """A progress that says one thing: as soon as it can be told that a stage takes over a minute more, how long.
+    """A progress display that prints at most one line per stage: the remaining time, once it is known to be over a
+    minute.
 
     Args:
-        clock: Says how many seconds have gone by.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter):
@@ -56,7 +57,7 @@ class Brief(Quiet):
 
     @contextlib.contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """At most one line, on the error stream."""
+        """Prints at most one line, to stderr."""
         pace, is_told = _Pace(total), False
 
         def advance(done: int, note: str) -> None:
@@ -70,13 +71,14 @@ class Brief(Quiet):
 
 
 class ConsoleProgress:
-    """Bars on a terminal; elsewhere one line a finished stage, and while it lasts at most one a minute.
+    """A progress display with bars on a terminal, and lines of text elsewhere.
 
-    Elsewhere a line also comes as soon as it can be told that the stage takes over a minute more.
+    Elsewhere, it prints one line for every finished stage and at most one line per minute during a stage, and also one
+    as soon as the remaining time is known to be over a minute.
 
     Args:
-        console: Where to print; None for the screen's error stream.
-        clock: Says how many seconds have gone by.
+        console: The console to print to; None for stderr.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, console: Console | None = None, *, clock: Callable[[], float] = time.perf_counter):
@@ -89,7 +91,7 @@ class ConsoleProgress:
 
     @contextlib.contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """A bar of `total` units; the callable takes the units just done and a short note."""
+        """A bar of `total` units; the yielded callable takes the number of units just done and a short note."""
         from rich.progress import (
             BarColumn,
             Progress,
@@ -128,14 +130,14 @@ class ConsoleProgress:
             self._console.print(f"{title}: {last} ({self._clock() - began:.1f} s)", highlight=False)
 
     def say(self, text: str) -> None:
-        """One line, above the bar if there is one."""
+        """Prints a line of text, above the bar if there is one."""
         from rich.markup import escape
 
         self._console.print(escape(text), highlight=False)
 
 
 class _Pace:
-    """How far a stage of `total` units is, and how long the rest takes at its pace so far."""
+    """The units done of a stage of `total` units, and the remaining time estimated from its speed."""
 
     def __init__(self, total: int):
         self.total, self.done = total, 0
@@ -144,7 +146,7 @@ class _Pace:
         self._measured = 0.0
 
     def advance(self, done: int, now: float) -> None:
-        """Counts units; the pace is that since the first news, which may hold compiling or what an earlier run did."""
+        """Adds units. The speed is measured after the first call, which may include compilation or a resumed part."""
         self.done += done
         if self._first is None:
             self._first = now, self.done
@@ -156,22 +158,24 @@ class _Pace:
 
     @property
     def is_long(self) -> bool:
-        """Whether it can be told that the rest takes over a minute."""
+        """Whether the remaining time is known to be over a minute."""
         return self.left is not None and self.left > _SILENCE and self._measured >= _MEASURED
 
     def news(self, title: str, note: str) -> str:
-        """How far it is and, if that can be told, the time left."""
+        """A line with the units done and, if known, the remaining time."""
         left = "" if self.left is None else f"; {datetime.timedelta(seconds=round(self.left))} left"
         return f"{title}: {self.done}/{self.total}" + (f", {note}" if note else "") + left
 
 
 def progress_of(given: Progress | bool | None) -> Progress:
-    """What a caller wants to be told: True for bars, False for silence, None for bars where somebody looks on.
+    """The progress display for an argument of a public function.
 
-    Somebody looks on at a terminal, and at a notebook. Elsewhere None is one line for each stage that takes minutes.
+    Args:
+        given: True for `ConsoleProgress`, False for no display, None for `ConsoleProgress` on a terminal or in a
+            notebook and otherwise one line for each long stage (`Brief`); or a display.
 
     Raises:
-        InputError: If it is nothing that can be told.
+        InputError: If `given` is none of these.
     """
     if given is None:
         if not (sys.stderr.isatty() or _in_notebook()):
@@ -189,13 +193,13 @@ def progress_of(given: Progress | bool | None) -> Progress:
 def epochs(
     title: str, total: int, on_epoch: Callable[[Any], None] | None, progress: Progress | bool | None
 ) -> Iterator[Callable[[Any], None]]:
-    """Yields what to call after every epoch of a training: `on_epoch` if there is one, else a bar.
+    """Yields a function to call after every epoch of a training: `on_epoch`, or one that advances a bar.
 
     Args:
-        title: What is trained.
-        total: Epochs.
-        on_epoch: Called with the epoch: its ``number``, ``loss`` and ``accuracy``.
-        progress: As of `progress_of`.
+        title: Title of the bar.
+        total: Number of epochs.
+        on_epoch: A function of the epoch (with ``number``, ``loss`` and ``accuracy``); None for a bar.
+        progress: See `progress_of`.
     """
     if on_epoch is not None:
         yield on_epoch
@@ -206,7 +210,7 @@ def epochs(
         def tell(epoch: Any) -> None:
             nonlocal done
             advance(epoch.number - done, f"loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.3f}")
-            done = epoch.number  # a resume starts with more than one
+            done = epoch.number  # a resumed training starts with a later epoch
 
         yield tell
 

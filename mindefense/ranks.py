@@ -29,7 +29,7 @@ from mindefense.errors import InputError, MindefenseError, RankError
 from mindefense.files import drop_unfinished
 
 Job = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], "np.ndarray | None"]
-"""What a rank can be asked to do: settings and arrays → its part of the result."""
+"""A job of a rank: a function from settings and arrays to its part of the result."""
 _END = "end"
 _IN_STEP = "in step: "
 _PIECE = 1 << 26
@@ -41,13 +41,13 @@ _SPEAK_WITHIN = 5.0
 
 
 def part_of(n: int, *, rank: int, size: int, block: int = 1) -> slice:
-    """The rows that a rank takes of `n`: whole blocks in the order of the ranks, as evenly as that goes.
+    """The rows of one rank: whole blocks, in the order of the ranks, divided as evenly as possible.
 
     Args:
         n: Number of rows.
-        rank: Whose part.
+        rank: Number of the rank.
         size: Number of ranks.
-        block: Rows that must stay together; the last block may be smaller.
+        block: Number of rows that stay together; the last block may be smaller.
     """
     blocks = -(-n // block)
     first, last = blocks * rank // size * block, blocks * (rank + 1) // size * block
@@ -55,12 +55,12 @@ def part_of(n: int, *, rank: int, size: int, block: int = 1) -> slice:
 
 
 class ProcessGroup:
-    """The ranks of a job, seen from one of them.
+    """The ranks of a job.
 
     Attributes:
-        rank: This process's number; rank 0 leads.
+        rank: Number of this process; rank 0 leads.
         size: Number of ranks.
-        on_this_host: How many of them share this host.
+        on_this_host: Number of ranks on this host.
     """
 
     def __init__(self, rank: int, size: int):
@@ -84,20 +84,20 @@ class ProcessGroup:
         *,
         here: Job,
     ) -> np.ndarray | None:
-        """Has every rank do its part of a job; for rank 0.
+        """Runs a job on every rank; only rank 0 may call this.
 
         Args:
-            job: Its name among those that the others `follow` with.
-            settings: What JSON can hold.
-            arrays: Name → array; every rank gets them whole.
-            here: What this rank does itself.
+            job: Name of the job in the mapping that the other ranks give to `follow`.
+            settings: Values that can be written as JSON.
+            arrays: Arrays by name; every rank gets all of them completely.
+            here: The job of this rank.
 
         Returns:
-            The parts, joined along the first axis in the order of the ranks; None if they have none.
+            The parts, concatenated along the first axis in the order of the ranks; None if they return none.
 
         Raises:
-            RankError: If another rank could not do its part; names it.
-            MindefenseError: If this one could not.
+            RankError: If another rank fails; the message names it.
+            MindefenseError: If this rank fails.
         """
         settings, arrays = dict(settings or {}), dict(arrays or {})
         self._tell(_pack(job, settings, arrays))
@@ -105,9 +105,9 @@ class ProcessGroup:
 
     @contextlib.contextmanager
     def in_step(self, job: str, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[None]:
-        """Starts a job in which all ranks then call the methods below together, such as a training; for rank 0.
+        """Starts a job, such as a training, in which all ranks call collective methods; only rank 0 may call this.
 
-        If this rank fails in it, the others, which wait for it, can be told nothing more: the job is over.
+        If this rank fails within the context, the job ends, because the other ranks are waiting and cannot be told.
         """
         self._tell(_pack(_IN_STEP + job, dict(settings), dict(arrays)))
         try:
@@ -117,10 +117,10 @@ class ProcessGroup:
             raise
 
     def follow(self, jobs: Mapping[str, Job]) -> None:
-        """Does what rank 0 asks until it says that all is done; for the other ranks.
+        """Runs the jobs that rank 0 requests until it ends them; for the other ranks.
 
         Args:
-            jobs: What can be asked for; a job may add others.
+            jobs: The jobs by name; a job may add further ones.
         """
         while True:
             job, settings, arrays = _unpack(self._tell(None))
@@ -133,7 +133,7 @@ class ProcessGroup:
                 self._do(jobs[job], settings, arrays)
 
     def dismiss(self) -> None:
-        """Tells the other ranks that all is done; for rank 0. Does nothing the second time."""
+        """Ends `follow` on the other ranks; only rank 0 may call this. A second call does nothing."""
         if self._is_over:
             return
         self._is_over = True
@@ -141,22 +141,22 @@ class ProcessGroup:
         self._lines.hang_up()
 
     def abandon(self) -> None:
-        """Leaves the others to find out that this process ends; for rank 0, when it cannot tell them anything more."""
+        """Marks the job as over without a message; for rank 0 if it fails. The others notice when this process ends."""
         self._is_over = True
         self._lines.stop_watching()
 
     # ---------------------------------------------------------------- called by all ranks together
 
     def agree(self, arrays: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-        """Rank 0's arrays by name, on every rank; what the others give does not matter."""
+        """Rank 0's arrays by name, on every rank; the arguments of the other ranks are ignored."""
         return _unpack(self._tell(_pack("", {}, arrays or {}) if self.leads else None))[2]
 
     def meet(self) -> None:
-        """Returns when all ranks have come here, however long that takes; for before a run of collective operators."""
+        """Waits until all ranks have called this, without a time limit; call it before collective operators."""
         self._lines.meet()
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """Float64 sum of all ranks' arrays of one shape, added in the order of the ranks: the same bits everywhere."""
+        """Float64 sum of all ranks' arrays of one shape, in the order of the ranks, so it is equal on all ranks."""
         values = np.ascontiguousarray(values, np.float64)
         self._lines.meet()
         parts = self._gather(values.reshape(-1).view(np.int32))
@@ -165,7 +165,7 @@ class ProcessGroup:
     # ---------------------------------------------------------------- transport
 
     def _call_in(self) -> _Lines:
-        """Connects every rank with rank 0, which tells them where it listens."""
+        """Connects every rank with rank 0, which broadcasts its address, port and a token."""
         told = np.zeros(64, np.int32)
         if not self.leads:
             where = json.loads(self._from_first(None, len(told)).tobytes().rstrip(b"\0"))
@@ -226,27 +226,27 @@ class ProcessGroup:
         return [b"".join(pieces)[:length] for pieces, length in zip(collected, lengths, strict=True)]
 
     def _gather(self, words: np.ndarray) -> np.ndarray:
-        """``(size, n)`` int32: every rank's ``(n,)``. Integers, since they are transferred bit by bit."""
+        """``(size, n)`` int32: the ``(n,)`` words of every rank; integers, because these are transferred exactly."""
         return self._all_gather(ms.Tensor(words)).asnumpy().reshape(self.size, -1)
 
 
 def join_crew(choose_device: Callable[[], object]) -> ProcessGroup:
     """Joins the job that ``msrun`` has started.
 
-    In the launcher's own process, which runs the same script to bring the ranks together, it does not return.
+    It does not return in the launcher's scheduler process, which runs the same script to connect the ranks.
 
     Args:
-        choose_device: Sets MindSpore's device, which must happen first, and not in the launcher's own process.
+        choose_device: Sets MindSpore's device; called before the ranks are connected, and not in the scheduler.
 
     Raises:
         InputError: If this process was not started by ``msrun``.
-        RankError: If the ranks do not come together.
+        RankError: If the ranks cannot be connected.
     """
     role = os.environ.get("MS_ROLE")
     if role is None:
         raise InputError(
             "--distributed",
-            expected="processes that msrun started",
+            expected="processes started by msrun",
             got="a single one",
             fix=f"start it with `msrun --worker_num=W --local_worker_num=W --join=True {sys.argv[0]} … --distributed`",
         )
@@ -257,7 +257,7 @@ def join_crew(choose_device: Callable[[], object]) -> ProcessGroup:
         try:
             init()
         except RuntimeError as error:
-            sys.exit(f"mindefense: the launcher's own process: {_first_line(error)}")
+            sys.exit(f"mindefense: scheduler process of msrun: {_first_line(error)}")
         sys.exit(0)
     choose_device()
     try:
@@ -265,9 +265,9 @@ def join_crew(choose_device: Callable[[], object]) -> ProcessGroup:
         return ProcessGroup(get_rank(), get_group_size())
     except (RuntimeError, OSError, KeyError) as error:  # KeyError: variables of the launcher that are not set
         raise RankError(
-            "the ranks did not come together",
+            "the ranks could not connect",
             got=_first_line(error),
-            fix="look whether the port is free (--master_port), all hosts reach --master_addr, and msrun started this",
+            fix="check that the port (--master_port) is free, all hosts reach --master_addr, and msrun started this",
         ) from error
 
 
@@ -276,24 +276,24 @@ def _first_line(error: Exception) -> str:
 
 
 def _this_host() -> str:
-    """A name that no other host has; host names alone are not unique, for example in containers."""
+    """A unique name of this host; host names alone may be equal, for example in containers."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return socket.gethostname() + (boot.read_text() if boot.is_file() else "")
 
 
 def _own_address() -> str:
-    """The address by which other ranks reach this host: that by which it reaches the scheduler, whom all reach."""
+    """The address of this host for other ranks: that of its connection to the scheduler, which all ranks can reach."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((os.environ["MS_SCHED_HOST"], int(os.environ["MS_SCHED_PORT"])))  # sends nothing
         return probe.getsockname()[0]
 
 
 class _Lines:
-    """Connections of rank 0 with each other rank: one to meet on, one that tells when its other end is gone.
+    """Connections of rank 0 with each other rank: one to wait for each other, one to notice that a rank has ended.
 
     Args:
-        meeting: Rank → connection: of all others on rank 0, of rank 0 on the others.
-        living: The same of the second connections.
+        meeting: Connections for waiting, by rank: to all other ranks on rank 0, to rank 0 on the others.
+        living: Connections for noticing an end, likewise.
     """
 
     def __init__(self, meeting: dict[int, socket.socket], living: dict[int, socket.socket]):
@@ -304,7 +304,7 @@ class _Lines:
 
     @classmethod
     def to_first(cls, rank: int, where: Mapping[str, Any]) -> _Lines:
-        """The lines of another rank."""
+        """The connections of a rank other than 0."""
         lines = []
         for kind in ("m", "l"):
             line = socket.create_connection((where["address"], where["port"]), timeout=_JOIN_WITHIN)
@@ -315,7 +315,7 @@ class _Lines:
 
     @classmethod
     def from_others(cls, count: int, listener: socket.socket, token: str) -> _Lines:
-        """The lines of rank 0; who does not know the token is sent away."""
+        """The connections of rank 0; connections without the token are closed."""
         listener.settimeout(_JOIN_WITHIN)
         lines: dict[str, dict[int, socket.socket]] = {"m": {}, "l": {}}
         while any(len(held) < count for held in lines.values()):
@@ -333,7 +333,7 @@ class _Lines:
         return cls(lines["m"], lines["l"])
 
     def meet(self) -> None:
-        """Returns when all ranks have come here, however long that takes."""
+        """Waits until all ranks have called this, without a time limit."""
         leads = 0 not in self._meeting
         for rank, line in self._meeting.items():
             if not leads:
@@ -344,14 +344,14 @@ class _Lines:
                 self._send(rank, line)
 
     def hang_up(self) -> None:
-        """Stops watching the other ranks, and tells them that this rank may end."""
+        """Stops watching the other ranks, and tells them that this rank is about to end."""
         self.stop_watching()
         for line in self._living.values():
             with contextlib.suppress(OSError):
                 line.sendall(b"e")
 
     def stop_watching(self) -> None:
-        """From now on the others may end."""
+        """Ignores the end of other ranks from now on."""
         self._is_over.set()
 
     def _send(self, rank: int, line: socket.socket) -> None:
@@ -381,11 +381,11 @@ class _Lines:
                     self._is_gone(rank)
 
     def _is_gone(self, rank: int) -> NoReturn:
-        """Ends this process, which could only wait for the other."""
+        """Ends this process, because the job cannot continue without that rank."""
         self._first_to_tell.acquire()
         print(
-            f"mindefense: error: rank {rank} has ended and the job cannot go on; files written so far are whole, the "
-            f"reason is in the log of rank {rank}",
+            f"mindefense: error: rank {rank} has ended and the job cannot continue; files written so far are complete, "
+            f"the reason is in the log of rank {rank}",
             file=sys.stderr,
             flush=True,
         )
@@ -406,7 +406,7 @@ def _unpack(message: bytes) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]
     arrays = {}
     for key, kind, shape in listed:
         count = int(np.prod(shape, dtype=np.int64))
-        arrays[key] = np.frombuffer(message, kind, count, at).reshape(shape).copy()  # aligned, and one may write to it
+        arrays[key] = np.frombuffer(message, kind, count, at).reshape(shape).copy()  # a copy is aligned and writable
         at += arrays[key].nbytes
     return name, settings, arrays
 

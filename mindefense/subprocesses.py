@@ -1,4 +1,4 @@
-"""Work for a process of its own: what it does may crash, hang or spoil the process, and none of that reaches here."""
+"""Runs code in a child process, so that a crash or a hang does not affect this process."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import tempfile
 from collections.abc import Mapping
 
 SAYS = "mindefense: "
-"""How the line begins that is a child's answer; whatever else it prints is dropped."""
+"""Prefix of the line with a child's answer; its other output is ignored."""
 
 
 class NoAnswer(Exception):
-    """A child that ended, or was ended, without an answer; the message says how."""
+    """A child process ended, or was killed, without an answer; the message has the reason."""
 
 
 def ask_child(code: str, *arguments: str, timeout: float, environment: Mapping[str, str] | None = None) -> str:
-    """Runs Python code in a process of its own and returns the line that it prints after `SAYS`.
+    """Runs Python code in a child process and returns the rest of the line that it prints with the prefix `SAYS`.
 
     Args:
-        code: What to run. It finds `arguments` in ``sys.argv[1:]``.
-        arguments: For the code. `sys.path` is not inherited; hand it over if it is needed.
-        timeout: Seconds after which it is ended, with all processes that it started.
-        environment: Its variables; None for those of this process.
+        code: The code.
+        arguments: Its ``sys.argv[1:]``. `sys.path` is not inherited; pass it if it is needed.
+        timeout: Seconds after which the child and all processes that it started are killed.
+        environment: Its environment variables; None for those of this process.
 
     Raises:
         NoAnswer: If it prints no such line in time.
     """
-    # A file and not a pipe: a driver's own children would hold a pipe open. A session, to end them all.
+    # A file and not a pipe, which a driver's child processes would keep open. A new session, to kill all of them.
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(
             [sys.executable, "-c", code, *arguments],

@@ -117,8 +117,8 @@ def test_into_a_network_of_another_image_size(tmp_path):
     of = "VGG16 with batch normalization, image_size {}, 10 classes, width_multiplier 0.0625"
     assert str(caught.value) == (
         f"{path} does not fit this network (mis-shaped: classifier.0.weight (256, 32) instead of (256, 128)): "
-        f"expected {of.format(64)}, got a file that seems to hold {of.format(32)}; "
-        "build the network that the file holds (docs/your_model.md), or choose another checkpoint"
+        f"expected {of.format(64)}, got a file that seems to contain {of.format(32)}; "
+        "build the network of the file (docs/your_model.md), or choose another checkpoint"
     )
     same(parameters_of(net), before)
 
@@ -136,7 +136,7 @@ def test_into_a_network_without_batch_normalization(tmp_path):
 
 
 def test_a_file_of_no_known_network(net):
-    with pytest.raises(CheckpointError, match="expected MLP 4-3-2, got a file that seems to hold no network known"):
+    with pytest.raises(CheckpointError, match="expected MLP 4-3-2, got a file that seems to contain no network known"):
         load_into(net, Checkpoint("a.ckpt", {"conv.weight": np.zeros((8, 3, 3, 3))}, {}))
 
 

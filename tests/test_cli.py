@@ -72,7 +72,7 @@ MISTAKES = {
     "defense without its value": (["run", "--defense", "top-k"], ["--defense", "top-k=", "such as 3"]),
     "unknown attacker": (["evaluate", "--out", "x", "--attacks", "gab"], ["--attacks", "gap, confidence", "'gab'"]),
     "unknown gate": (["evaluate", "--out", "x", "--fail-above", "f1=1"], ["--fail_above", "METRIC=LIMIT", "tpr@0.01"]),
-    "missing vectors": (["defend", "--out", "x", "--outputs", "no.npy"], ["no.npy", "nothing of that name", "np.save"]),
+    "missing vectors": (["defend", "--out", "x", "--outputs", "no.npy"], ["no.npy", "no such file", "np.save"]),
     "defense to be fitted": (
         ["defend", "--out", "x", "--defense", "class-mean"],
         ["--defense", "expected --outputs beside it"],
@@ -260,11 +260,11 @@ def study_config():
     return StudyConfig
 
 
-# ------------------------------------------------------------------------------------------------------- guarded, debug
+# --------------------------------------------------------------------------------------------------- run_command, debug
 
 
-def guarded(work, *, debug=False, prog="mindefense"):
-    return cli.guarded(lambda args: work(), argparse.Namespace(debug=debug), prog=prog)
+def run_command(work, *, debug=False, prog="mindefense"):
+    return cli.run_command(lambda args: work(), argparse.Namespace(debug=debug), prog=prog)
 
 
 def raising(error):
@@ -274,29 +274,29 @@ def raising(error):
     return work
 
 
-def test_guarded_counts_0_for_done(capsys):
-    assert guarded(lambda: None) == 0
+def test_run_command_returns_0_if_it_succeeds(capsys):
+    assert run_command(lambda: None) == 0
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("error_class", [MindefenseError, InputError, DataError])
-def test_guarded_says_the_users_mistakes_in_one_line(error_class, capsys):
+def test_run_command_prints_errors_of_the_user_in_one_line(error_class, capsys):
     error = error_class("x", expected="y", got="a\nb", fix="do z")
-    assert guarded(raising(error), prog="script.py") == 2
+    assert run_command(raising(error), prog="script.py") == 2
     assert capsys.readouterr() == ("", "script.py: error: x: expected y, got a b; do z\n")
     with pytest.raises(error_class):
-        guarded(raising(error), debug=True)
+        run_command(raising(error), debug=True)
 
 
-def test_guarded_lets_mistakes_of_the_package_through():
+def test_run_command_does_not_catch_errors_of_the_package():
     for debug in (False, True):
         with pytest.raises(ZeroDivisionError):
-            guarded(raising(ZeroDivisionError()), debug=debug)
+            run_command(raising(ZeroDivisionError()), debug=debug)
 
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_interruption(debug, capsys):
-    assert guarded(raising(KeyboardInterrupt()), debug=debug) == 130
+    assert run_command(raising(KeyboardInterrupt()), debug=debug) == 130
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("mindefense: interrupted")
@@ -314,7 +314,7 @@ def test_an_import_is_not_interrupted(tmp_path, monkeypatch, capsys):
         assert slowly.whole
         time.sleep(10)
 
-    assert guarded(work) == 130
+    assert run_command(work) == 130
     assert sys.modules.pop("slowly").whole
     assert capsys.readouterr().err.startswith("mindefense: interrupted")
 
@@ -479,7 +479,7 @@ LATE_MISTAKES = {
     "folder without data": (empty_folder, ["location data", "data_complete.npz"], "mindefense download location"),
     "truncated archive": (
         data("dataset_location.tgz", lambda: tgz((location_line() + b"\n") * 5010)[:2000]),
-        ["dataset_location.tgz", "damaged or cut"],
+        ["dataset_location.tgz", "damaged or truncated"],
         "mindefense download location",
     ),
     "too few columns": (
@@ -552,7 +552,7 @@ LATE_MISTAKES = {
     ),
     "more judged than members": (
         typed("--model vgg16 --members 40 --num_samples 41"),
-        ["num_samples", "got 41", "40 members, 300 test rows"],
+        ["num_samples", "got 41", "40 members and 300 test rows"],
         "a whole number from 1 to 40",
     ),
     "nobody left for the defender": (
@@ -563,12 +563,12 @@ LATE_MISTAKES = {
     "checkpoint of a table for images": (
         typed("--model vgg16 --width_multiplier 0.0625", other_architecture),
         ["net.ckpt", "does not fit", "expected VGG16 with batch normalization, image_size 224, 100 classes"],
-        "got a file that seems to hold MLP 446-8-30",
+        "got a file that seems to contain MLP 446-8-30",
     ),
     "checkpoint of other images": (
         typed("--model vgg16 --image_size 64 --width_multiplier 0.0625", vgg_checkpoint),
         ["net.ckpt", "does not fit", "expected VGG16 with batch normalization, image_size 64, 100 classes"],
-        "seems to hold VGG16 with batch normalization, image_size 32, 100 classes, width_multiplier 0.06",
+        "seems to contain VGG16 with batch normalization, image_size 32, 100 classes, width_multiplier 0.06",
     ),
 }
 

@@ -101,7 +101,7 @@ MISTAKES = {
     ),
     "unknown key of a table": ("[run]\nsede = 3", "run", ["study.toml [run] sede: ", "did you mean 'seed'?"]),
     "nothing near": ("[doctor]\nxyz = 3", "doctor", ["[doctor] xyz: ", "(data_path, debug, json)"]),
-    "of another command": ("epochs = 3\nout = 'x'", "evaluate", ["study.toml epochs: ", "tables of their names"]),
+    "of another command": ("epochs = 3\nout = 'x'", "evaluate", ["study.toml epochs: ", "names of these commands"]),
     "in the wrong table": ("[evaluate]\nout = 'x'\nepochs = 3", "evaluate", ["[evaluate] epochs: ", "of evaluate"]),
     "unknown table": ("[evalaute]\nstrict = true", "run", ["study.toml [evalaute]: ", "did you mean 'evaluate'?"]),
     "key as a table": ("[seed]\nx = 3", "run", ["study.toml [seed]: ", "a table with a command's name"]),
@@ -111,7 +111,7 @@ MISTAKES = {
     "word for a number": ("epochs = 'many'", "run", ["epochs: ", "whole number of at least 1", "'many'"]),
     "fraction for a number": ("epochs = 1.5", "run", ["epochs: ", "whole number of at least 1", "'1.5'"]),
     "overruled and wrong": ("epochs = 1.5", "run --epochs 3", ["epochs: ", "whole number of at least 1"]),
-    "truth for a number": ("epochs = true", "run", ["epochs: ", "what --epochs takes", "got true"]),
+    "truth for a number": ("epochs = true", "run", ["epochs: ", "a value of --epochs", "got true"]),
     "list for a number": ("epochs = [1, 2]", "run", ["epochs: ", "whole number of at least 1", "'1,2'"]),
     "number for a path": ("out = 3", "run", ["out: ", "expected text, DIR", "got 3"]),
     "truth for a path": ("out = true", "run", ["out: ", "expected text, DIR", "got true"]),
@@ -119,8 +119,8 @@ MISTAKES = {
     "number for a switch": ("smoke = 1", "run", ["smoke: ", "true or false", "got 1"]),
     "word for a switch": ("smoke = 'true'", "run", ["smoke: ", "true or false", "got 'true'"]),
     "no choice": ("[run]\nschedule = 'linear'", "run", ["[run] schedule: ", "'linear'", "step", "cosine"]),
-    "date": ("seed = 2026-01-01", "run", ["seed: ", "what --seed takes"]),
-    "table for a key": ("[run]\nseed = {a = 1}", "run", ["[run] seed: ", "what --seed takes"]),
+    "date": ("seed = 2026-01-01", "run", ["seed: ", "a value of --seed"]),
+    "table for a key": ("[run]\nseed = {a = 1}", "run", ["[run] seed: ", "a value of --seed"]),
     "unknown attacker": ("attacks = ['gab']", "run", ["attacks: ", "gap, confidence", "'gab'"]),
     "nobody": ("attacks = []", "run", ["attacks: ", "names with commas"]),
     "unknown defense": ("defense = 'dp'", "run", ["defense: ", "'dp'", "defenmi"]),
@@ -142,10 +142,10 @@ def test_a_mistake_in_a_file_is_one_line_that_says_where(text, typed, words, tmp
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda folder: folder / "no.toml", ["--config: expected a file to read", "No such file", "spelling"]),
+        (lambda folder: folder / "no.toml", ["--config: expected a readable file", "No such file", "check the path"]),
         (lambda folder: folder, ["--config: ", "ends in .toml, .ini, .json"]),
         (lambda folder: write(folder, "", "study.yaml"), ["ends in .toml, .ini, .json", "study.yaml"]),
-        (lambda folder: (folder / "a.toml").mkdir() or folder / "a.toml", ["a file to read", "Is a directory"]),
+        (lambda folder: (folder / "a.toml").mkdir() or folder / "a.toml", ["a readable file", "Is a directory"]),
         (lambda folder: (folder / "a.toml").write_bytes(b"\xff") and folder / "a.toml", ["a.toml", "UTF-8"]),
     ],
 )
@@ -157,7 +157,7 @@ def test_files_that_cannot_be_read(make, words, tmp_path, capsys):
 
 def test_no_file_is_asked_for_by_halves(capsys):
     assert "--config: expected one argument" in mistake(capsys, "run", "--config")
-    assert "--section: expected --config config.ini beside it" in mistake(capsys, "run", "--section", "location")
+    assert "--section: expected --config config.ini with it" in mistake(capsys, "run", "--section", "location")
 
 
 def test_help_is_given_whatever_the_file(capsys):
@@ -305,10 +305,10 @@ INI_MISTAKES = {
         {"user_epochs": "many", "attack_shallow_model_epochs": None},
         ["[location] user_epochs: ", "whole number of at least 1", "'many'"],
     ),
-    "no option": ({"epsilon": 1}, ["[location] epsilon: ", "3, as published", "got 1", "--split_config"]),
-    "no number and no option": ({"beta": "small"}, ["[location] beta: ", "0.1, as published", "got small"]),
-    "another shadow": ({"attack_shallow_model_epochs": 100}, ["attack_shallow_model_epochs: ", "200, as its target"]),
-    "order elsewhere": ({"shuffle_index": "x/shuffle_index.npz"}, ["shuffle_index: ", "beside all_data_path"]),
+    "no option": ({"epsilon": 1}, ["[location] epsilon: ", "3, the published value", "got 1", "--split_config"]),
+    "no number and no option": ({"beta": "small"}, ["[location] beta: ", "0.1, the published value", "got small"]),
+    "another shadow": ({"attack_shallow_model_epochs": 100}, ["attack_shallow_model_epochs: ", "200, the target"]),
+    "order elsewhere": ({"shuffle_index": "x/shuffle_index.npz"}, ["shuffle_index: ", "folder of all_data_path"]),
     "order by another name": ({"shuffle_index": "data/location/order.npz"}, ["shuffle_index: ", "order.npz"]),
 }
 
@@ -433,7 +433,7 @@ def test_what_results_do_not_hold_must_be_said(name, tmp_path, capsys, monkeypat
     capsys.readouterr()
     said = mistake(capsys, "run", "--config", path)
     assert f"--{name}: expected " in said
-    assert "does not say where it is" in said
+    assert "was made with one and lacks its path" in said
     there = str(tmp_path / "y.txt")
     Path(there).write_text("3\n")
     assert parse("run", "--config", path, f"--{name}", there)[name] == there
@@ -442,7 +442,7 @@ def test_what_results_do_not_hold_must_be_said(name, tmp_path, capsys, monkeypat
 @pytest.mark.parametrize(
     ("argv", "change", "word"),
     [
-        (["evaluate", "--out", "x"], None, "`mindefense run` takes results.json"),
+        (["evaluate", "--out", "x"], None, "only `mindefense run` accepts results.json"),
         (["run"], {"settings": {"outputs": "x"}}, "results.json of a study"),
         (["run"], {"settings": {"dataset": "synthetic", "seed": 0}, "contenders": []}, "results.json of a study"),
         (["run"], [1], "results.json of a study"),

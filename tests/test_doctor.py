@@ -53,7 +53,7 @@ def test_all_is_right_here(tmp_path):
     assert [name for name, found in findings.items() if found.state == PROBLEM] == []
     assert list(findings)[: 1 + len(PACKAGES)] == ["python", *PACKAGES]
     assert {*doctor.IMPORTS, "Ascend", "GPU", "CPU", "msrun", "cores", "memory", "data", "results"} <= findings.keys()
-    assert findings["CPU"].found == "gets a product and a sort right"
+    assert findings["CPU"].found == "computes a product and a sort correctly"
     assert findings["data"].state == WARNING
     assert str(tmp_path) in findings["results"].found
     assert list(tmp_path.iterdir()) == []
@@ -85,7 +85,7 @@ def test_all_is_wrong(tmp_path):
 VERSIONS = [
     ("numpy", "1.26.4", OK, ""),
     ("numpy", "1.26", OK, ""),
-    ("numpy", "1.25.2", PROBLEM, "older than what is needed, >=1.26,<2"),
+    ("numpy", "1.25.2", PROBLEM, "older than required, >=1.26,<2"),
     ("numpy", "2", PROBLEM, "mindspore.dataset"),
     ("numpy", "2.0.0", PROBLEM, "mindspore.dataset"),
     ("numpy", "2.4.1", PROBLEM, "mindspore.dataset"),
@@ -145,17 +145,17 @@ def test_python(version, state, monkeypatch):
 # A package that stands in front of the real one, what it does → title → words of what is found, of what to do.
 BROKEN = {
     "not there": ("sklearn", "raise ModuleNotFoundError('No module named \\'sklearn\\'')", "import of scikit-learn",
-                  "ModuleNotFoundError: No module named 'sklearn'", "install them anew"),
-    "crashes": ("scipy", "import os; os.kill(os.getpid(), 11)", "import of scikit-learn", "signal 11", "anew"),
-    "leaves": ("scipy", "raise SystemExit(3)", "import of scikit-learn", "code 3", "anew"),
+                  "ModuleNotFoundError: No module named 'sklearn'", "reinstall them"),
+    "crashes": ("scipy", "import os; os.kill(os.getpid(), 11)", "import of scikit-learn", "signal 11", "reinstall"),
+    "leaves": ("scipy", "raise SystemExit(3)", "import of scikit-learn", "code 3", "reinstall"),
     "chatters": ("scipy", "print('mindefensive', flush=True)\nraise OSError('what\\na mess')", "import of scikit-learn",
-                 "OSError: what", "anew"),
+                 "OSError: what", "reinstall"),
     "no libGL": ("cv2", "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')",
                  "import of mindarmour", "the system has no libGL.so.1", "apt-get install libgl1, or"),
     "no libglib": ("sklearn", "raise ImportError('libgthread-2.0.so.0: cannot open shared object file: No such file')",
                    "import of scikit-learn", "no libgthread-2.0.so.0", "apt-get install libglib2.0-0, or"),
     "no library, for real": ("sklearn", "import ctypes; ctypes.CDLL('libnowhere.so.7')", "import of scikit-learn",
-                             "the system has no libnowhere.so.7", "install the package that holds libnowhere.so.7"),
+                             "the system has no libnowhere.so.7", "install the package that contains libnowhere.so.7"),
 }  # fmt: skip
 
 
@@ -199,8 +199,8 @@ def test_devices(tried, states, monkeypatch):
     findings = doctor.check_devices()
     assert [(found.name, found.state) for found in findings] == list(zip(("Ascend", "GPU", "CPU"), states, strict=True))
     for found in findings:
-        assert found.found == (tried[found.name] or "gets a product and a sort right" if found.name in tried
-                               else "none that MindSpore finds")  # fmt: skip
+        assert found.found == (tried[found.name] or "computes a product and a sort correctly" if found.name in tried
+                               else "MindSpore finds none")  # fmt: skip
         assert (found.fix is None) == (found.state == OK)
 
 
@@ -266,9 +266,9 @@ def damaged(folder):
 
 # What makes a folder → name, state and words of each finding.
 FOLDERS = {
-    "nowhere": (lambda folder: None, [("data", PROBLEM, "which is not there")]),
-    "empty": (lambda folder: folder.mkdir(), [("data", WARNING, "without a data set that is known")]),
-    "a file": (lambda folder: folder.write_text("x"), [("data", OK, "a file; what it holds is for --dataset to say")]),
+    "nowhere": (lambda folder: None, [("data", PROBLEM, "which does not exist")]),
+    "empty": (lambda folder: folder.mkdir(), [("data", WARNING, "without a known data set")]),
+    "a file": (lambda folder: folder.write_text("x"), [("data", OK, "a file, which is not read; name its")]),
     "images": (images, [("data: cifar100", OK, "5 rows, 100 classes")]),
     "folder of images": (lambda folder: images(folder / "mine"), [("data: cifar100", OK, "mine: 5 rows")]),
     "release of images": (lambda folder: images(folder / "cifar-100-binary"), [("data: cifar100", OK, "5 rows")]),

@@ -239,7 +239,7 @@ def test_key_file_is_its_owners_from_the_first_moment(tmp_path, monkeypatch):
 
 def test_key_is_never_replaced(tmp_path):
     key = write_key(tmp_path / "k")
-    with pytest.raises(OutputError, match=r"there is a key in .*k already; keep it, .* every answer") as caught:
+    with pytest.raises(OutputError, match=r"there is already a key in .*k; use it, .* answers may change") as caught:
         write_key(tmp_path / "k")
     assert key.hex() not in str(caught.value)
     assert read_key(tmp_path / "k") == key
@@ -295,7 +295,7 @@ def test_file_without_a_key(tmp_path, content):
     path.write_bytes(content)
     path.chmod(0o600)
     with pytest.raises(
-        InputError, match=r"key .*k: expected 64 hexadecimal digits, got something else; name"
+        InputError, match=r"key .*k: expected 64 hexadecimal digits, got something else; give"
     ) as caught:
         read_key(path)
     assert "abab" not in str(caught.value)
@@ -303,7 +303,7 @@ def test_file_without_a_key(tmp_path, content):
 
 @pytest.mark.parametrize("path", ["missing", "."])
 def test_key_that_is_not_there(tmp_path, path):
-    with pytest.raises(InputError, match=r"expected a file, got .*; name the one in use, or make one: python -c"):
+    with pytest.raises(InputError, match=r"expected a file, got .*; give your key file, or make one: python -c"):
         read_key(tmp_path / path)
 
 

@@ -1,4 +1,4 @@
-"""A room imports from itself and from the floors below it, and the rooms of NumPy do without MindSpore."""
+"""A package imports only from itself and from lower layers, and the NumPy packages do not import MindSpore."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 import mindefense
 
 ROOT = Path(mindefense.__file__).parent
-FLOORS = [
+LAYERS = [
     ("errors", "lazy"),
     ("types", "files", "checks", "confidence", "keyed_noise", "subprocesses", "progress"),
     ("runtime", "ranks", "data", "models", "images", "metrics"),
@@ -25,7 +25,7 @@ FLOORS = [
     ("cli",),
     ("__main__",),
 ]
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 WITHOUT_MINDSPORE = [
     "mindefense",
     "mindefense.types",
@@ -90,30 +90,30 @@ def imports(path):
                 yield node.module, node.lineno
 
 
-def room_of(module):
-    """The room of ``mindefense.data.table`` is ``data``; modules elsewhere have none."""
-    package, *rooms = module.split(".")
-    return rooms[0] if package == "mindefense" and rooms else None
+def package_of(module):
+    """The package of ``mindefense.data.table`` is ``data``; other projects' modules have none."""
+    root, *packages = module.split(".")
+    return packages[0] if root == "mindefense" and packages else None
 
 
-def climbs(root):
-    """Imports of a room on the same floor or above."""
+def upward_imports(root):
+    """Imports of another package in the same layer or a higher one."""
     found = []
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root).with_suffix("").parts
-        if inside == ("__init__",):  # the front door opens on everything
+        if inside == ("__init__",):  # the package itself imports names of every layer
             continue
         for module, line in imports(path):
-            room = room_of(module)
-            if room is None or room == inside[0] or room == "__version__":
+            package = package_of(module)
+            if package is None or package == inside[0] or package == "__version__":
                 continue
-            if FLOOR[room] >= FLOOR[inside[0]]:
+            if LAYER[package] >= LAYER[inside[0]]:
                 found.append(f"{'/'.join(inside)}.py:{line} imports {module}")
     return found
 
 
 def named(root):
-    """Modules of ours that a file names in a call of `import_module`, which no import statement shows."""
+    """Modules of this package that a file imports by a call of `import_module` instead of an import statement."""
     found = set()
     for path in root.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -122,7 +122,7 @@ def named(root):
                 "__import__",
             ):
                 found |= {(path.relative_to(root).as_posix(), argument.value) for argument in node.args
-                          if isinstance(argument, ast.Constant) and room_of(str(argument.value))}  # fmt: skip
+                          if isinstance(argument, ast.Constant) and package_of(str(argument.value))}  # fmt: skip
     return found
 
 
@@ -131,20 +131,20 @@ def importers(root, package):
             if module.split(".")[0] == package}  # fmt: skip
 
 
-def test_every_room_has_a_floor():
-    rooms = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    assert rooms - {"__init__"} <= set(FLOOR)
+def test_every_package_has_a_layer():
+    packages = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert packages - {"__init__"} <= set(LAYER)
 
 
-def test_rooms_import_from_below():
-    assert climbs(ROOT) == []
+def test_packages_import_from_lower_layers():
+    assert upward_imports(ROOT) == []
 
 
-def test_one_room_above_is_imported_by_its_name():
+def test_one_package_of_a_higher_layer_is_imported_by_its_name():
     assert named(ROOT) == {("types/results.py", "mindefense.reports.notebook")}
 
 
-def test_a_room_that_is_imported_by_its_name_is_noticed(tmp_path):
+def test_a_package_that_is_imported_by_its_name_is_noticed(tmp_path):
     (tmp_path / "x.py").write_text("import importlib\nimportlib.import_module('mindefense.cli')\n__import__('json')\n")
     assert named(tmp_path) == {("x.py", "mindefense.cli")}
 
@@ -154,7 +154,7 @@ def test_mindarmour_has_two_importers():
 
 
 @pytest.mark.parametrize(
-    ("room", "line"),
+    ("file", "line"),
     [
         ("metrics/roc.py", "from mindefense.attacks import Attack"),
         ("types/new.py", "import mindefense.data.table"),
@@ -165,10 +165,10 @@ def test_mindarmour_has_two_importers():
         ("reports/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from mindefense.cli import main"),
     ],
 )
-def test_climbing_is_noticed(tmp_path, room, line):
-    (tmp_path / room).parent.mkdir(exist_ok=True)
-    (tmp_path / room).write_text(f"from mindefense.errors import InputError\nimport numpy\n{line}\n")
-    assert len(climbs(tmp_path)) == 1
+def test_an_upward_import_is_noticed(tmp_path, file, line):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(f"from mindefense.errors import InputError\nimport numpy\n{line}\n")
+    assert len(upward_imports(tmp_path)) == 1
 
 
 def test_mindspore_stays_out():

@@ -81,7 +81,7 @@ def test_agrees_with_numpy_but_for_the_noise(elsewhere):
 def test_a_cpu_is_refused_before_anything_is_computed(monkeypatch):
     assert why_not_private().endswith("MindSpore computes on CPU")
     monkeypatch.setattr("mindefense.private.check_rows", lambda *_: pytest.fail("computed"))
-    with pytest.raises(DeviceError, match=r"on GPU and Ascend alone, .* computes on CPU; use --device_target GPU or"):
+    with pytest.raises(DeviceError, match=r"only on GPU and Ascend, .* computes on CPU; use --device_target GPU or"):
         train_privately(MLP((60, 10)), FEATURES, CLASSES, CONFIG, noise_multiplier=-1, clip_norm=1)
 
 

@@ -27,7 +27,7 @@ def test_devices_that_are_not_here(capfd, name):
     if ms.hal.is_available(name):
         pytest.skip(f"this machine has {name}")
     capfd.readouterr()
-    with pytest.raises(DeviceError, match=f"^device_target {name}: expected a device that is here .*CPU") as caught:
+    with pytest.raises(DeviceError, match=f"^device_target {name}: expected an available device .*CPU") as caught:
         use_device(name)
     assert "\n" not in str(caught.value)
     assert "--device_target auto" in str(caught.value)
@@ -73,7 +73,7 @@ def test_the_device_chosen(monkeypatch, here, asked, given, device_id):
     monkeypatch.setattr(ms, "set_deterministic", lambda on: calls.append({"deterministic": on}))
     monkeypatch.setattr(runtime, "_tried", lambda *args: tried.append(args))
     if given is None:
-        with pytest.raises(DeviceError, match=r"expected a device that is here \(GPU, CPU\)"):
+        with pytest.raises(DeviceError, match=r"expected an available device \(GPU, CPU\)"):
             use_device(asked)
         assert calls == []
     else:
@@ -89,13 +89,13 @@ def test_the_device_chosen(monkeypatch, here, asked, given, device_id):
     ("faults", "given", "told"),
     [
         ({}, "Ascend", []),
-        ({"Ascend": "no driver"}, "GPU", ["Ascend is there but does not compute (no driver); using GPU"]),
+        ({"Ascend": "no driver"}, "GPU", ["Ascend is available but does not work (no driver); using GPU"]),
         (
             {"Ascend": "no driver", "GPU": "a wrong sort"},
             "CPU",
             [
-                "Ascend is there but does not compute (no driver); using CPU",
-                "GPU is there but does not compute (a wrong sort); using CPU",
+                "Ascend is available but does not work (no driver); using CPU",
+                "GPU is available but does not work (a wrong sort); using CPU",
             ],
         ),
     ],
@@ -114,7 +114,7 @@ def test_a_device_that_only_mindspore_believes_in(capfd, claiming):
     capfd.readouterr()
     assert use_device("auto", tell=lines.append) == "CPU"
     (line,) = lines
-    assert line == "GPU is there but does not compute (Unsupported device target GPU); using CPU"
+    assert line == "GPU is available but does not work (Unsupported device target GPU); using CPU"
     assert device_in_use() == "CPU"
     began = time.perf_counter()
     use_device("auto")
@@ -123,7 +123,9 @@ def test_a_device_that_only_mindspore_believes_in(capfd, claiming):
 
 
 def test_that_device_when_it_is_asked_for(claiming):
-    with pytest.raises(DeviceError, match=r"^device_target GPU: expected a device that computes, got Unsupported") as c:
+    with pytest.raises(
+        DeviceError, match=r"^device_target GPU: expected a device that computes correctly, got Unsupported"
+    ) as c:
         use_device("GPU")
     assert "\n" not in str(c.value)
     assert "use --device_target auto" in str(c.value)
@@ -156,7 +158,7 @@ def test_children_that_go_wrong(monkeypatch, tmp_path, claiming, code, why):
     assert use_device("auto", tell=lines.append) == "CPU"
     assert time.perf_counter() - began < 20
     assert len(lines) == 1
-    assert re.fullmatch(rf"GPU is there but does not compute \({why}\); using CPU", lines[0])
+    assert re.fullmatch(rf"GPU is available but does not work \({why}\); using CPU", lines[0])
     if "sleep" in code:
         assert not is_running(int(note.read_text()))
 
@@ -218,7 +220,9 @@ def test_nothing_computes_here_before_the_ranks_of_a_job_have_met(monkeypatch, a
     monkeypatch.setattr(runtime, "_set", lambda name, _: begun.append(name))
     monkeypatch.setattr(runtime, "_whats_wrong", lambda _: pytest.fail("nothing is to be computed"))
     if (asked, fault) == ("GPU", "no driver"):
-        with pytest.raises(DeviceError, match=r"^device_target GPU: expected a device that computes, got no driver; "):
+        with pytest.raises(
+            DeviceError, match=r"^device_target GPU: expected a device that computes correctly, got no driver; "
+        ):
             use_device(asked)
         assert begun == []
     else:
@@ -259,7 +263,9 @@ REAL_PRODUCT, REAL_SORT = ms.ops.matmul, ms.ops.sort
 )
 def test_wrong_answers_are_refused(monkeypatch, name, replacement, why):
     monkeypatch.setattr(ms.ops, name, replacement)
-    with pytest.raises(DeviceError, match=rf"^device_target CPU: expected a device that computes, got {why}; use "):
+    with pytest.raises(
+        DeviceError, match=rf"^device_target CPU: expected a device that computes correctly, got {why}; use "
+    ):
         use_device("CPU")
 
 

@@ -1,4 +1,4 @@
-"""Values of the lowest rooms print as a line with numbers of rows, never their arrays; and parts of a data set."""
+"""Values of the lowest packages print as a line with numbers of rows, never their arrays; and parts of a data set."""
 
 import numpy as np
 import pytest
@@ -62,19 +62,19 @@ def test_recorded_outputs_say_members_classes_and_states(tmp_path):
     np.savez(tmp_path / "a.npz", **held)
     np.savez(tmp_path / "b.npz", **held, defended_probs=PROBS)
     says = "20 members, 40 non-members, 3 classes, undefended"
-    assert a_line(load_outputs(tmp_path / "a.npz")) == f"RecordedOutputs('a.npz': {says} alone, given as probs)"
+    assert a_line(load_outputs(tmp_path / "a.npz")) == f"RecordedOutputs('a.npz': {says} only, given as probs)"
     assert a_line(load_outputs(tmp_path / "b.npz")) == f"RecordedOutputs('b.npz': {says} and defended, given as probs)"
 
 
 def test_answers_and_trials_say_who_was_judged_and_how_well():
     answers = Outputs(LABELS, IS_MEMBER, np.arange(N), PROBS)
-    assert a_line(answers) == "Outputs(20 members, 40 non-members, 3 classes, undefended alone)"
+    assert a_line(answers) == "Outputs(20 members, 40 non-members, 3 classes, undefended only)"
     both = Outputs(LABELS, IS_MEMBER, np.arange(N), PROBS, PROBS)
     assert "undefended and defended" in a_line(both)
     scores = np.where(IS_MEMBER, 1.0, np.arange(N) % 2)
     result = AttackResult("mine", "auditor", "adaptive", True, membership_metrics(scores, IS_MEMBER, threshold=0.5))
     assert a_line(Trial(result, scores, 0.5, np.arange(N), IS_MEMBER)) == (
-        "Trial(defended: mine (auditor, adaptive), balanced accuracy 0.750, AUC 0.750; judged by 20 members and 40 "
+        "Trial(defended: mine (auditor, adaptive), balanced accuracy 0.750, AUC 0.750; on 20 members and 40 "
         "non-members)"
     )
 

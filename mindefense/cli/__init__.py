@@ -20,7 +20,7 @@ from mindefense.cli.outcome import Outcome, Screen
 from mindefense.cli.studies import run_study, run_tutorial, use_device
 from mindefense.errors import InputError, MindefenseError, PackageError
 
-__all__ = ["build_parser", "guarded", "main", "run_study", "run_tutorial"]
+__all__ = ["build_parser", "main", "run_command", "run_study", "run_tutorial"]
 
 Work = Callable[[argparse.Namespace], Outcome | None]
 """What a command does with its arguments, of which ``screen`` is where people are told things."""
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     try:
-        code = guarded(args.command, args, prog=parser.prog)
+        code = run_command(args.command, args, prog=parser.prog)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads has had enough, as `head` has; Python would complain when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def guarded(work: Work, args: argparse.Namespace, *, prog: str = "mindefense") -> int:
+def run_command(work: Work, args: argparse.Namespace, *, prog: str = "mindefense") -> int:
     """Runs `work` and returns its exit code.
 
     An error of this package's own becomes one line and 2, or 1 for a `PackageError`; ``--debug`` raises it.

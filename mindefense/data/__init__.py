@@ -1,11 +1,11 @@
-"""Data sets: files to `LabelledData`, and who gets which rows. Pure NumPy, loaded when a name is first used."""
+"""Data sets: loaders of `LabelledData`, splits into roles, recorded outputs. Needs only NumPy."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from mindefense.data.download import download  # now: its module has the same name, and would take its place
+from mindefense.data.download import download  # eager: otherwise the module of the same name would replace it
 from mindefense.data.registry import DATASETS, SOURCES, Source
 from mindefense.errors import InputError
 from mindefense.lazy import lazy_names
@@ -70,11 +70,11 @@ def load_dataset(name: str, path: str | os.PathLike[str]) -> LabelledData:
 
     Args:
         name: A key of `DATASETS`: ``"location"``, ``"purchase100"``, ``"texas100"``, ``"ch_mnist"`` or ``"cifar100"``.
-        path: The file, or a folder that holds it; see the loader of that name.
+        path: The file, or a folder that contains it; see the loader of that name.
 
     Raises:
-        InputError: There is no data set of that name.
-        DataError: The file is missing, damaged or another.
+        InputError: If there is no data set of that name.
+        DataError: If the file is missing, damaged or in another format.
     """
     if name not in DATASETS:
         raise InputError("data set", expected=f"one of {', '.join(DATASETS)}", got=repr(name))

@@ -1,4 +1,4 @@
-"""What recorded answers are, logits, log-probabilities or probabilities, and what may be wrong with them."""
+"""Checks and conversion of recorded answers: logits, log-probabilities or probabilities."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ from mindefense.confidence import LOWEST_PROB, log_probs, log_softmax, softmax
 from mindefense.errors import InputError
 
 LARGEST = 1e30
-"""Logits beyond this leave float32 when they are subtracted."""
+"""Largest absolute value of a logit; differences of larger ones may overflow float32."""
 LARGEST_DISTANCE = 0.02
-"""How far a probability may be from the softmax of the logits beside it; half precision stays below."""
+"""Largest difference between a probability and the softmax of the given logits; half precision has smaller ones."""
 CERTAIN = 0.01
 """Share of rows with a probability of exactly 1 above which `RecordedOutputs.note` mentions them."""
 
 
 def check_answers(values: np.ndarray, form: str, name: str) -> None:
-    """Checks that finite ``(N, C)`` values are what their name says; rounded sums pass.
+    """Checks that finite ``(N, C)`` values are of the given form: ``"logits"``, ``"log_probs"`` or ``"probs"``.
+
+    Sums of rows may differ from 1 by rounding.
 
     Raises:
-        InputError: If they are something else; it says what they look like and what to do.
+        InputError: If they are of another form; the message has the likely form and what to do.
     """
     prefix = name.removesuffix(form)
     if form == "logits":
@@ -42,8 +44,8 @@ def check_answers(values: np.ndarray, form: str, name: str) -> None:
             fix = {
                 "probs": f"save them as {prefix}probs",
                 "per cent": f"these are per cent: divide by 100 and save them as {prefix}probs",
-                "sigmoids": f"of independent sigmoids, one a class, save {prefix}logits=np.log(p / (1 - p)) after p = "
-                "p.clip(1e-7, 1 - 1e-7); if these are logits, subtract 1 from all, which changes no probability",
+                "sigmoids": f"for independent sigmoids, one per class, save {prefix}logits=np.log(p / (1 - p)) after "
+                "p = p.clip(1e-7, 1 - 1e-7); if these are logits, subtract 1 from all, which changes no probability",
             }[kind]
             raise InputError(name, expected="values from before softmax", got=got, fix=fix)
         return
@@ -68,13 +70,13 @@ def _with_prefix(fix: str, prefix: str) -> str:
 
 
 def raise_masked(values: np.ndarray, name: str) -> np.ndarray:
-    """Logits or log-probabilities ``(N, C)`` in which classes that are switched off have finite values.
+    """Replaces the values of masked classes in ``(N, C)`` logits or log-probabilities by finite ones.
 
-    Such a class has −inf, or a number that stands for it. It gets a probability of at most `LOWEST_PROB`, as a
-    probability of zero does, and no more than any other class of the row.
+    A class is masked if its value is −inf or below −`LARGEST`. It gets a probability of at most `LOWEST_PROB`, like
+    a probability of zero, and at most that of any other class of the row.
 
     Raises:
-        InputError: If all classes of a row are switched off.
+        InputError: If all classes of a row are masked.
     """
     if values.dtype.kind != "f" or not (is_masked := values < np.float64(-LARGEST)).any():
         return values
@@ -84,17 +86,19 @@ def raise_masked(values: np.ndarray, name: str) -> np.ndarray:
         raise InputError(f"{name} row {row}", expected="a finite value for at least one class", got=got, fix=fix)
     values = values.astype(np.float64)
     highest, lowest = (
-        pick.reduce(values, axis=1, where=~is_masked, initial=initial, keepdims=True)  # NaN elsewhere stays where it is
+        pick.reduce(
+            values, axis=1, where=~is_masked, initial=initial, keepdims=True
+        )  # NaN is reported by a later check
         for pick, initial in ((np.fmax, -np.inf), (np.fmin, np.inf))
     )
     return np.where(is_masked, np.minimum(lowest, highest + np.log(LOWEST_PROB)), values)
 
 
 def check_same_rows(probs: np.ndarray, logits: np.ndarray, name: str, logits_name: str, *, fix: str) -> None:
-    """Checks that probabilities and logits that are given together belong to the same answers.
+    """Checks that probabilities are the softmax of logits, row by row, up to `LARGEST_DISTANCE`.
 
     Raises:
-        InputError: If not, naming the first row that differs.
+        InputError: If they are not; the message names the first such row.
     """
     apart = np.abs(softmax(logits) - probs).max(axis=1)
     if (apart > LARGEST_DISTANCE).any():
@@ -108,7 +112,14 @@ def check_same_rows(probs: np.ndarray, logits: np.ndarray, name: str, logits_nam
 
 
 def log_probs_of(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, list[str]]:
-    """``(N, C)`` outputs of one form → finite float32 log-probabilities, and what there is to say of them."""
+    """Converts ``(N, C)`` outputs of one form to finite float32 log-probabilities.
+
+    Returns:
+        The log-probabilities, and notes on what was changed or lost.
+
+    Raises:
+        InputError: If the values are of another form, not finite, or of another shape.
+    """
     if values.ndim == 1 or values.shape[1:] == (1,):
         raise InputError(name, expected="shape (N, C) with C ≥ 2", got=f"{values.shape}", fix=two_columns(name))
     if form != "probs" and values.ndim == 2:
@@ -125,7 +136,7 @@ def log_probs_of(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, 
         return log_softmax(values), []
     notes = []
     if form == "probs" and (below := np.count_nonzero(values < 0)):
-        notes.append(f"{name}: {below} value{'s' * (below > 1)} just below 0, by rounding, were set to 0")
+        notes.append(f"{name}: {below} value{'s' * (below > 1)} just below 0 (rounding) were set to 0")
         values = np.maximum(values, 0)
     probs = values if form == "probs" else np.exp(values)
     sums = probs.sum(axis=1, keepdims=True)
@@ -137,24 +148,26 @@ def log_probs_of(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, 
     check_probs(probs, name=name if form == "probs" else f"exp({name})")
     certain = np.count_nonzero(probs.max(axis=1) == 1)
     if certain > CERTAIN * len(probs):
-        notes.append(f"{name}: {certain} of {len(probs)} rows hold a probability of exactly 1; logits keep them apart")
+        notes.append(
+            f"{name}: {certain} of {len(probs)} rows have a probability of exactly 1; logits would distinguish them"
+        )
     return log_probs(values) if form == "probs" else values.astype(np.float32), notes
 
 
 def two_columns(name: str) -> str:
-    """How the one output of a binary model, in an array of this name, is saved as two classes."""
+    """The advice how to save the single output of a binary model, in an array of this name, as two classes."""
     if name.endswith("logits"):
-        return f"of one logit z save {name}=np.stack([0 * z, z], axis=1) after z = z.ravel()"
+        return f"for one logit z, save {name}=np.stack([0 * z, z], axis=1) after z = z.ravel()"
     values = "np.exp(x).ravel()" if name.endswith("log_probs") else "p.ravel()"
     target = f"{name.replace('log_probs', 'probs')}=" if name.endswith("probs") else ""
-    return f"of one sigmoid p save {target}np.stack([1 - p, p], axis=1) after p = {values}"
+    return f"for one sigmoid p, save {target}np.stack([1 - p, p], axis=1) after p = {values}"
 
 
 def of_two_classes(values: np.ndarray, form: str, labels: np.ndarray | None) -> np.ndarray | None:
-    """The ``(N, 1)`` output of a binary model as two classes, in the same form; None if it may be something else.
+    """The ``(N, 1)`` output of a binary model as ``(N, 2)`` in the same form; None if it may be something else.
 
-    A column of the largest probabilities, or of those of the true class, looks much like a sigmoid. What a binary model
-    says of class 1 is below one half where it predicts class 0.
+    A column of the largest probabilities, or of those of the true class, looks similar. It is excluded because the
+    probability of class 1 must be below and above one half in some rows.
     """
     if values.shape[1:] != (1,) or values.dtype.kind != "f" or labels is None or labels.dtype.kind not in "iub":
         return None

@@ -1,4 +1,4 @@
-"""CH-MNIST: grey tiles of colorectal histology."""
+"""CH-MNIST: gray images of colorectal histology."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def load_ch_mnist(path: str | os.PathLike[str]) -> LabelledData:
     """Loads CH-MNIST.
 
     Args:
-        path: A folder with ``hmnist_64_64_L.csv``, or such a file under any name: a header line, then lines of 4,096
-            pixels 0…255 and the label 1…8. A ``shuffle_index.npy`` or ``.npz`` beside it becomes `order`.
+        path: A folder with ``hmnist_64_64_L.csv``, or such a file of any name: a header line, then lines of 4,096
+            pixels 0…255 and the label 1…8. A ``shuffle_index.npy`` or ``.npz`` in the same folder becomes `order`.
 
     Returns:
-        Features ``(N, 4096)`` float32 in 0…1, pixels of a 64 × 64 grey image row by row; labels ``(N,)`` int32, the
+        Features ``(N, 4096)`` float32 in 0…1, pixels of a 64 × 64 gray image row by row; labels ``(N,)`` int32, the
         kind of tissue 0…7. The published file has N = 5,000; any N ≥ 1 is accepted.
 
     Raises:
-        DataError: No such file, or one that is damaged or not of this form.
+        DataError: If the file is missing, damaged or in another format.
 
     Source:
         Kather et al., "Multi-class texture analysis in colorectal cancer histology", 2016;

@@ -1,4 +1,4 @@
-"""CIFAR-100: small colour images of 100 kinds of things, the data set of MindArmour's membership tutorial."""
+"""CIFAR-100: small color images of 100 classes, the data set of MindArmour's membership tutorial."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LABELS = 2  # bytes before the pixels of a record: the coarse and the fine label
 RECORD = LABELS + PIXELS
 CIFAR10_RECORD = 1 + PIXELS
 BLOCK = 256 * RECORD  # bytes read at a time
-LIMIT = 1 << 28  # the published training images, pickled anew by Python 3, take 0.24 GB
+LIMIT = 1 << 28  # bytes; the published training images take 0.24 GB when pickled by Python 3
 PARTS = ("train", "test")
 ARCHIVE, PYTHON_ARCHIVE = "cifar-100-binary.tar.gz", "cifar-100-python.tar.gz"
 ORIGIN = Origin(
@@ -32,7 +32,7 @@ ORIGIN = Origin(
 )
 
 Rows = tuple[list[np.ndarray], list[np.ndarray]]
-"""Pixels ``(n, 3072)`` uint8 and as many fine labels, in pieces, so that putting parts together is the only copy."""
+"""Pieces of pixels ``(n, 3072)`` uint8 and of fine labels ``(n,)``, which are copied only once, by concatenation."""
 
 
 def load_cifar100(path: str | os.PathLike[str]) -> LabelledData:
@@ -40,9 +40,10 @@ def load_cifar100(path: str | os.PathLike[str]) -> LabelledData:
 
     Args:
         path: A folder with ``train.bin`` and ``test.bin``, or with ``train/train.bin`` and ``test/test.bin`` as in
-            MindArmour's tutorial; or one that holds such a folder named ``cifar-100-binary``; or
+            MindArmour's tutorial; or one that contains such a folder named ``cifar-100-binary``; or
             ``cifar-100-binary.tar.gz`` or a folder with it; or a folder with the files ``train`` and ``test`` of the
-            Python release, or with ``cifar-100-python`` that holds them. The first of these that is there counts.
+            Python release, or with a folder ``cifar-100-python`` that contains them. The first of these that exists
+            is used.
 
     Returns:
         Features ``(N, 3, 32, 32)`` uint8, RGB images; labels ``(N,)`` int32, the fine label 0…99; `parts` ``train``
@@ -50,15 +51,15 @@ def load_cifar100(path: str | os.PathLike[str]) -> LabelledData:
         any number ≥ 1 of records is accepted in each.
 
     Raises:
-        DataError: No such files, one of the two is missing, or one is damaged or not of this form. Nothing is
-            unpacked to disk, and no object is built from a pickle but the lists and bytes in it.
+        DataError: If a file is missing, damaged or in another format. Nothing is unpacked to disk, and only the lists
+            and bytes of a pickle are loaded.
 
     Source:
         Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009; cs.toronto.edu/~kriz/cifar.html.
     """
     parts = _read(Path(path))
     labels = np.concatenate([piece for _, pieces in parts for piece in pieces], dtype=np.int32)
-    pixels = np.empty((len(labels), PIXELS), np.uint8)  # row by row, even if a pickle has them column by column
+    pixels = np.empty((len(labels), PIXELS), np.uint8)  # in C order, even if a pickle has Fortran order
     np.concatenate([piece for pieces, _ in parts for piece in pieces], out=pixels)
     border = sum(len(piece) for piece in parts[0][1])
     return LabelledData(
@@ -71,7 +72,7 @@ def load_cifar100(path: str | os.PathLike[str]) -> LabelledData:
 
 
 def _read(path: Path) -> list[Rows]:
-    """The rows of each part, wherever they lie under `path`."""
+    """The rows of each part, from the first known layout that exists at `path`."""
     if path.is_file():
         return _read_archive(path)
     folders = (path, path / "cifar-100-binary")
@@ -90,13 +91,13 @@ def _read(path: Path) -> list[Rows]:
         f"cifar100 data {path}",
         expected=f"{ARCHIVE} or a folder with it, with train.bin and test.bin, with train/train.bin and test/test.bin,"
         " with cifar-100-binary that holds such files, or with train and test of the Python release",
-        got="a folder without any" if path.is_dir() else "nothing of that name",
+        got="a folder without any" if path.is_dir() else "no such file",
         fix=ORIGIN.remedy,
     )
 
 
 def _choose(layouts: list[list[Path]]) -> list[Path] | None:
-    """The files of the first layout that is there; one part alone is an error, as its fellow may be of another set."""
+    """The files of the first layout that exists; a part without the other is an error, to avoid mixing two releases."""
     for files in layouts:
         missing = [number for number, file in enumerate(files) if not file.is_file()]
         if len(missing) == 1:
@@ -104,7 +105,7 @@ def _choose(layouts: list[list[Path]]) -> list[Path] | None:
             raise DataError(
                 f"cifar100 {PARTS[number]} part",
                 expected=f"{files[number]} to go with {files[1 - number]}",
-                got=f"nothing there (looked for {', '.join(str(layout[number]) for layout in layouts)})",
+                got=f"no such file (looked for {', '.join(str(layout[number]) for layout in layouts)})",
                 fix=f"put it there, or {ORIGIN.remedy}",
             )
         if not missing:
@@ -121,13 +122,13 @@ def _read_records(file: Path, name: str, *, archived: bool = False) -> Rows:
     what = f"{file} member {name}" if archived else str(file)
     pixels, labels, size, wrong = [], [], 0, None
     with open_text(find_file(file, ORIGIN), (name,), ORIGIN, limit=LIMIT) as stream:
-        # A file that is no archive is handed out as it is, and would count as both parts.
+        # The stream of a file that is not an archive is the file itself, which would be read as both parts.
         if archived and not isinstance(stream, tarfile.ExFileObject):
             expected, fix = f"a folder with train.bin and test.bin, or {ARCHIVE}", f"give it, or {ORIGIN.remedy}"
             raise DataError(str(file), expected=expected, got="another file", fix=fix)
         while block := stream.read(BLOCK):
             rows = np.frombuffer(block[: len(block) // RECORD * RECORD], np.uint8).reshape(-1, RECORD)
-            # After the first fault only the size still matters: it tells the likeliest reason.
+            # After the first fault, only the size is still needed, which shows whether this is CIFAR-10.
             wrong = wrong or _wrong_label(rows[:, 0], rows[:, 1], size // RECORD)
             if wrong is None:
                 pixels.append(rows[:, LABELS:].copy())
@@ -145,7 +146,7 @@ def _read_records(file: Path, name: str, *, archived: bool = False) -> Rows:
 
 
 def _wrong_label(coarse: np.ndarray, fine: np.ndarray, start: int) -> tuple[int, int, int] | None:
-    """Row, counted from `start`, and labels of the first record whose labels cannot be, or None."""
+    """Row, counted from `start`, and both labels of the first record with an invalid label; None if there is none."""
     wrong = np.flatnonzero((coarse >= COARSE_CLASSES) | (fine >= CLASSES))
     return (start + int(wrong[0]), int(coarse[wrong[0]]), int(fine[wrong[0]])) if len(wrong) else None
 
@@ -155,8 +156,8 @@ def _bad_labels(what: str, coarse: int, fine: int) -> DataError:
     return ORIGIN.damaged(what, expected=expected, got=f"{coarse} and {fine}")
 
 
-# The Python release. A pickle is a program; this one may name five things, each replaced by a stand-in that does for
-# it what the real one would, and only that, and it may use no instruction that the published files do without.
+# The Python release. A pickle is a program. Here it may use only the instructions of the published files, and name only
+# five objects, each of which is replaced by a harmless stand-in with the same result.
 
 OPCODES = {
     "PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "BUILD", "EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_LIST", "APPEND",
@@ -196,14 +197,14 @@ def _foreign(file: Path, got: str) -> DataError:
 
 
 def _fields(held: object, file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels ``(n, 3072)`` uint8, coarse and fine labels ``(n,)`` uint8 in what the pickle held."""
+    """Pixels ``(n, 3072)`` uint8, and coarse and fine labels ``(n,)`` uint8, from the loaded pickle."""
     fields = held if isinstance(held, dict) else {}
     pixels, lists = fields.get(b"data"), [fields.get(key) for key in (b"coarse_labels", b"fine_labels")]
     if not isinstance(pixels, _Pixels) or pixels.rows is None or not len(pixels.rows):
         raise _foreign(file, "one without rows of data")
     count = len(pixels.rows)
     for labels in lists:
-        # One by one, since NumPy would also convert values of other types.
+        # Checked one by one, because NumPy would also convert values of other types.
         if not isinstance(labels, list) or len(labels) != count or not all(map(_is_byte, labels)):
             raise _foreign(file, f"{count:,} rows of data without as many small numbers in coarse_labels, fine_labels")
     coarse, fine = (np.array(labels, np.uint8) for labels in lists)
@@ -215,7 +216,7 @@ def _is_byte(value: object) -> bool:
 
 
 def _check_program(stream: BinaryIO) -> None:
-    """Refuses instructions the published files do without, and places in the memory that would make it huge."""
+    """Raises for instructions that the published files do not use, and for memo indices that would need much memory."""
     for step, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if opcode.name not in OPCODES:
             raise pickle.UnpicklingError(f"instruction {opcode.name}")
@@ -224,16 +225,16 @@ def _check_program(stream: BinaryIO) -> None:
 
 
 class _Inert:
-    """Stands for something that a pickle names; without its own way to be built up, a pickle can change none of it."""
+    """Stand-in for an object that a pickle names; a pickle cannot change its attributes."""
 
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("a state for something that has none")
+        raise pickle.UnpicklingError("a state for an object without one")
 
 
 class _Function(_Inert):
-    """Stands for a function; not a function itself, whose attributes a pickle could set."""
+    """Stand-in for a function; not a function itself, because a pickle could set its attributes."""
 
     __slots__ = ("_call",)
 
@@ -245,18 +246,18 @@ class _Function(_Inert):
 
 
 class _Dtype(_Inert):
-    """Stands for NumPy's uint8."""
+    """Stand-in for NumPy's dtype uint8."""
 
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        # Version, byte order, base, names and fields of a structure, sizes: as it should be, there is nothing in it.
+        # The state has version, byte order, subtype, names, fields and sizes; for uint8 the middle three are None.
         if type(state) is not tuple or state[2:5] != (None, None, None):
             raise pickle.UnpicklingError("a type other than uint8")
 
 
 class _Pixels(_Inert):
-    """Stands for an array of images; `rows` are ``(n, 3072)`` uint8."""
+    """Stand-in for an array of images; `rows` are ``(n, 3072)`` uint8."""
 
     __slots__ = ("rows",)
 
@@ -277,7 +278,7 @@ NDARRAY = _Inert()
 
 
 def _reconstruct(kind: object, shape: object, code: object) -> _Pixels:
-    """An empty array, filled by its state later."""
+    """An empty array, which its state fills later."""
     if kind is not NDARRAY or shape != (0,) or code != b"b":
         raise pickle.UnpicklingError("an array made in another way")
     return _Pixels()
@@ -290,7 +291,7 @@ def _dtype(code: object, align: object = None, copy: object = None) -> _Dtype:
 
 
 def _encode(text: object, encoding: object = None) -> bytes:
-    """The way of Python 3 to write bytes in this protocol."""
+    """Decodes bytes as Python 3 writes them in this pickle protocol."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("an encoding other than latin1")
     return text.encode("latin-1")
@@ -306,7 +307,7 @@ STAND_INS: dict[tuple[str, str], object] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds nothing but the stand-ins."""
+    """An unpickler that can load only the stand-ins."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         if (module_name, global_name) not in STAND_INS:

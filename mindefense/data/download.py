@@ -1,4 +1,4 @@
-"""Fetching published data: checked against a digest, and either complete or not there."""
+"""Download of published data sets, checked by their digests; no incomplete file is left behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mindefense.data.registry import SOURCES
 from mindefense.errors import DataError, InputError, OutputError
 from mindefense.files import replacing
 
-TIMEOUT = 30.0  # seconds without a byte
+TIMEOUT = 30.0  # seconds without data
 CHUNK = 1 << 16
 
 
@@ -23,26 +23,26 @@ def download(
     url: str | None = None,
     progress: Callable[[int, int | None], object] | None = None,
 ) -> Path:
-    """Fetches a data set, unless the right file is there already.
+    """Downloads a data set, unless the correct file already exists.
 
-    For Location, the permutation of the published experiments is a file of its own and optional: it is
-    ``data/location/shuffle_index.npz`` in github.com/tryIcatch/DefenMI, and no digest of it is published, so take it
-    by hand and put it beside the data.
+    For Location, the permutation of the published experiments is a separate, optional file:
+    ``data/location/shuffle_index.npz`` in github.com/tryIcatch/DefenMI. Its authors publish no digest, so download it
+    by hand and put it into the folder of the data.
 
     Args:
         name: A key of `SOURCES`.
-        to: Folder for the file; made if need be.
-        url: Another http(s) address of the same file, such as a mirror's.
-        progress: Called with the bytes fetched so far and all bytes, None if the server did not say.
+        to: Folder for the file; created if it does not exist.
+        url: Another http(s) address of the same file, such as that of a mirror.
+        progress: Called with the number of bytes so far and the total, None if the server does not report it.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        InputError: Unknown `name`, or `url` is not http(s).
-        DataError: The file could not be fetched, came cut short or with another digest, or another file of its name
-            is in the way.
-        OutputError: The file could not be written. In every case nothing new is left behind.
+        InputError: If `name` is unknown or `url` is not http(s).
+        DataError: If the file cannot be downloaded, is truncated or has another digest, or another file of its name
+            already exists.
+        OutputError: If the file cannot be written. No file is left behind after any of these errors.
     """
     if name not in SOURCES:
         raise InputError("download", expected=f"one of {', '.join(SOURCES)}", got=repr(name))
@@ -56,7 +56,7 @@ def download(
     try:
         found = _digest(target, source.algorithm) if target.exists() else None
     except OSError as error:
-        raise OutputError(str(target), expected="a place to write to", got=str(error), fix=by_hand) from error
+        raise OutputError(str(target), expected="a writable file", got=str(error), fix=by_hand) from error
     if found == source.digest:
         return target
     if found is not None:
@@ -76,8 +76,8 @@ def download(
 
 
 def _chunks(address: str, size: int, by_hand: str) -> Generator[tuple[bytes, int, int | None], None, None]:
-    """The bytes at an address with their running and their announced number; all that goes wrong is a DataError."""
-    import http.client  # these two take longer to import than all the rest of this package
+    """Yields chunks with the number of bytes so far and the announced total; raises DataError for every failure."""
+    import http.client  # imported here because these take longer to import than the rest of this package
     import urllib.error
     import urllib.request
 

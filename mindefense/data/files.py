@@ -1,4 +1,4 @@
-"""What all loaders share: finding the file, opening it safely, reading arrays and the permutation without pickles."""
+"""Helpers of all loaders: finding a file, opening it safely, reading arrays and the permutation without pickles."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ READ_SIZE = 1 << 20
 
 
 class MissingData(DataError):
-    """There is nothing of a data set where it was looked for; any other DataError means that it is there and wrong."""
+    """No file of a data set exists at the given path; any other DataError means that a file exists and is invalid."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """One published data set, as far as its error messages are concerned.
+    """A published data set, for file search and error messages.
 
     Attributes:
         name: Name of the data set.
-        accepted: The names its file may have in a folder, the likeliest first.
-        remedy: What to do to get it.
+        accepted: Names that its file may have in a folder, in the order of the search.
+        remedy: How to get the data set, for error messages.
     """
 
     name: str
@@ -44,20 +44,20 @@ class Origin:
     remedy: str
 
     def damaged(self, what: str, *, expected: str, got: str) -> DataError:
-        """The error for a file that is there and wrong."""
+        """The error for a file that exists and is invalid."""
         return DataError(what, expected=expected, got=got, fix=f"replace the file: {self.remedy}")
 
 
 def find_file(path: str | os.PathLike[str], origin: Origin) -> Path:
-    """The data file meant by `path`.
+    """The data file at `path`.
 
     Args:
-        path: The file itself, under any name, or a folder that holds one of `origin.accepted`.
-        origin: The data set looked for.
+        path: The file itself, with any name, or a folder that contains one of `origin.accepted`.
+        origin: The data set.
 
     Raises:
-        MissingData: There is no such file.
-        DataError: It may not be read.
+        MissingData: If there is no such file.
+        DataError: If there is no permission to read it.
     """
     path = Path(path)
     for file in (path, *(path / name for name in origin.accepted)):
@@ -66,26 +66,26 @@ def find_file(path: str | os.PathLike[str], origin: Origin) -> Path:
                 raise DataError(str(file), expected="a readable file", got="no permission", fix=f"chmod u+r {file}")
             return file
     names = ", ".join(origin.accepted)
-    got = "a folder without it" if path.is_dir() else "nothing of that name"
+    got = "a folder without it" if path.is_dir() else "no such file"
     raise MissingData(
         f"{origin.name} data {path}", expected=f"a file or a folder with one of {names}", got=got, fix=origin.remedy
     )
 
 
 def starts_with(file: Path, magic: bytes) -> bool:
-    """Whether the first bytes of `file` are these; formats are told by content, names are the user's own."""
+    """Whether `file` starts with these bytes. Formats are recognized by content, because users may rename files."""
     with file.open("rb") as stream:
         return stream.read(len(magic)) == magic
 
 
 def compressed_by(file: Path) -> str | None:
-    """The program that unpacks a file, told by its content, or None if it is not a compressed one."""
+    """The program that unpacks a file, recognized by content; None if it is not compressed."""
     magics = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
     return next((program for magic, program in magics.items() if starts_with(file, magic)), None)
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that ends with an error once more than `limit` bytes came out: a small archive can unpack to a disk."""
+    """A stream that raises an error after `limit` bytes, because a small archive may unpack to a huge size."""
 
     def __init__(self, stream: BinaryIO, limit: int, too_long: DataError):
         self._stream, self._left, self._too_long = stream, limit, too_long
@@ -105,20 +105,20 @@ class _Bounded(io.RawIOBase):
 
 @contextlib.contextmanager
 def open_text(file: Path, members: tuple[str, ...], origin: Origin, *, limit: int) -> Iterator[BinaryIO]:
-    """Opens the text in `file`, be it plain, gzipped or a regular file in a (gzipped) tar; nothing is ever unpacked.
+    """Opens the text in `file`: plain, gzipped, or a regular file in a (gzipped) tar. Nothing is unpacked to disk.
 
     Args:
         file: An existing file.
-        members: Names the text may have in an archive; ``a/b`` also matches ``c/a/b``.
+        members: Names that the text may have in an archive; ``a/b`` also matches ``c/a/b``.
         origin: The data set, for messages.
-        limit: Most bytes that may come out, archive headers included.
+        limit: Largest number of unpacked bytes, including archive headers.
 
     Yields:
-        A binary stream, to be read forward.
+        A binary stream that can only be read forward.
 
     Raises:
-        DataError: The archive is cut short, damaged, too long, lacks the member, or has it as a link or under an
-            unsafe name. Also raised for such damage that shows only while the stream is read.
+        DataError: If the archive is truncated, damaged or too long, lacks the member, or has it as a link or with an
+            unsafe name; possibly only while the stream is read.
     """
     too_long = origin.damaged(str(file), expected=f"at most {limit:,} bytes of text", got="more")
     try:
@@ -129,11 +129,13 @@ def open_text(file: Path, members: tuple[str, ...], origin: Origin, *, limit: in
             if not is_tar:
                 yield cast(BinaryIO, io.BufferedReader(bounded))
                 return
-            # "r|" reads forward only, so that the bound above covers everything the archive unpacks to.
+            # "r|" reads only forward, so that the limit applies to everything that is unpacked.
             with tarfile.open(fileobj=cast(BinaryIO, bounded), mode="r|", bufsize=READ_SIZE) as archive:
                 yield _member(archive, file, members, origin)
     except (EOFError, zlib.error, tarfile.TarError, OSError) as error:
-        raise origin.damaged(str(file), expected="a readable file", got=f"a damaged or cut one ({error})") from error
+        raise origin.damaged(
+            str(file), expected="a readable file", got=f"a damaged or truncated one ({error})"
+        ) from error
 
 
 def _unzipped(file: Path) -> BinaryIO:
@@ -170,15 +172,15 @@ def load_arrays(file: Path, names: tuple[str, ...], origin: Origin, *, limit: in
 
     Args:
         file: An existing file.
-        names: The arrays wanted.
+        names: Names of the arrays.
         origin: The data set, for messages.
-        limit: Most bytes that one array may take.
+        limit: Largest number of bytes of one array.
 
     Returns:
         One array per name, as stored.
 
     Raises:
-        DataError: The file is damaged, lacks an array, or holds anything but numbers.
+        DataError: If the file is damaged, lacks an array, or an array is not numeric.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -189,7 +191,7 @@ def load_arrays(file: Path, names: tuple[str, ...], origin: Origin, *, limit: in
                 raise origin.damaged(str(file), expected=f"arrays {', '.join(names)}", got=got)
             wanted = [stored[f"{name}.npy"] for name in names]
             if max(info.file_size for info in wanted) > limit:
-                raise origin.damaged(str(file), expected=f"at most {limit:,} bytes an array", got="more")
+                raise origin.damaged(str(file), expected=f"at most {limit:,} bytes per array", got="more")
             raw = [archive.read(info) for info in wanted]
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise origin.damaged(str(file), expected="a readable npz file", got=f"a damaged one ({error})") from error
@@ -200,7 +202,7 @@ def _array(raw: bytes, what: str, origin: Origin) -> np.ndarray:
     expected = "an array of numbers, no pickled objects"
     try:
         array = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
-    except Exception as error:  # NumPy lets many kinds of error through on a damaged header
+    except Exception as error:  # NumPy raises many kinds of errors for a damaged header
         raise origin.damaged(what, expected=expected, got=f"something else ({error})") from error
     if array.dtype.kind not in "biuf":
         raise origin.damaged(what, expected=expected, got=f"type {array.dtype}")
@@ -208,23 +210,23 @@ def _array(raw: bytes, what: str, origin: Origin) -> np.ndarray:
 
 
 def read_order(folder: Path, rows: int, origin: Origin) -> np.ndarray | None:
-    """The permutation that the published experiments index with, if it lies beside the data.
+    """The permutation of the rows in the published experiments, if it is in the folder of the data.
 
     Args:
-        folder: Where ``shuffle_index.npy``, or ``shuffle_index.npz`` with an array ``x``, may be.
-        rows: Rows of the data set, N.
+        folder: Folder that may contain ``shuffle_index.npy``, or ``shuffle_index.npz`` with an array ``x``.
+        rows: Number of rows of the data set, N.
         origin: The data set, for messages.
 
     Returns:
         ``(N,)`` int64, or None if there is no such file.
 
     Raises:
-        DataError: The file is damaged or no permutation of ``0 … N-1``.
+        DataError: If the file is damaged or not a permutation of ``0 … N-1``.
     """
     file = next((folder / name for name in ORDER_FILES if (folder / name).is_file()), None)
     if file is None:
         return None
-    origin = dataclasses.replace(origin, remedy="take the published one, or move it away, it is optional")
+    origin = dataclasses.replace(origin, remedy="take the published one, or remove it: it is optional")
     if starts_with(file, ZIP_MAGIC):
         (order,) = load_arrays(file, ("x",), origin, limit=ORDER_LIMIT)
     else:

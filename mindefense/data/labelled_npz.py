@@ -1,4 +1,4 @@
-"""Features and labels of a data set in one npz file, in the forms in which repositories hold them."""
+"""Reads features and labels from one npz file, in the formats of public repositories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from mindefense.data.files import Origin, load_arrays
 
 PAIRS = (("x", "y"), ("features", "labels"))
-"""Names of the arrays: of MemGuard and DefenMI, whose labels count from 1; of most others."""
+"""Names of the arrays: those of MemGuard and DefenMI, whose labels start at 1, and those of most other repositories."""
 
 
 def read_labelled_npz(
@@ -22,16 +22,16 @@ def read_labelled_npz(
     Args:
         file: An existing zip file.
         origin: The data set, for messages.
-        columns: Features of a row, F.
+        columns: Number of features of a row, F.
         classes: Number of classes, C.
-        limit: Most bytes that one array may take.
+        limit: Largest number of bytes of one array.
 
     Returns:
-        Features ``(N, F)`` float32, each 0 or 1, and labels ``(N,)`` int32 from 0. Labels in ``y`` are ``1 … C``; those
-        in ``labels`` are one-hot rows, or ``1 … C`` if one of them is C, or else ``0 … C-1``.
+        Features ``(N, F)`` float32, each 0 or 1, and labels ``(N,)`` int32 from 0. In the file, ``y`` has ``1 … C``;
+        ``labels`` has one-hot rows, or ``1 … C`` if one of them is C, otherwise ``0 … C-1``.
 
     Raises:
-        DataError: The file is damaged, lacks an array, or holds something else. Nothing is unpickled.
+        DataError: If the file is damaged, lacks an array, or has other values. Nothing is unpickled.
     """
     stored = _stored(file)
     known = [any(f"{name}.npy" in stored for name in names) for names in PAIRS]
@@ -66,8 +66,8 @@ def _from_one_hot(labels: np.ndarray, what: str, origin: Origin) -> np.ndarray:
     is_wrong = ~((labels == 0) | (labels == 1)).all(axis=1) | (labels.sum(axis=1, dtype=np.float64) != 1)
     if is_wrong.any():
         row = int(is_wrong.argmax())
-        got = f"{np.count_nonzero(labels[row])} places other than 0, a sum of {labels[row].sum():g}"
-        raise origin.damaged(f"{what} row {row}", expected="one place with 1 and others with 0", got=got)
+        got = f"{np.count_nonzero(labels[row])} entries other than 0, a sum of {labels[row].sum():g}"
+        raise origin.damaged(f"{what} row {row}", expected="one entry 1 and all others 0", got=got)
     return labels.argmax(axis=1).astype(np.int32)
 
 
@@ -80,7 +80,7 @@ def _from_numbers(labels: np.ndarray, first: int, classes: int, what: str, origi
 
 
 def _stored(file: Path) -> list[str]:
-    """Names in the archive; none of a damaged one, about which `load_arrays` says what is wrong."""
+    """Names in the archive; empty for a damaged one, which `load_arrays` reports."""
     with contextlib.suppress(OSError, zipfile.BadZipFile, NotImplementedError), zipfile.ZipFile(file) as archive:
         return archive.namelist()
     return []

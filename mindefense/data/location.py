@@ -1,4 +1,4 @@
-"""Location: the Bangkok Foursquare check-ins that MemGuard and DefenMI were published on."""
+"""Location: Foursquare check-ins in Bangkok, the data set of the MemGuard and DefenMI papers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def load_location(path: str | os.PathLike[str]) -> LabelledData:
 
     Args:
         path: A folder with ``dataset_location.tgz``, the text ``bangkok`` from it, or the ``data_complete.npz`` of
-            MemGuard and DefenMI (arrays ``x`` and ``y``, labels from 1); or such a file under any name. Beside it
-            may lie ``shuffle_index.npy`` or ``shuffle_index.npz`` (array ``x``), the permutation that the published
-            experiments index with.
+            MemGuard and DefenMI (arrays ``x`` and ``y``, labels from 1); or such a file of any name. The folder may
+            also have ``shuffle_index.npy`` or ``shuffle_index.npz`` (array ``x``), the permutation of the rows in the
+            published experiments.
 
     Returns:
         Features ``(5010, 446)`` float32, each 0 or 1: whether a user visited a kind of place or a region; labels
-        ``(5010,)`` int32, the user's cluster 0…29; `order` from the permutation file, else None.
+        ``(5010,)`` int32, the user's cluster 0…29; `order` from the permutation file, None without one.
 
     Raises:
-        DataError: No such file, or one that is damaged or not Location. Nothing is unpickled or unpacked to disk.
+        DataError: If the file is missing, damaged or not Location. Nothing is unpickled or unpacked to disk.
 
     Source:
         Shokri et al., "Membership Inference Attacks Against Machine Learning Models", 2017, section VI-A;

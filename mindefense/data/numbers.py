@@ -1,4 +1,4 @@
-"""Numbers of rows in a file, such as those that a model was trained on."""
+"""Reads row numbers from a file, such as those of the rows that a model was trained on."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 from mindefense.errors import DataError, InputError
 
 SUFFIXES = (".txt", ".csv", ".npy")
-"""Of files with the numbers of rows: text with one a line, or an array."""
+"""Suffixes of files with row numbers: text with one number per line, or an array."""
 _MOST_DIGITS = 18
-"""More may not fit into an int64."""
+"""Largest number of digits that always fits into an int64."""
 
 
 def read_row_numbers(path: str | os.PathLike[str], *, rows: int | None = None) -> np.ndarray:
-    """Reads the numbers of rows from a file.
+    """Reads row numbers from a file.
 
     Args:
-        path: ``.txt`` or ``.csv`` with one number a line and nothing else, or ``.npy`` with integers ``(n,)``. Rows are
-            counted from 0, and each is listed once.
-        rows: Rows that there are; None if that is not known yet.
+        path: ``.txt`` or ``.csv`` with one number per line and nothing else, or ``.npy`` with integers ``(n,)``. Rows
+            are counted from 0, and each is listed once.
+        rows: Number of rows of the data set; None if it is unknown.
 
     Returns:
         ``(n,)`` int64, n ≥ 1, ascending.
 
     Raises:
-        InputError: The file's name ends otherwise.
-        DataError: The file cannot be read, is empty, or holds anything but whole numbers from 0 to `rows` − 1, each
-            once; the message names the first line or place at fault.
+        InputError: If the file has another suffix.
+        DataError: If the file cannot be read, is empty, or has anything but different whole numbers from 0 to
+            `rows` − 1; the message names the first wrong line or position.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -39,7 +39,7 @@ def read_row_numbers(path: str | os.PathLike[str], *, rows: int | None = None) -
         raw = path.read_bytes()
     except OSError as error:
         got = error.strerror or str(error)
-        raise DataError(str(path), expected="a file with row numbers", got=got, fix="check its spelling") from error
+        raise DataError(str(path), expected="a file with row numbers", got=got, fix="check the path") from error
     if path.suffix == ".npy":
         return check_row_numbers(_from_npy(raw, path), rows=rows, name=str(path), place="position")
     return check_row_numbers(_from_text(raw, path), rows=rows, name=str(path), place="line", first=1)
@@ -48,25 +48,25 @@ def read_row_numbers(path: str | os.PathLike[str], *, rows: int | None = None) -
 def check_row_numbers(
     numbers: np.ndarray, *, rows: int | None = None, name: str, place: str = "position", first: int = 0
 ) -> np.ndarray:
-    """Checks the numbers of rows.
+    """Checks row numbers.
 
     Args:
         numbers: ``(n,)`` integers.
-        rows: Rows that there are; None if that is not known.
-        name: What to call them in messages.
-        place: What to call the place of one.
-        first: The number of the first place.
+        rows: Number of rows of the data set; None if it is unknown.
+        name: Their name in messages.
+        place: Name of a position in messages, such as ``"line"``.
+        first: Number of the first position.
 
     Returns:
         ``(n,)`` int64, n ≥ 1, ascending.
 
     Raises:
-        DataError: There are none, or one is no integer, negative, not below `rows` or there twice.
+        DataError: If there are none, or one is not an integer, negative, not below `rows`, or repeated.
     """
     numbers = np.asarray(numbers)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or not len(numbers):
         got = f"{numbers.dtype} of shape {numbers.shape}" if numbers.size else "none"
-        fix = "of a mask give np.flatnonzero(mask)" if numbers.dtype == np.bool_ else "list the rows, counted from 0"
+        fix = "for a mask, give np.flatnonzero(mask)" if numbers.dtype == np.bool_ else "list the rows, counted from 0"
         raise DataError(name, expected="integers (n,), the numbers of rows", got=got, fix=fix)
     is_wrong = (numbers < 0) | (numbers > (np.iinfo(np.int64).max if rows is None else rows - 1))
     if is_wrong.any():
@@ -86,7 +86,7 @@ def check_row_numbers(
 def _from_npy(raw: bytes, path: Path) -> np.ndarray:
     try:
         return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
-    except Exception as error:  # NumPy lets many kinds of error through on a damaged header
+    except Exception as error:  # NumPy raises many kinds of errors for a damaged header
         reason = " ".join(str(error).split())[:200]
         raise DataError(str(path), expected="an array of integers, no pickled objects", got=reason) from error
 
@@ -95,7 +95,7 @@ def _from_text(raw: bytes, path: Path) -> np.ndarray:
     try:
         lines = raw.decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(str(path), expected="text with one row number a line", got=str(error)) from error
+        raise DataError(str(path), expected="text with one row number per line", got=str(error)) from error
     numbers = []
     for number, line in enumerate(lines, start=1):
         text = line.strip()

@@ -1,4 +1,4 @@
-"""What a model of any framework answered, recorded in a file: members, non-members and their confidence vectors."""
+"""Recorded outputs: the answers of a model of any framework to members and non-members, stored in a file."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from mindefense.errors import DataError, InputError
 from mindefense.files import sha256_of_file
 
 FEWEST = 10
-"""Members and non-members that each half must have; with fewer, no attacker can be fitted or judged."""
+"""Smallest number of members, and of non-members, to fit attackers on and to evaluate them on."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RecordedOutputs:
-    """One model's answers to its members and to others, N rows and C ≥ 2 classes.
+    """One model's answers to N members and non-members, with C ≥ 2 classes.
 
     Attributes:
         name: Name of the file, without its folder.
         log_probs: ``(N, C)`` float32, finite; the model's answers.
-        labels: ``(N,)`` int32 true classes, ``0 … C-1``, or None if the file does not hold them.
-        is_member: ``(N,)`` bool, True where the model was trained on the sample.
-        split: ``(N,)`` bool, True where the attacker is fitted on the sample and False where it is judged; None if
-            the file leaves that to the caller.
-        indices: ``(N,)`` int64, each different: which sample it is; ``0 … N-1`` if the file does not say.
-        defended_log_probs: ``(N, C)`` float32, finite; the answers with a defense in front, or None.
-        given: What the file holds the answers as: ``"logits"``, ``"log_probs"`` or ``"probs"``.
-        note: What was changed or is lost in the answers, in words, or None.
-        sha256: SHA-256 of the file, hex; None if there is no file.
+        labels: ``(N,)`` int32 true classes, ``0 … C-1``; None if the file lacks them.
+        is_member: ``(N,)`` bool, True for samples that the model was trained on.
+        split: ``(N,)`` bool, True for samples that attackers are fitted on, False for those that they are evaluated
+            on; None if the file has no division.
+        indices: ``(N,)`` int64, different numbers of the samples; ``0 … N-1`` if the file lacks them.
+        defended_log_probs: ``(N, C)`` float32, finite; the answers of the defended model, or None.
+        given: Form of the answers in the file: ``"logits"``, ``"log_probs"`` or ``"probs"``.
+        note: A text on what was changed or lost in the answers, or None.
+        sha256: Hexadecimal SHA-256 of the file; None if there is no file.
     """
 
     name: str
@@ -66,7 +66,7 @@ class RecordedOutputs:
 
     def __repr__(self) -> str:
         members = int(np.count_nonzero(self.is_member))
-        defended = "undefended alone" if self.defended_log_probs is None else "undefended and defended"
+        defended = "undefended only" if self.defended_log_probs is None else "undefended and defended"
         return (
             f"RecordedOutputs({self.name!r}: {members:,} members, {len(self) - members:,} non-members, "
             f"{self.log_probs.shape[1]:,} classes, {defended}, given as {self.given})"
@@ -77,27 +77,28 @@ class RecordedOutputs:
 
 
 def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
-    """Loads recorded outputs from an npz file or a CSV table; which of the two is told by the content.
+    """Loads recorded outputs from an npz file or a CSV table; the format is recognized by content.
 
-    An npz file holds one of the arrays ``logits``, ``log_probs`` and ``probs`` ``(N, C)`` floating, ``is_member (N,)``
-    bool or integers 0 and 1, and perhaps ``labels (N,)`` integers, ``split (N,)`` text ``"fit"`` or ``"eval"``,
-    ``index (N,)`` integers and one of ``defended_logits``, ``defended_log_probs`` and ``defended_probs`` ``(N, C)``.
-    A CSV table has a header with the columns ``logit_0 … logit_{C-1}`` (or ``log_prob_…``, ``prob_…``), ``is_member``
-    (0, 1, true, false) and perhaps ``label``, ``split``, ``index`` and ``defended_logit_0 …`` in any order; UTF-8.
-    Without labels, attackers that need the true class cannot take part.
+    An npz file must have one of the arrays ``logits``, ``log_probs`` and ``probs``, ``(N, C)`` floating, and
+    ``is_member``, ``(N,)`` bool or integers 0 and 1. It may have ``labels``, ``(N,)`` integers; ``split``, ``(N,)``
+    text ``"fit"`` or ``"eval"``; ``index``, ``(N,)`` integers; and one of ``defended_logits``, ``defended_log_probs``
+    and ``defended_probs``, ``(N, C)``. A CSV table in UTF-8 must have a header with the columns ``logit_0 …
+    logit_{C-1}`` (or ``log_prob_…``, ``prob_…``) and ``is_member`` (0, 1, true, false), and may have ``label``,
+    ``split``, ``index`` and ``defended_logit_0 …``, in any order. Without labels, attackers that need the true class
+    cannot take part.
 
-    Logits become log-probabilities in float64. A class whose logit or log-probability is −∞, or below −`LARGEST`, has
-    a probability of zero. Probabilities below `confidence.LOWEST_PROB`, zero among them, are raised to it; those at
-    most `checks.JUST_BELOW` below zero count as zero. The answers of a binary model may be one column, ``(N, 1)``.
-    Rows of probabilities are divided by their sum, which may be `ROUNDED_SUM` away from 1, as that of
-    numbers of few digits is; if one is further away than `checks.SUM_TOLERANCE`, `note` says so.
+    Log-probabilities are computed from logits in float64. A class whose logit or log-probability is −∞, or below
+    −`LARGEST`, has probability zero. Probabilities below `confidence.LOWEST_PROB`, including zero, are raised to it;
+    values below zero by at most `checks.JUST_BELOW` count as zero. A binary model may have one column, ``(N, 1)``.
+    Rows of probabilities are divided by their sum, which may differ from 1 by `ROUNDED_SUM` because of rounding; a
+    difference above `checks.SUM_TOLERANCE` is reported in `note`.
 
     Args:
         path: The file.
 
     Raises:
-        DataError: The file is missing, damaged, lacks an array, holds an unknown one, objects, or values that are not
-            what their name says, or has too few members or non-members (`FEWEST` in each half).
+        DataError: If the file is missing or damaged, lacks an array, has an unknown array, objects, or values of
+            another form, or has too few members or non-members (`FEWEST` in each part).
     """
     file = Path(path)
     from_npz = is_npz(file)
@@ -110,7 +111,7 @@ def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
         return dataclasses.replace(recorded, sha256=sha256_of_file(file))
     except InputError as error:
         said = str(error)
-        if not from_npz:  # the checks count rows from 0, people look for lines
+        if not from_npz:  # the checks count rows from 0; a table has line numbers
             said = re.sub(
                 r"^(\S+|.* that sum to \d+, not) row (\d+)",
                 lambda at: f"{at[1]} line {nth_row(file, int(at[2]))[0]}",
@@ -122,26 +123,28 @@ def load_outputs(path: str | os.PathLike[str]) -> RecordedOutputs:
 
 
 def with_defended(outputs: RecordedOutputs, path: str | os.PathLike[str]) -> RecordedOutputs:
-    """Recorded outputs with the answers of a defense to the same rows, from a second file.
+    """Recorded outputs with the answers of the defended model to the same rows, from a second file.
 
     Args:
-        outputs: The undefended ones.
-        path: What the defended model answered, in the same order of rows: ``(N, C)`` probabilities as ``.npy``, or a
-            file as `load_outputs` takes it, whose defended answers are taken if it has any, and its answers else.
+        outputs: The undefended outputs.
+        path: The answers of the defended model, with the rows in the same order: ``(N, C)`` probabilities as ``.npy``,
+            or a file in the format of `load_outputs`, of which the defended answers are taken, or the answers if there
+            are no defended ones.
 
     Raises:
-        DataError: If a file is damaged, or is of other rows.
+        DataError: If a file is damaged or has other rows, or `outputs` already has defended answers.
     """
     file = Path(path)
     if outputs.defended_log_probs is not None:
-        raise DataError(f"{outputs.name}", expected="undefended answers alone", got="defended ones too", fix="drop one")
+        got, fix = "defended answers as well", "give the defended answers in one file only"
+        raise DataError(outputs.name, expected="only undefended answers", got=got, fix=fix)
     same = "give the answers to the same rows, in the same order"
     if file.is_file() and starts_with(file, NPY_MAGIC):
         try:
             with file.open("rb") as stream:
                 values = np.load(stream, allow_pickle=False)
         except (ValueError, OSError) as error:
-            raise damaged(file, f"a damaged or cut one ({str(error)[:80]})") from error
+            raise damaged(file, f"a damaged or truncated one ({str(error)[:80]})") from error
         if values.shape != outputs.log_probs.shape:
             raise DataError(f"{file}", expected=str(outputs.log_probs.shape), got=str(values.shape), fix=same)
         try:
@@ -158,18 +161,18 @@ def with_defended(outputs: RecordedOutputs, path: str | os.PathLike[str]) -> Rec
         if one is not None and other is not None and not np.array_equal(one, other):
             row = int(np.flatnonzero(one != other)[0])
             raise DataError(f"{file} {name} row {row}", expected=str(one[row]), got=str(other[row]), fix=same)
-    # Rows that a defense was fitted on must not judge, which the file that it wrote says.
+    # No attacker may be evaluated on rows that the defense was fitted on; the second file may record these rows.
     split = outputs.split if held.split is None else held.split
     return dataclasses.replace(outputs, defended_log_probs=defended, split=split)
 
 
 def _recorded(name: str, arrays: Mapping[str, np.ndarray], remedy: str) -> RecordedOutputs:
-    """The outputs in these arrays, all of which are known by name."""
+    """The outputs in these arrays, all of which have known names."""
     given = _form(arrays, "")
     if given is None:
         raise InputError("outputs", expected=f"one of {', '.join(FORMS)}", got="none of them", fix=remedy)
     if "is_member" not in arrays:
-        raise InputError("is_member", expected="one value a row", got="nothing of that name", fix=remedy)
+        raise InputError("is_member", expected="one value per row", got="no such array", fix=remedy)
     arrays, notes = _widened(arrays, is_table=remedy == CSV_REMEDY)
     answers, more = log_probs_of(arrays[given], given, given)
     notes += more
@@ -207,7 +210,7 @@ def _recorded(name: str, arrays: Mapping[str, np.ndarray], remedy: str) -> Recor
 
 
 def _widened(arrays: Mapping[str, np.ndarray], *, is_table: bool) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays with answers of one column, as binary models give them, made two, and what there is to say of them."""
+    """The arrays, with the single column of binary models extended to two classes, and notes on that."""
     arrays, notes = dict(arrays), []
     for name in MATRICES:
         if name not in arrays or arrays[name].shape[1:] != (1,):
@@ -215,20 +218,20 @@ def _widened(arrays: Mapping[str, np.ndarray], *, is_table: bool) -> tuple[dict[
         if is_table:  # whose header says that the column belongs to class 0
             column = name.removesuffix("s")
             prob = column.replace("log_prob", "prob")
-            fix = f"of one sigmoid p write {prob}_0 = 1 - p and {prob}_1 = p"
+            fix = f"for one sigmoid p, write {prob}_0 = 1 - p and {prob}_1 = p"
             if name.endswith("logits"):
-                fix = f"of one logit z write {column}_0 = 0 and {column}_1 = z"
+                fix = f"for one logit z, write {column}_0 = 0 and {column}_1 = z"
             raise InputError(f"column {column}_1", expected="two classes or more", got="one column", fix=fix)
         both = of_two_classes(arrays[name], name.removeprefix(DEFENDED), arrays.get("labels"))
         if both is not None:
             arrays[name] = both
             what = "logit" if name.endswith("logits") else "probability"
-            notes.append(f"{name}: one column, taken as the {what} of class 1, of classes 0 and 1")
+            notes.append(f"{name}: the one column was taken as the {what} of class 1 of two classes")
     return arrays, notes
 
 
 def _class_numbers(labels: np.ndarray) -> np.ndarray:
-    """The labels, if they are not one row of values a sample."""
+    """Returns the labels unchanged, or raises InputError if they have several values per sample."""
     if labels.ndim != 2 or labels.shape[1] < 2 or labels.dtype.kind not in "iufb":
         return labels
     is_binary = ((labels == 0) | (labels == 1)).all(axis=1)
@@ -243,10 +246,10 @@ def _class_numbers(labels: np.ndarray) -> np.ndarray:
         row = first_bad(classes != 1)
         got = f"{classes[row]:.0f}"
         fix = (
-            "of a multi-label model evaluate one label k at a time: labels=labels[:, k] and of its logits "
+            "for a multi-label model with logits z, evaluate one label k at a time: labels=labels[:, k] and "
             "logits=np.stack([0 * z[:, k], z[:, k]], axis=1)"
         )
-    raise InputError(f"labels row {row}", expected="one class a sample", got=got, fix=fix)
+    raise InputError(f"labels row {row}", expected="one class per sample", got=got, fix=fix)
 
 
 def _form(arrays: Mapping[str, np.ndarray], prefix: str) -> str | None:
@@ -254,17 +257,17 @@ def _form(arrays: Mapping[str, np.ndarray], prefix: str) -> str | None:
     found = [prefix + form for form in FORMS if prefix + form in arrays]
     if len(found) > 1:
         logits, probs = (arrays.get(prefix + form) for form in ("logits", "probs"))
-        # Where they differ, nobody can say which of the two is right.
+        # If they differ, it is unknown which of the two is correct.
         if logits is not None and probs is not None and logits.ndim == 2 and logits.shape == probs.shape:
             check_same_rows(
                 check_logits(probs, name=f"{prefix}probs"),
                 check_logits(raise_masked(logits, f"{prefix}logits"), name=f"{prefix}logits"),
                 f"{prefix}probs",
                 f"{prefix}logits",
-                fix="find out which of them are the answers to these rows, and save those alone",
+                fix="find out which of them are the answers to these rows, and save only those",
             )
         raise InputError(
-            "outputs", expected=f"one of {', '.join(found)}", got=f"{len(found)} of them", fix=f"save {found[0]} alone"
+            "outputs", expected=f"one of {', '.join(found)}", got=f"{len(found)} of them", fix=f"save only {found[0]}"
         )
     return found[0] if found else None
 
@@ -293,9 +296,9 @@ def _as_indices(values: np.ndarray, is_member: np.ndarray) -> np.ndarray:
         listed = ", ".join(map(str, both[:3])) + (", …" if len(both) > 3 else "")
         raise InputError(
             "index",
-            expected="no sample as a member and as a non-member",
+            expected="no sample both as member and as non-member",
             got=f"{len(both):,} as both: {listed}",
-            fix="take them out of the non-members; if the numbers of the non-members start again, number them on from "
+            fix="remove them from the non-members; if non-members are numbered from 0 again, continue the numbers of "
             "the members, or leave index out",
         )
     order = np.argsort(values, kind="stable")
@@ -310,7 +313,7 @@ def _as_indices(values: np.ndarray, is_member: np.ndarray) -> np.ndarray:
 def _check_enough(is_member: np.ndarray, is_fit: np.ndarray | None) -> None:
     parts = [("", np.ones(len(is_member), bool), 2 * FEWEST)]
     if is_fit is not None:
-        parts = [(" to fit on", is_fit, FEWEST), (" to judge on", ~is_fit, FEWEST)]
+        parts = [(" to fit on", is_fit, FEWEST), (" to evaluate on", ~is_fit, FEWEST)]
     for purpose, rows, fewest in parts:
         for kind, those, origin in (("members", is_member, "was"), ("non-members", ~is_member, "was not")):
             if (n := np.count_nonzero(rows & those)) < fewest:

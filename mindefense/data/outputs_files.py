@@ -1,4 +1,4 @@
-"""The files that recorded outputs are in, npz and CSV: which arrays and columns they may have, and reading them."""
+"""Reads files of recorded outputs, npz and CSV, and checks the names of their arrays and columns."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ WORDS = {
     "is_member": {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0},
     "split": {"fit": 1.0, "eval": 0.0},
 }
-"""What the cells of a table may say, by array."""
+"""The words that cells of a table may have, by array."""
 
 ZIP_MAGICS, NPY_MAGIC = (b"PK\3\4", b"PK\5\6"), b"\x93NUMPY"
 HEADER_LIMIT = 1 << 24
 MATRICES = tuple(prefix + form for prefix in ("", DEFENDED) for form in FORMS)
 COLUMNS = {"label": "labels", "is_member": "is_member", "split": "split", "index": "index"}
 NUMBERED = re.compile(r"((?:defended_)?(?:logit|log_prob|prob))_([0-9]{1,7})")
-FLAG_WITH_POINT = re.compile(r"[01]\.0*")  # what pandas writes of a column that had a gap
+FLAG_WITH_POINT = re.compile(r"[01]\.0*")  # pandas writes these for a column with missing values
 NPZ_REMEDY = 'save with np.savez("outputs.npz", logits=…, labels=…, is_member=…)'
 CSV_REMEDY = "start with the line logit_0,logit_1,…,label,is_member"
 
 
 def is_npz(file: Path) -> bool:
-    """Whether a file of outputs is an npz file; a CSV table else.
+    """Whether a file of outputs is an npz file; otherwise it is a CSV table.
 
     Raises:
-        DataError: If it is neither, or is not there.
+        DataError: If it is neither, or is missing.
     """
     if not file.is_file():
-        got = "a folder" if file.is_dir() else "nothing of that name"
+        got = "a folder" if file.is_dir() else "no such file"
         raise DataError(f"outputs {file}", expected="an npz or CSV file", got=got, fix=NPZ_REMEDY)
     try:
         is_zip = any(starts_with(file, magic) for magic in ZIP_MAGICS)
@@ -56,22 +56,22 @@ def is_npz(file: Path) -> bool:
     if program is not None:
         raise packed(file, "an npz or CSV file", program)
     if not is_zip and file.suffix == ".npz":
-        raise damaged(file, "one that does not begin like a zip file")
+        raise damaged(file, "one that is not a zip file")
     return is_zip
 
 
 def packed(file: Path, expected: str, program: str) -> DataError:
-    """The error for a file that has to be unpacked first."""
+    """The error for a file that must be unpacked first."""
     return DataError(f"outputs {file}", expected=expected, got="a compressed file", fix=f"unpack it with {program}")
 
 
 def unreadable(file: Path, error: OSError) -> DataError:
-    """The error for a file that the system does not let read."""
+    """The error for a file that the operating system cannot read."""
     return DataError(f"outputs {file}", expected="a readable file", got=error.strerror or str(error))
 
 
 def damaged(file: Path, got: str) -> DataError:
-    """The error for an npz file that is cut or damaged."""
+    """The error for an npz file that is truncated or damaged."""
     return DataError(f"outputs {file}", expected="a readable npz file", got=got, fix="save or copy it again")
 
 
@@ -82,13 +82,17 @@ def read_npz(
 
     Args:
         file: The file.
-        known: The names that arrays may have.
-        remedy: What to do about an array of another name.
+        known: Names that arrays may have.
+        remedy: Advice in the error about an array of another name.
+
+    Raises:
+        DataError: If the file is damaged or compressed as a whole.
+        InputError: If an array has an unknown name or has objects.
     """
     arrays: dict[str, np.ndarray] = {}
     name = ""
     try:
-        # Opened here, since NumPy leaves a file that turns out to be damaged open.
+        # Opened here, because NumPy does not close a damaged file.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
             for name in held.files:
                 if name.lower().endswith((".csv", ".npz")):
@@ -98,12 +102,12 @@ def read_npz(
                 arrays[name] = held[name]
     except MindefenseError:
         raise
-    except Exception as error:  # NumPy lets many kinds of error through on a damaged file
+    except Exception as error:  # NumPy raises many kinds of errors for a damaged file
         if "allow_pickle" in str(error):
             kind = "np.float32" if name in MATRICES else "str" if name == "split" else "np.int64"
             fix = f"save np.array({name}.tolist()).astype({kind})"
             raise InputError(name, expected="numbers or text", got="Python objects", fix=fix) from error
-        raise damaged(file, f"a damaged or cut one ({str(error)[:80] or type(error).__name__})") from error
+        raise damaged(file, f"a damaged or truncated one ({str(error)[:80] or type(error).__name__})") from error
     return arrays
 
 
@@ -112,7 +116,11 @@ def _unknown(kind: str, name: str, near: list[str], remedy: str) -> InputError:
 
 
 def read_csv(file: Path) -> dict[str, np.ndarray]:
-    """The arrays in a CSV table, all of which are known by name."""
+    """The arrays in a CSV table, by name.
+
+    Raises:
+        InputError: If a column is unknown, missing or repeated, or a cell has another value than its column allows.
+    """
     names = _header(file)
     places = _places(names)
     words = {places[name][0]: known for name, known in WORDS.items() if name in places}
@@ -153,7 +161,7 @@ def _header(file: Path) -> list[str]:
 
 
 def _places(names: list[str]) -> dict[str, list[int]]:
-    """Array → positions of its columns, in the order of the classes."""
+    """The positions of each array's columns, in the order of the classes."""
     numbered: dict[str, dict[int, int]] = {}
     for place, name in enumerate(names):
         if name in COLUMNS:
@@ -161,13 +169,13 @@ def _places(names: list[str]) -> dict[str, list[int]]:
         elif match := NUMBERED.fullmatch(name):
             array, number = f"{match[1]}s", int(match[2])
         else:
-            stem = name.rstrip("0123456789")  # compared without the number, else prob0 is as near to prob_1
+            stem = name.rstrip("0123456789")  # without the number, because prob0 is as similar to prob_1 as to prob_0
             stems = [*COLUMNS, *(f"{matrix[:-1]}_" for matrix in MATRICES)]
             near = difflib.get_close_matches(stem.lower(), stems, 1, 0.5)
             ending = (name[len(stem) :] or "0") if near and near[0].endswith("_") else ""
             raise _unknown("column", name, [found + ending for found in near], CSV_REMEDY)
         if number in numbered.setdefault(array, {}):
-            raise InputError(f"column {name}", expected="each name once", got="it twice", fix="leave one out")
+            raise InputError(f"column {name}", expected="each name once", got="two of this name", fix="leave one out")
         numbered[array][number] = place
     for array, places in numbered.items():
         if (missing := next((number for number in range(len(places)) if number not in places), None)) is not None:
@@ -177,9 +185,9 @@ def _places(names: list[str]) -> dict[str, list[int]]:
 
 
 def _table(file: Path, names: list[str], words: Mapping[int, Mapping[str, float]]) -> np.ndarray:
-    """The lines after the header as ``(N, columns)`` float64; cells of `words` that are none of these are NaN."""
+    """The lines after the header as ``(N, columns)`` float64; unknown words in columns of `words` become NaN."""
     try:
-        # Opened here, since NumPy tells from the name whether to unpack a file.
+        # Opened here, because NumPy would unpack a file depending on its name.
         with file.open(encoding="utf-8-sig") as stream, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "loadtxt: input contained no data")
             table = np.loadtxt(
@@ -207,7 +215,7 @@ def _value(text: str, *, known: Mapping[str, float]) -> float:
 
 
 def _bad_cell(file: Path, names: list[str], words: Mapping[int, object]) -> InputError | None:
-    """The error for the first line that is no row of numbers."""
+    """The error for the first line that is not a row of numbers."""
     for line, cells in _rows(file):
         if len(cells) != len(names):
             return InputError(f"line {line}", expected=f"{len(names)} columns", got=str(len(cells)))
@@ -226,7 +234,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Number and cells of each line that holds a row; slow, for messages."""
+    """Number and cells of each line with a row; slow, for messages only."""
     with file.open(encoding="utf-8-sig", errors="replace") as stream:
         for line, text in enumerate(stream, start=1):
             if line > 1 and text != "\n":
@@ -234,7 +242,7 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def nth_row(file: Path, row: int) -> tuple[int, list[str]]:
-    """Number of the line and cells of a row that the checks count from 0; slow, for messages."""
+    """Line number and cells of the row with this number, counted from 0; slow, for messages only."""
     return next(itertools.islice(_rows(file), row, None))
 
 

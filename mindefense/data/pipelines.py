@@ -1,4 +1,4 @@
-"""Anybody's `mindspore.dataset` pipelines, or arrays, to what an evaluation takes. They are only iterated."""
+"""Converts user-defined `mindspore.dataset` pipelines, or arrays, to the data and split of an evaluation."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from mindefense.types import LabelledData
 Source = Any
 """A `mindspore.dataset`, an iterable of dictionaries, or a pair of arrays."""
 MOST_SHARED = 0.01
-"""Rows that may be among members and non-members, as a share of the fewer: published data sets hold a few twice."""
+"""Largest share of rows, of the smaller kind, that are both members and non-members; published data have a few."""
 _READ_AGAIN = 64
-"""Rows that are read a second time, to see whether they stay what they are."""
+"""Number of rows that are read twice, to check that the pipeline repeats them."""
 _LARGEST_LABEL = np.iinfo(np.int32).max
 _LONGEST_REASON = 300
-"""Characters of what a pipeline says that are kept."""
+"""Largest number of characters of a pipeline's error message."""
 _MAKE_BATCHES = ("BatchDataset", "PaddedBatchDataset", "BucketBatchByLengthDataset")
 
 
@@ -42,51 +42,52 @@ def from_datasets(
     batched: bool | None = None,
     synthetic: bool = False,
 ) -> tuple[LabelledData, Split]:
-    """Data and split of samples that a model was trained on, and of others from the same source.
+    """Reads the members and non-members of a model, and splits them into roles.
 
-    **If a row is on the wrong side, the result is a false all-clear.** Members are exactly what the model was trained
-    on, or a random part of it; non-members were in no training and picked no epoch. Both must come through the same
-    operations, those of training without anything random: the image that was cropped and flipped in training is the
-    member. A few rows are read a second time; if they are other bytes then, the pipeline is refused. (One that cannot
-    be read twice is believed.) The order of rows does not matter, so a pipeline may shuffle.
+    **If a row is on the wrong side, the evaluation may miss a leak.** Members must be all rows that the model was
+    trained on, or a random sample of them. Non-members must not have been used in training or in the selection of an
+    epoch. Both must pass through the same operations: those of training, without random ones such as crops and flips.
+    A few rows are read a second time, and a pipeline that returns other bytes is rejected. A source that can only be
+    read once is not checked. The order of rows does not matter, so a pipeline may shuffle.
 
-    Of rows that are repeated, such as by ``dataset.repeat``, the first stays, whatever the labels of the others: twins
-    on both sides of any border would be known before they are judged. The split's name says how many were left out.
+    Of equal rows, for example from ``dataset.repeat``, only the first is used, even if their labels differ; otherwise
+    an attacker could be fitted on a row and evaluated on its duplicate. The name of the split has their number.
 
-    Who gets which rows, as in `parts_split` for a target that was trained on all of its training part: both kinds are
-    shuffled by `seed`. One part of the non-members, `defender_share`, is for the defender to fit a defense on; all
-    others are for judging, and the target's accuracy is tested on them. Of the members, as many as there are
-    non-members for either purpose, at most all: the owner of a model may fit its defense on the very members that it
-    is to protect. There is no row for an attacker's shadow model; write a `Split` by hand if you train one.
+    The roles are those of `parts_split` for a target that was trained on all of the training part. Both kinds are
+    shuffled with `seed`. A share `defender_share` of the non-members is for fitting a defense. The others are for
+    evaluating attackers, and for testing the target's accuracy. For each of the two purposes there are as many members
+    as non-members, or all members if there are fewer. The same members may serve both, because the owner of a model may
+    fit its defense on the members that it protects. There are no rows for a shadow model; to train one, create a
+    `Split` yourself.
 
-    All rows are held in memory, and twice for a moment: uint8 images take one byte a pixel and channel, all else four.
-    Give a part, such as ``dataset.take(5000)``, of what is too large.
+    All rows are stored in memory, for a short time twice: uint8 images take one byte per pixel and channel, other
+    values four bytes. If the data are too large, give a part, such as ``dataset.take(5000)``.
 
     Args:
-        members: What the model was trained on: a `mindspore.dataset`, batched or not; or any iterable of dictionaries,
+        members: Rows that the model was trained on: a `mindspore.dataset`, batched or not; an iterable of dictionaries,
             such as its ``create_dict_iterator()``; or a pair of arrays ``(images, labels)``.
-        non_members: Samples that it was not trained on, of one of these types.
-        columns: Names of the two columns: images ``(...)`` of any shape, all alike, uint8 or any other real numbers,
-            which become float32; labels, which are class numbers from 0, scalars or of shape ``(1,)``, or one-hot rows
+        non_members: Rows that it was not trained on, of one of these types.
+        columns: Names of the two columns. Images have the same shape ``(...)`` and are uint8 or other real numbers,
+            which become float32. Labels are class numbers from 0, scalars or of shape ``(1,)``, or one-hot rows
             ``(C,)``. Other columns are ignored.
-        num_classes: Number of classes C, as many as the model has outputs; None for the length of one-hot rows, or one
-            more than the largest label among all rows.
-        name: What to call the data in results.
-        seed: Shuffles the rows, a whole number ≥ 0.
-        defender_share: Share of the non-members that are for the defender, in 0 … 1; 0 if no defense is to be fitted,
-            so that more are left for judging.
-        batched: Whether each item holds many rows; None to tell by the pipeline. Needed if a generator of your own
-            makes the batches, and of dictionaries if it is not plain to see.
-        synthetic: Whether the rows were made up; every report then says so.
+        num_classes: Number of classes C, which is the number of the model's outputs; None for the length of one-hot
+            rows, or one more than the largest label.
+        name: Name of the data in results.
+        seed: Seed of the shuffling, a whole number ≥ 0.
+        defender_share: Share of the non-members for the defender, in [0, 1); 0 if no defense is fitted, so that more
+            rows are left for the evaluation.
+        batched: Whether each item has many rows; None to detect it. Required if a user-defined generator makes the
+            batches, and for dictionaries of ambiguous shapes.
+        synthetic: Whether the rows are synthetic; every report then says so.
 
     Returns:
-        The data, members first, each kind in the order in which it was read, and the split.
+        The data, members first, each kind in the order in which it was read; and the split.
 
     Raises:
-        DataError: A source cannot be read, lacks a column, is empty, or holds rows of different shapes, NaN, labels
-            that are none, items that may be one row or many, or other rows when it is read again.
-        InputError: There are too few rows for the roles, labels are not below `num_classes`, rows are in both sources,
-            or an argument is wrong.
+        DataError: If a source cannot be read, lacks a column, is empty, or has rows of different shapes, NaN, invalid
+            labels, items that may be one row or many, or other rows when it is read again.
+        InputError: If there are too few rows for the roles, labels are not below `num_classes`, rows are in both
+            sources, or an argument is invalid.
     """
     if len(columns) != 2 or isinstance(columns, str):
         raise InputError("columns", expected='two names, such as ("image", "label")', got=repr(columns))
@@ -122,16 +123,16 @@ def from_datasets(
 
 
 def _split(members: int, non_members: int, repeated: int, *, seed: int, defender_share: float) -> Split:
-    """Who gets which rows of data that hold the members first; see `from_datasets`."""
+    """The roles of the rows of data whose members come first; see `from_datasets`."""
     for_defender = round(non_members * defender_share)
     judged = non_members - for_defender
     for what, rows, fewest in (
         ("members", members, 2 * FEWEST),
-        ("non_members to judge by", judged, 2 * FEWEST),
+        ("non_members to evaluate on", judged, 2 * FEWEST),
         ("non_members for the defender", for_defender, FEWEST if defender_share else 0),
     ):
         if rows < fewest:
-            fix = "give more rows: 1,000 members and 2,000 non-members make figures worth reading"
+            fix = "give more rows: useful figures need about 1,000 members and 2,000 non-members"
             got = f"{rows}, not counting {repeated:,} repeated ones" if repeated else str(rows)
             raise InputError(what, expected=f"at least {fewest}", got=got, fix=fix)
     left_out = f", {repeated:,} repeated row{'s' * (repeated > 1)} left out" if repeated else ""
@@ -157,14 +158,14 @@ def _split(members: int, non_members: int, repeated: int, *, seed: int, defender
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Kind:
-    """What a source holds, each image once.
+    """The different rows of a source.
 
     Attributes:
-        images: ``(N, ...)``.
-        labels: ``(N,)``.
-        width: Length of one-hot labels, or None.
-        digests: Of each image.
-        repeated: Rows that were left out.
+        images: ``(N, ...)`` uint8 or float32.
+        labels: ``(N,)`` int64 class numbers.
+        width: Length of one-hot labels; None for class numbers.
+        digests: Digest of each image.
+        repeated: Number of repeated rows that were left out.
     """
 
     images: np.ndarray
@@ -175,15 +176,15 @@ class _Kind:
 
 
 def _check_apart(inside: _Kind, outside: _Kind) -> None:
-    """Nothing can be trained on and not."""
+    """Raises InputError if too many non-members are also members."""
     known = set(inside.digests)
     shared = sum(digest in known for digest in outside.digests)
     if shared > MOST_SHARED * min(len(known), len(outside.digests)):
         raise InputError(
             "non_members",
             expected="rows that the model was not trained on",
-            got=f"{shared:,} of {len(outside.digests):,} that are among the {len(known):,} members too",
-            fix="leave those out: a false non-member makes a false all-clear",
+            got=f"{shared:,} of {len(outside.digests):,} that are also among the {len(known):,} members",
+            fix="leave those out, because they hide a leak",
         )
 
 
@@ -198,7 +199,7 @@ def _read(source: Source, what: str, columns: tuple[str, str], batched: bool | N
     items, again = _epochs(source, what, columns)
     first = list(_parts(items, source, what, columns, batched))
     if not any(len(images) for images, _ in first):
-        fix = "see what the pipeline leaves out; a model cannot be judged by one kind of rows alone"
+        fix = "check what the pipeline filters out; an evaluation needs members and non-members"
         raise DataError(what, expected="at least one row", got="none", fix=fix)
     images, labels = (np.concatenate(column) for column in zip(*first, strict=True))
     classes, width = _classes(labels, what)
@@ -216,16 +217,16 @@ def _read(source: Source, what: str, columns: tuple[str, str], batched: bool | N
 
 
 def _epochs(source: Source, what: str, columns: tuple[str, str]) -> tuple[Iterable[Any], Iterable[Any] | None]:
-    """The items of a source, and the same once more; None if that cannot be."""
+    """The items of a source, and the same items a second time; None if it can be read only once."""
     if isinstance(source, tuple):
         if len(source) != 2:
             raise DataError(what, expected="a pair (images, labels)", got=f"a tuple of {len(source)}")
         return [dict(zip(columns, source, strict=True))], None
     if hasattr(source, "create_dict_iterator"):
-        # One iterator for both, since a fixed seed gives every new iterator the same crops and flips.
+        # One iterator for both epochs, because with a fixed seed every new iterator repeats the same crops and flips.
         try:
             both = source.create_dict_iterator(num_epochs=2, output_numpy=True)
-        except Exception as error:  # the user's own functions are called here, and may raise anything
+        except Exception as error:  # user-defined functions are called here, and may raise anything
             raise _unreadable(what, error) from error
         return both, both
     if not isinstance(source, Iterable):
@@ -237,31 +238,34 @@ def _epochs(source: Source, what: str, columns: tuple[str, str]) -> tuple[Iterab
 def _parts(
     items: Iterable[Any], source: Source, what: str, columns: tuple[str, str], batched: bool | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images and labels of one or more rows at a time."""
+    """Yields images ``(n, ...)`` and labels ``(n, ...)`` of each item."""
     rows, shapes = 0, None
     for item in _told(items, what):
         image, label = _cells(item, what, columns)
-        if batched is None:  # of the first item: what is true of it is true of all
+        if batched is None:  # decided by the first item for all
             batched = _holds_many(source, image, label, what)
         if not batched:
             image, label = image[None], label[None]
         if not image.ndim or image.shape[:1] != label.shape[:1]:
-            expected = f"as many of {columns[1]} as of {columns[0]}"
-            got, fix = f"shapes {label.shape} and {image.shape}", "batched=False if an item is one row"
+            expected = f"equal numbers of {columns[1]} and {columns[0]}"
+            got, fix = f"shapes {label.shape} and {image.shape}", "set batched=False if an item is one row"
             raise DataError(f"{what} row {rows}", expected=expected, got=got, fix=fix)
         shapes = shapes or (image.shape[1:], label.shape[1:])
         if shapes != (image.shape[1:], label.shape[1:]):
-            expected, got = f"shapes {shapes[0]} and {shapes[1]}, as before", f"{image.shape[1:]} and {label.shape[1:]}"
+            expected, got = (
+                f"shapes {shapes[0]} and {shapes[1]} as in the rows before",
+                f"{image.shape[1:]} and {label.shape[1:]}",
+            )
             raise DataError(f"{what} row {rows}", expected=expected, got=got, fix="resize all images to one size")
         yield _numbers(image, what, columns[0], rows), label
         rows += len(image)
 
 
 def _told(items: Iterable[Any], what: str) -> Iterator[Any]:
-    """The items; what goes wrong in the pipeline becomes one line."""
+    """Yields the items; an error in the pipeline becomes a DataError of one line."""
     try:
         yield from items
-    except Exception as error:  # the user's own functions are called here, and may raise anything
+    except Exception as error:  # user-defined functions are called here, and may raise anything
         raise _unreadable(what, error) from error
 
 
@@ -272,7 +276,7 @@ def _cells(item: Any, what: str, columns: tuple[str, str]) -> tuple[np.ndarray, 
         raise DataError(what, expected=expected, got=type(item).__name__, fix=fix)
     for column in columns:
         if column not in item:
-            fix = f'columns=("{next(iter(item), "image")}", …) names those that are there'
+            fix = f'name the existing columns, such as columns=("{next(iter(item), "image")}", …)'
             raise DataError(what, expected=f"a column {column}", got=", ".join(map(str, item)) or "none", fix=fix)
     image, label = (item[column] for column in columns)
     return _as_array(image, f"{what} {columns[0]}"), _as_array(label, f"{what} {columns[1]}")
@@ -292,20 +296,20 @@ def _holds_many(source: Source, image: np.ndarray, label: np.ndarray, what: str)
         return True
     if not label.ndim:
         return False
-    pipeline = getattr(source, "dataset", source)  # an iterator knows what it goes over
+    pipeline = getattr(source, "dataset", source)  # an iterator has its dataset as attribute
     if hasattr(pipeline, "children"):
         return any(kind.__name__ in _MAKE_BATCHES for node in _nodes(pipeline) for kind in type(node).__mro__)
     if label.ndim > 1 or image.shape[:1] != label.shape or label.dtype.kind not in "biuf":
         return label.ndim > 1
-    # As many images of a batch as labels, or channels of one image as places of a one-hot label.
+    # Either a batch of images with one label each, or one image with as many channels as its one-hot label has entries.
     if len(label) == 1 or np.isin(label, (0, 1)).all():
         raise DataError(
             f"{what} row 0",
             expected="one row or a batch",
             got=f"shapes {image.shape} and {label.shape}, which may be either",
-            fix="batched=False if each item is one row, batched=True if it holds many",
+            fix="set batched=False if each item is one row, batched=True if it has many",
         )
-    return bool((label == label.round()).all())  # a smoothed label is no batch of class numbers
+    return bool((label == label.round()).all())  # a smoothed label is not a batch of class numbers
 
 
 def _nodes(pipeline: Any) -> Iterator[Any]:
@@ -315,11 +319,11 @@ def _nodes(pipeline: Any) -> Iterator[Any]:
 
 
 def _numbers(images: np.ndarray, what: str, column: str, rows: int) -> np.ndarray:
-    """The images as uint8 or float32, in memory of their own."""
+    """A copy of the images as uint8 or float32."""
     if images.dtype.kind not in "iufb":
-        fix = "decode images, and turn words into numbers, in the pipeline"
+        fix = "decode images, and convert text to numbers, in the pipeline"
         raise DataError(f"{what} {column}", expected="numbers", got=str(images.dtype), fix=fix)
-    if images.dtype == np.uint8 or not len(images):  # of no rows, reshape cannot tell the length of one
+    if images.dtype == np.uint8 or not len(images):  # without rows, the check below fails
         return np.array(images, order="C")
     with np.errstate(over="ignore"):
         images = np.array(images, np.float32, order="C")
@@ -332,7 +336,7 @@ def _numbers(images: np.ndarray, what: str, column: str, rows: int) -> np.ndarra
 
 
 def _classes(labels: np.ndarray, what: str) -> tuple[np.ndarray, int | None]:
-    """``(N,)`` int64 class numbers, and the length of the rows if they were one-hot."""
+    """``(N,)`` int64 class numbers, and the length of one-hot rows; None for class numbers."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.dtype == np.bool_:
@@ -342,7 +346,7 @@ def _classes(labels: np.ndarray, what: str) -> tuple[np.ndarray, int | None]:
         raise DataError(f"labels of {what}", expected=expected, got=f"{labels.dtype} of shape {labels.shape[1:]}")
     width = labels.shape[1] if labels.ndim == 2 else None
     if width is None:
-        is_right = (labels >= 0) & (labels == np.floor(labels))  # so asked, NaN is wrong too
+        is_right = (labels >= 0) & (labels == np.floor(labels))  # False for NaN
     else:
         is_right = ((labels == 0) | (labels == 1)).all(axis=1) & (labels.sum(axis=1) == 1)
     if width is None and is_right.all() and (is_large := labels > _LARGEST_LABEL).any():
@@ -353,14 +357,14 @@ def _classes(labels: np.ndarray, what: str) -> tuple[np.ndarray, int | None]:
         row = int(is_right.argmin())
         fix = "use labels from before smoothing and mixup" if width else "count classes from 0"
         if width and labels.dtype.kind in "iu":
-            fix = "batched=True if each item holds many rows"
+            fix = "set batched=True if each item has many rows"
         got = np.array2string(labels[row], precision=3, threshold=8, edgeitems=3)
         raise DataError(f"labels of {what} row {row}", expected=expected, got=got, fix=fix)
     return (labels if width is None else labels.argmax(axis=1)).astype(np.int64), width
 
 
 def _check_lasting(parts: Iterator[tuple[np.ndarray, np.ndarray]], known: set[bytes], what: str) -> None:
-    """Reads some rows a second time, to check that they repeat; skipped if the pipeline cannot be read again."""
+    """Raises DataError if some rows differ when they are read again; a pipeline that fails then is not checked."""
     try:
         seen = list(itertools.islice((digest for images, _ in parts for digest in _digests(images)), _READ_AGAIN))
     except DataError:
@@ -369,16 +373,16 @@ def _check_lasting(parts: Iterator[tuple[np.ndarray, np.ndarray]], known: set[by
         raise DataError(
             what,
             expected="the same rows whenever they are read",
-            got=f"others, {strange} of {len(seen)}, the second time",
-            fix="leave out random crops, flips and noise, and shuffles before take: the originals are the members",
+            got=f"{strange} of {len(seen)} rows that differ the second time",
+            fix="leave out random crops, flips and noise, and any shuffle before take",
         )
 
 
 def _unreadable(what: str, error: Exception) -> DataError:
-    """The error in one line: MindSpore makes dozens of a failure, under headings, and the first may only refer to one.
+    """Shortens an error of a pipeline to one line; MindSpore's errors have dozens of lines under headings.
 
-    What a user's function raised comes last in its call stack; what MindSpore's own operations say is the first line of
-    the part with their message.
+    The last line of the Python call stack has the error of a user-defined function; the first line of the pipeline's
+    error message has that of a MindSpore operation.
     """
     said: dict[str, list[str]] = {"": []}
     heading = ""

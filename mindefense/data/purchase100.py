@@ -1,4 +1,4 @@
-"""Purchase100: shopping histories in 100 clusters."""
+"""Purchase100: shopping histories of customers in 100 clusters."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def load_purchase100(path: str | os.PathLike[str]) -> LabelledData:
 
     Args:
         path: A folder with ``dataset_purchase.tgz`` or its text, ``dataset_purchase`` or ``purchase100``, each line of
-            which holds the label 1…100 and 600 features; or with ``purchase100.npz`` (arrays ``features``, and
+            which has the label 1…100 and 600 features; or with ``purchase100.npz`` (arrays ``features``, and
             ``labels`` one-hot or as numbers) or ``data_complete.npz`` (arrays ``x`` and ``y``, labels from 1); or such
-            a file under any name. A ``shuffle_index.npy`` or ``.npz`` beside it becomes `order`.
+            a file of any name. A ``shuffle_index.npy`` or ``.npz`` in the same folder becomes `order`.
 
     Returns:
         Features ``(N, 600)`` float32, each 0 or 1: whether a customer bought a product; labels ``(N,)`` int32, the
         customer's cluster 0…99. The published file has N = 197,324; any N ≥ 1 is accepted.
 
     Raises:
-        DataError: No such file, or one that is damaged or not of this form.
+        DataError: If the file is missing, damaged or in another format.
 
     Source:
         Shokri et al., "Membership Inference Attacks Against Machine Learning Models", 2017, section VI-A;

@@ -1,4 +1,4 @@
-"""Which data sets there are by name; a new one is one entry here and the file of its loader."""
+"""The data sets by name. A new data set needs an entry here and a module with its loader."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One file that can be fetched.
+    """One file that can be downloaded.
 
     Attributes:
-        file_name: Name it gets in the user's folder.
-        url: Where it is published.
-        algorithm: Kind of digest, a name that `hashlib` knows.
-        digest: The digest of the right file, hex.
+        file_name: Its name in the user's folder.
+        url: Address at which it is published.
+        algorithm: Name of the digest's algorithm in `hashlib`.
+        digest: Hexadecimal digest of the correct file.
         size: Its size in bytes.
     """
 
@@ -29,12 +29,12 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-    """One data set of the catalogue.
+    """One data set.
 
     Attributes:
-        home: The module of its loader, below `mindefense.data`.
-        loader: The loader: a path → `LabelledData`.
-        source: Where it can be fetched; None if it is not published as one file.
+        home: Name of the module of its loader in `mindefense.data`.
+        loader: Name of the loader, a function from a path to `LabelledData`.
+        source: The file to download; None if it is not published as one file.
     """
 
     home: str
@@ -42,7 +42,7 @@ class DataSpec:
     source: Source | None = None
 
     def load(self) -> Callable[..., Any]:
-        """Its loader."""
+        """Imports its loader."""
         return getattr(importlib.import_module(f"mindefense.data.{self.home}"), self.loader)
 
 
@@ -67,7 +67,7 @@ DATASETS = {
         Source(
             file_name="cifar-100-binary.tar.gz",
             url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
-            algorithm="md5",  # the only digest its publisher names; against damage, as forgery is up to https
+            algorithm="md5",  # the only published digest; it detects damage, and https prevents forgery
             digest="03b5dce01913d631647c71ecec9e9cb8",
             size=168_513_733,
         ),
@@ -76,4 +76,4 @@ DATASETS = {
 """Every data set by name."""
 
 SOURCES = {name: spec.source for name, spec in DATASETS.items() if spec.source is not None}
-"""Those that can be fetched."""
+"""The files of the data sets that can be downloaded, by name."""

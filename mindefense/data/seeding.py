@@ -1,4 +1,4 @@
-"""One way from a seed to random numbers."""
+"""Random number generators from seeds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mindefense.errors import InputError
 
 
 def generator(seed: int) -> np.random.Generator:
-    """NumPy's default generator for this seed; says what is wrong with a seed that is none.
+    """NumPy's default generator for this seed.
 
     Raises:
-        InputError: `seed` is not a whole number ≥ 0.
+        InputError: If `seed` is not a whole number ≥ 0.
     """
     try:
         return np.random.default_rng(operator.index(seed))

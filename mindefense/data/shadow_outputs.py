@@ -1,4 +1,4 @@
-"""Recorded answers of many shadow models to the rows of a recording."""
+"""Recorded answers of many shadow models to the rows of recorded outputs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ REMEDY = 'save with np.savez("shadows.npz", logits=…, in_training=…)'
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ShadowOutputs:
-    """Answers of K shadow models to the N rows of a recording, C classes.
+    """Answers of K shadow models to the N rows of recorded outputs, with C classes.
 
     Attributes:
         name: Name of the file, without its folder.
         log_probs: ``(K, N, C)`` float32, finite.
-        in_training: ``(K, N)`` bool: whether the model was trained on the row.
-        sha256: SHA-256 of the file, hex; None if there is no file.
+        in_training: ``(K, N)`` bool, True if the model was trained on the row.
+        sha256: Hexadecimal SHA-256 of the file; None if there is no file.
     """
 
     name: str
@@ -46,19 +46,19 @@ class ShadowOutputs:
 def load_shadow_outputs(path: str | os.PathLike[str], outputs: RecordedOutputs) -> ShadowOutputs:
     """Loads the answers of shadow models from an npz file.
 
-    The file has one of the arrays ``logits``, ``log_probs`` and ``probs`` ``(K, N, C)``, floating, and ``in_training``
-    ``(K, N)``, bool or integers 0 and 1. The N rows are those of the recording, in its order.
+    The file has one of the arrays ``logits``, ``log_probs`` and ``probs``, ``(K, N, C)`` floating, and ``in_training``,
+    ``(K, N)`` bool or integers 0 and 1. The N rows are those of `outputs`, in the same order.
 
     Args:
         path: The file.
-        outputs: The recording of the model under attack.
+        outputs: The recorded outputs of the model under attack.
 
     Raises:
-        DataError: If the file is missing or damaged, lacks an array, or does not fit the recording.
+        DataError: If the file is missing or damaged, lacks an array, or does not match `outputs`.
     """
     file = Path(path)
     if not file.is_file():
-        raise DataError(f"shadow outputs {file}", expected="an npz file", got="nothing of that name", fix=REMEDY)
+        raise DataError(f"shadow outputs {file}", expected="an npz file", got="no such file", fix=REMEDY)
     try:
         log_probs, in_training = _checked(read_npz(file, ARRAYS, REMEDY), outputs)
         return ShadowOutputs(file.name, log_probs, in_training, sha256_of_file(file))

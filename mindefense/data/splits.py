@@ -1,4 +1,4 @@
-"""Who gets which rows: indices only, no data."""
+"""Splits: the rows of each role, as indices without data."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from mindefense.types import LabelledData
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """The rows of a data set that each role works with, as positions in the data set.
+    """The rows of each role, as positions in the data set.
 
-    All arrays are ``(n,)`` int64. `check_split` says which roles may share rows.
+    All arrays are ``(n,)`` int64. `check_split` defines which roles may share rows.
 
     Attributes:
-        target_members: Rows the target model is trained on.
-        target_non_members: Rows its accuracy is tested on.
-        defender_members: Members the defense is fitted on.
-        defender_non_members: Non-members the defense is fitted on.
-        eval_members: Members every attacker is judged by.
-        eval_non_members: Non-members that every attacker is judged by; used for nothing else.
-        attacker_members: Rows the attacker trains a shadow model on.
-        attacker_non_members: Rows the attacker leaves out of it.
-        name: What the split is called.
-        permutation: Where the order of the rows came from: ``"published"``, ``"synthetic"`` or ``"seed 0"``.
+        target_members: Rows that the target model is trained on.
+        target_non_members: Rows for the target's test accuracy.
+        defender_members: Members that the defense is fitted on.
+        defender_non_members: Non-members that the defense is fitted on.
+        eval_members: Members that attackers are evaluated on.
+        eval_non_members: Non-members that attackers are evaluated on; nothing is fitted on them.
+        attacker_members: Rows that the attacker trains a shadow model on.
+        attacker_non_members: Non-members of the shadow model.
+        name: Name of the split.
+        permutation: Origin of the order of the rows, such as ``"published"``, ``"synthetic"`` or ``"seed 0"``.
     """
 
     target_members: np.ndarray
@@ -58,7 +58,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class _Role:
-    """Where a role's rows are written down: the key in DefenMI's config.ini and the published range."""
+    """The key of a role's range in DefenMI's config.ini, and the published range."""
 
     key: str
     start: int
@@ -78,7 +78,7 @@ _ROLES = {
 RANGE_KEYS = tuple(role.key for role in _ROLES.values())
 """Keys of the ranges in DefenMI's config.ini."""
 TUTORIAL_SAMPLES = 5000
-"""Members and non-members each that MindArmour's tutorial evaluates."""
+"""Number of members, and of non-members, that MindArmour's tutorial evaluates on."""
 _APART = (
     ("target_members", "target_non_members", "the target must not be tested on what it was trained on"),
     ("target_members", "defender_non_members", "the defender's non-members must not be members"),
@@ -92,23 +92,23 @@ _APART = (
     ),
 )
 _OPTIONAL = (("defender_members", "defender_non_members"), ("attacker_members", "attacker_non_members"))
-"""Roles that a split may leave out, both kinds together: not every target is defended or has a shadow."""
+"""Pairs of roles that may both be empty, because not every target has a defense or a shadow model."""
 _WITHIN = (("eval_members", "target_members"), ("defender_members", "target_members"))
 
 
 def published_split(data: LabelledData, *, seed: int = 0, scale: float = 1.0) -> Split:
     """The split of the MemGuard and DefenMI experiments on Location.
 
-    Ranges over the permutation: target 0–1000, its test 1000–2000; defender 0–1000 and 1000–2000; evaluation 0–1000
-    and 2000–3000; attacker 3000–3500 and 4000–4500.
+    Half-open ranges of the permutation: target 0–1000, its test 1000–2000; defender 0–1000 and 1000–2000; evaluation
+    0–1000 and 2000–3000; attacker 3000–3500 and 4000–4500. The first range of a role has its members.
 
     Args:
-        data: At least 4,500 rows. Its `order` is the permutation; without one, a seeded permutation is.
+        data: A data set of at least 4,500 rows. Its `order` is the permutation; without one, a seeded one is used.
         seed: Seed of that permutation, a whole number ≥ 0; unused if `data` has an `order`.
-        scale: Share of each range to take, its first rows, in (0, 1]; for smoke tests.
+        scale: Share of each range to take from its start, in (0, 1]; for smoke tests.
 
     Raises:
-        InputError: Too few rows, or a bad `seed` or `scale`.
+        InputError: If there are too few rows, or `seed` or `scale` is invalid.
 
     Source:
         Jia et al., "MemGuard", 2019, section 5.1; github.com/tryIcatch/DefenMI, ``config.ini``.
@@ -130,19 +130,18 @@ def published_split(data: LabelledData, *, seed: int = 0, scale: float = 1.0) ->
 
 
 def split_from_config(path: str | os.PathLike[str], section: str, data: LabelledData, *, seed: int = 0) -> Split:
-    """The split that a section of a DefenMI ``config.ini`` describes.
+    """The split in a section of a DefenMI ``config.ini``.
 
     Args:
         path: The file. Each role has a key such as ``user_training_data_index_range`` with a value such as
-            ``{"start":"0","end":"1000"}``: the half-open range ``start … end-1`` over the permutation. Other keys are
-            ignored.
-        section: Name of the section; names the split.
-        data: The data set. Its `order` is the permutation; without one, a seeded permutation is.
+            ``{"start":"0","end":"1000"}``: the range ``start … end-1`` of the permutation. Other keys are ignored.
+        section: Name of the section, and of the split.
+        data: The data set. Its `order` is the permutation; without one, a seeded one is used.
         seed: Seed of that permutation, a whole number ≥ 0; unused if `data` has an `order`.
 
     Raises:
-        DataError: The file cannot be read, or lacks a key, or a range is not one or not within the data.
-        InputError: There is no such section, the ranges overlap where they must not, or `seed` is bad.
+        DataError: If the file cannot be read or lacks a key, or a range is invalid or outside the data.
+        InputError: If there is no such section, ranges overlap that must not, or `seed` is invalid.
     """
     path = Path(path)
     config = configparser.ConfigParser(interpolation=None)
@@ -185,18 +184,19 @@ def _split(ranges: Mapping[str, tuple[int, int]], data: LabelledData, seed: int,
 
 
 def check_split(split: Split, rows: int) -> None:
-    """Refuses a split that the protocol forbids.
+    """Checks that a split observes the protocol of the evaluation.
 
-    The evaluation's non-members may share no row with anything that was fitted, the attacker's rows none with the
-    target's members; evaluation and defender members must be target members. What it allows: the defender, who works
-    for the target's owner, knows the target's members, and the evaluation asks about the same ones.
+    The evaluation's non-members must not share a row with anything that is fitted, and the attacker's rows must not be
+    target members. The members of evaluation and defender must be target members. They may be the same, because the
+    defender works for the target's owner and knows its members.
 
     Args:
         split: The split.
-        rows: Rows of the data set, N.
+        rows: Number of rows of the data set, N.
 
     Raises:
-        InputError: A role is empty, repeats a row or points outside ``0 … N-1``, or two roles overlap that must not.
+        InputError: If a role is empty, repeats a row or has a row outside ``0 … N-1``, or two roles overlap that must
+            not.
     """
     taken: dict[str, np.ndarray] = {}
     left_out = {role for pair in _OPTIONAL if not any(len(getattr(split, role)) for role in pair) for role in pair}
@@ -232,26 +232,28 @@ def parts_split(
 ) -> Split:
     """The split of a data set that is published in a training and a test part, such as CIFAR-100.
 
-    Rows are taken from the front of a part, as MindArmour's tutorial does. Target: the first `members` rows of the
-    training part, or those listed. Evaluation: the first `num_samples` of these and of the test part; non-members are
-    judged from the test part alone, since rows of the training part that were not trained on often picked the epoch.
-    Defender: as many of the target's members as there are non-members for it, which are the next rows of the training
-    part, or the test part's after the evaluation's if the target was trained on all of the training part. Attacker:
-    what is left of the training part, halved.
+    Rows are taken from the start of a part, as in MindArmour's tutorial:
+
+    - Target: the first `members` rows of the training part, or the listed rows.
+    - Evaluation: the first `num_samples` of these, and of the test part. Rows of the training part are no non-members
+      here, because they have often been used to select an epoch.
+    - Defender: as non-members the next rows of the training part, at most as many as the target's members; or the rest
+      of the test part if the target was trained on all of the training part. An equal number of members.
+    - Attacker: the rest of the training part, divided into halves.
 
     Args:
-        data: With the parts ``"train"`` and ``"test"``.
-        members: Rows the target was trained on: how many from the front of the training part, or ``(n,)`` integers,
-            their positions in it; None for all of it.
-        num_samples: Members and non-members to judge by, of each as many; None for 5,000 or as many as there
-            are; half of the test part if the defender would otherwise have none.
+        data: A data set with the parts ``"train"`` and ``"test"``.
+        members: Rows that the target was trained on: a number from the start of the training part, or ``(n,)`` integer
+            positions in it; None for all of it.
+        num_samples: Number of members, and of non-members, to evaluate on; None for 5,000, or all if there are fewer,
+            or half of the test part if the defender would otherwise have no rows.
 
     Returns:
-        The split; without rows for defender or attacker if none are left.
+        The split, without rows for defender or attacker if none are left.
 
     Raises:
-        InputError: The data have no such parts, or too few rows.
-        DataError: One of the positions is none, or there twice.
+        InputError: If the data lack one of the parts, or have too few rows.
+        DataError: If a position is outside the training part or repeated.
     """
     if data.parts is None or not {"train", "test"} <= set(data.parts):
         raise InputError(f"{data.name} parts", expected="train and test", got=str(data.parts and list(data.parts)))
@@ -264,7 +266,7 @@ def parts_split(
         target, rest = np.split(train, [len(train) if members is None else members])
         first = "first "
     most = min(len(target), len(test))
-    _check_count("num_samples", num_samples, most, f"{len(target):,} members, {len(test):,} test rows are there")
+    _check_count("num_samples", num_samples, most, f"there are {len(target):,} members and {len(test):,} test rows")
     judged = min(most, TUTORIAL_SAMPLES) if num_samples is None else num_samples
     if num_samples is None and not len(rest) and judged == len(test) > 1:
         judged //= 2

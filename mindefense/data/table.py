@@ -1,4 +1,4 @@
-"""Text tables of small whole numbers, parsed a block of bytes at a time."""
+"""Fast parser of text tables of small whole numbers, in blocks of bytes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ BLOCK = 1 << 20  # small enough for the temporaries to stay in cache
 COMMA, NEWLINE, ZERO = b",\n0"
 MAX_DIGITS = 3
 NUMBERS = re.compile(rb"\d{1,%d}(,\d{1,%d})*" % (MAX_DIGITS, MAX_DIGITS))
-IGNORED = b'" \r'  # quotes around labels, blanks after commas, line ends of Windows
+IGNORED = b'" \r'  # quotes around labels, spaces after commas, carriage returns of Windows line ends
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What a line of a table looks like.
+    """The format of a line of a table.
 
     Attributes:
-        features: Number of feature columns, F; each holds a whole number ``0 … highest``.
+        features: Number of feature columns, F; each has a whole number ``0 … highest``.
         highest: Largest feature value, at most 255.
-        label: Where the label column is, or None if there is none.
+        label: Position of the label column; None if there is none.
         classes: Number of classes, C; labels in the file are ``1 … C``.
-        header: Whether the first line names the columns.
+        header: Whether the first line has the names of the columns.
     """
 
     features: int
@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def columns(self) -> int:
-        """All columns of a line."""
+        """Number of columns of a line, including the label."""
         return self.features + (self.label is not None)
 
 
@@ -47,9 +47,9 @@ def read_table(stream: BinaryIO, file: Path, layout: Layout, origin: Origin) -> 
     """Reads a comma-separated table.
 
     Args:
-        stream: The text, read to its end.
-        file: Where it comes from, for messages.
-        layout: What its lines look like.
+        stream: The text, which is read to its end.
+        file: Its file, for messages.
+        layout: The format of its lines.
         origin: The data set, for messages.
 
     Returns:
@@ -57,7 +57,7 @@ def read_table(stream: BinaryIO, file: Path, layout: Layout, origin: Origin) -> 
         the labels are ``(0,)``.
 
     Raises:
-        DataError: No rows, or a line that is not as the layout says; the message has its number.
+        DataError: If there are no rows, or a line has another format; the message has the number of the line.
     """
     table = _Table(file, layout, origin)
     if layout.header:
@@ -69,7 +69,7 @@ def read_table(stream: BinaryIO, file: Path, layout: Layout, origin: Origin) -> 
             table.add(lines + newline)
         if len(rest) > BLOCK:
             raise table.error("", expected=f"{layout.columns} columns", got="an endless line")
-    if rest:  # a last line without line end
+    if rest:  # the last line has no line end
         table.add(rest + b"\n")
     if not table.features:
         raise origin.damaged(str(file), expected="at least one row", got="none")
@@ -77,7 +77,7 @@ def read_table(stream: BinaryIO, file: Path, layout: Layout, origin: Origin) -> 
 
 
 class _Table:
-    """The rows read so far, as one array a block."""
+    """The rows read so far, as one array per block."""
 
     def __init__(self, file: Path, layout: Layout, origin: Origin):
         self.features: list[np.ndarray] = []
@@ -86,7 +86,7 @@ class _Table:
         self._line = 1  # number of the next line
 
     def error(self, where: str, *, expected: str, got: str, row: int = 0) -> DataError:
-        """The error for the row that comes `row` lines after the last one taken in."""
+        """The error for the line that is `row` lines after the next line to add."""
         return self._origin.damaged(f"{self._file} line {self._line + row}{where}", expected=expected, got=got)
 
     def skip_header(self, line: bytes) -> None:
@@ -97,7 +97,7 @@ class _Table:
         self._line += 1
 
     def add(self, text: bytes) -> None:
-        """Takes in whole lines."""
+        """Adds the rows of a text of whole lines."""
         layout = self._layout
         text = text.translate(None, IGNORED)
         values = _parse(text, layout.columns)
@@ -121,7 +121,7 @@ class _Table:
         self._line += len(values)
 
     def _explain(self, text: bytes) -> DataError:
-        """The error for the first line at fault in a text that `_parse` refused."""
+        """The error for the first wrong line in a text for which `_parse` returned None."""
         for row, line in enumerate(text[:-1].split(b"\n")):
             cells = line.split(b",") if line else []
             if len(cells) != self._layout.columns:
@@ -131,13 +131,13 @@ class _Table:
                 expected = f"a whole number of at most {MAX_DIGITS} digits"
                 got = repr(cells[column][:20].decode("ascii", "backslashreplace"))
                 return self.error(f" column {column + 1}", expected=expected, got=got, row=row)
-        raise AssertionError("a table that parses was refused")
+        raise AssertionError("no line of the text is wrong")
 
 
 def _parse(text: bytes, columns: int) -> np.ndarray | None:
-    """The table ``(n, columns)`` int16 in whole lines of text, or None if it is not such a table."""
+    """Parses whole lines of text to ``(n, columns)`` int16; None if the text has another format."""
     raw = np.frombuffer(text, np.uint8)
-    digits = raw - ZERO  # wraps, so that only digits are below 10
+    digits = raw - ZERO  # unsigned, so that other characters are above 9
     ends = np.flatnonzero(digits > 9)
     if len(ends) % columns:
         return None

@@ -1,4 +1,4 @@
-"""Texas100: hospital stays in Texas and the procedure that was done."""
+"""Texas100: hospital stays in Texas, with the main procedure as class."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def load_texas100(path: str | os.PathLike[str]) -> LabelledData:
         path: A folder with ``dataset_texas.tgz``, or with ``texas/100/feats`` and ``texas/100/labels`` from it, or with
             ``texas100.npz`` (arrays ``features``, and ``labels`` one-hot or as numbers) or MemGuard's
             ``data_complete.npz`` (arrays ``x`` and ``y``, labels from 1); or the archive, ``feats`` or the npz file
-            itself. A ``shuffle_index.npy`` or ``.npz`` beside it becomes `order`.
+            itself. A ``shuffle_index.npy`` or ``.npz`` in the same folder becomes `order`.
 
     Returns:
-        Features ``(N, 6169)`` float32, each 0 or 1: what is known of a hospital stay; labels ``(N,)`` int32, the main
+        Features ``(N, 6169)`` float32, each 0 or 1: attributes of a hospital stay; labels ``(N,)`` int32, the main
         procedure 0…99. The published files have N = 67,330, which takes 1.7 GB; any N ≥ 1 is accepted.
 
     Raises:
-        DataError: No such files, or damaged ones, or ones that do not belong together.
+        DataError: If a file is missing or damaged, or features and labels differ in number.
 
     Source:
         Shokri et al., "Membership Inference Attacks Against Machine Learning Models", 2017, section VI-A;
@@ -54,7 +54,7 @@ def _read_text(file: Path) -> tuple[np.ndarray, np.ndarray]:
     archived = starts_with(file, GZIP_MAGIC)
     labels_file = file if archived else file.with_name("labels")
     if not labels_file.is_file():
-        raise DataError("texas100 labels", expected=f"a file {labels_file}", got="none there", fix=ORIGIN.remedy)
+        raise DataError("texas100 labels", expected=f"a file {labels_file}", got="no such file", fix=ORIGIN.remedy)
     with open_text(labels_file, ("100/labels",), ORIGIN, limit=LIMIT) as stream:
         _, labels = read_table(stream, labels_file, Layout(0, label="first", classes=CLASSES), ORIGIN)
     with open_text(file, ("100/feats",), ORIGIN, limit=LIMIT) as stream:

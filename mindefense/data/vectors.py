@@ -1,4 +1,4 @@
-"""Recorded confidence vectors of any number, read some rows at a time from ``.npy`` and ``.npz`` files."""
+"""Reads recorded confidence vectors in blocks of rows from ``.npy`` and ``.npz`` files of any size."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from mindefense.data.outputs_files import NPY_MAGIC, ZIP_MAGICS, packed
 from mindefense.errors import DataError, InputError
 
 FORMS = ("probs", "log_probs", "logits")
-"""What the answers may be held as; the first that a file has is taken, and logits beside it start the search."""
+"""Forms of the answers. The first one in a file is taken; the search starts from logits in the same file."""
 NAMES = {**{form: (form, f"clean_{form}") for form in FORMS}, "noised_logits": ("noised_logits", "start_logits")}
-"""What is read → the names it may have in an npz file."""
+"""The names that each array may have in an npz file."""
 REMEDY = 'save with np.savez("big.npz", logits=…) or np.save("big.npy", probs)'
 _ELEMENTS, _MOST_ROWS = 2**22, 2**16
 _LOCAL_HEADER, _LENGTHS_AT = 30, 26
 
 
 class Block(NamedTuple):
-    """Some rows of recorded answers, checked.
+    """Some rows of recorded answers, after the checks.
 
     Attributes:
-        first: Number of the first row in the file.
+        first: Number of the first row in the file, counted from 0.
         probs: ``(n, C)`` float32 confidence vectors.
-        predicted: ``(n,)`` predicted classes, told before probabilities were rounded to float32.
-        start_logits: ``(n, C)`` float32 logits that a search starts from, or None for the logarithm of `probs`.
-        rescaled: Rows whose sum was too far from 1, as that of rounded numbers is, and which were divided by it.
+        predicted: ``(n,)`` predicted classes, determined before probabilities were rounded to float32.
+        start_logits: ``(n, C)`` float32 logits that a search starts from; None for the logarithm of `probs`.
+        rescaled: Number of rows that were divided by their sum, because it differed from 1 by rounding.
     """
 
     first: int
@@ -52,18 +52,18 @@ class Block(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class StoredMatrix:
-    """An ``(N, C)`` floating array in a file, none of which is in memory.
+    """An ``(N, C)`` floating array in a file, which is read in blocks.
 
-    Plain reading, not a memory map: pages of a map count as this process's memory for as long as it is open.
+    It is not memory-mapped, because the pages of a map would count as memory of this process.
 
     Attributes:
         file: The file.
-        name: What the array is called.
-        member: The part of a zip file that has to be unpacked to be read; None if the bytes lie there as they are.
-        offset: Where the first element is, in the file or the unpacked part.
+        name: Name of the array.
+        member: Name of the compressed member of a zip file; None if the bytes are stored uncompressed.
+        offset: Position in bytes of the first element, in the file or the unpacked member.
         shape: ``(N, C)``.
-        dtype: What it is stored as.
-        by_column: Whether whole columns follow each other (Fortran order).
+        dtype: Type in which it is stored.
+        by_column: Whether it is stored by columns (Fortran order).
     """
 
     file: Path
@@ -75,10 +75,10 @@ class StoredMatrix:
     by_column: bool
 
     def blocks(self, first: int, rows: int) -> Iterator[np.ndarray]:
-        """The rows from `first` on, at most `rows` at a time, as they are stored.
+        """Yields the rows from `first` on in blocks of at most `rows`, with the stored dtype.
 
         Raises:
-            DataError: If the file has become another one, or is damaged.
+            DataError: If the file cannot be read or is damaged.
         """
         n, classes = self.shape
         with _reading(self.file), contextlib.ExitStack() as open_files:
@@ -86,7 +86,7 @@ class StoredMatrix:
             if self.member is not None:
                 archive = open_files.enter_context(zipfile.ZipFile(self.file))
                 stream = open_files.enter_context(archive.open(self.member))
-                stream.seek(self.offset + first * classes * self.dtype.itemsize)  # unpacks what it skips
+                stream.seek(self.offset + first * classes * self.dtype.itemsize)  # also unpacks the skipped bytes
             for start in range(first, n, rows):
                 count = min(rows, n - start)
                 if stream is not None:
@@ -114,15 +114,15 @@ class StoredMatrix:
 
 @dataclasses.dataclass(frozen=True)
 class RecordedVectors:
-    """What a model answered, in a file that may be larger than the memory.
+    """Recorded answers of a model, in a file that may be larger than the memory.
 
     Attributes:
         file: The file.
-        form: What the answers are held as, one of `FORMS`.
+        form: Form of the answers, one of `FORMS`.
         answers: The answers.
-        logits: Logits beside probabilities of the same answers, or None.
+        logits: Logits of the same answers if `form` is ``"probs"``, or None.
         noised_logits: Logits of the noised inputs, or None.
-        state: What would change if the file were written to or replaced.
+        state: Size, time and inode of the file, by which a change is detected.
     """
 
     file: Path
@@ -142,7 +142,7 @@ class RecordedVectors:
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether float32 probabilities may be level where the file tells classes apart."""
+        """Whether classes with different values in the file may have equal float32 probabilities."""
         return self.form != "probs" or self.answers.dtype.itemsize > 4
 
     def expect_noised(self) -> StoredMatrix:
@@ -156,29 +156,29 @@ class RecordedVectors:
                 str(self.file),
                 expected="an array noised_logits (N, C)",
                 got="none",
-                fix="this defense starts from the model's logits of the noised input, which answers to the input "
-                "itself do not tell: record them beside the answers (docs/large_inputs.md)",
+                fix="this defense starts from the model's logits of the noised input: record them with the answers "
+                "(docs/large_inputs.md)",
             )
         return self.noised_logits
 
     def blocks(self, first: int = 0, *, noised: bool = False, rows: int | None = None) -> Iterator[Block]:
-        """The rows from `first` on, checked, some at a time.
+        """Yields the rows from `first` on in blocks, after checking them.
 
         Args:
-            first: Number of the first row.
-            noised: Whether a search is to start from `noised_logits`.
-            rows: How many at a time; None for `chunk_rows`. What is yielded of a row does not depend on it.
+            first: Number of the first row, counted from 0.
+            noised: Whether a search starts from `noised_logits`.
+            rows: Largest number of rows of a block; None for `chunk_rows`. It does not change the values.
 
         Raises:
-            DataError: If a row is no confidence vector or not finite, named by its number in the file; if the
-                `noised_logits` that are asked for are not there; or the file has changed since it was opened.
+            DataError: If a row is not finite or not a confidence vector (the message has its number in the file), the
+                file lacks required `noised_logits`, or it has changed since it was opened.
         """
         second = self.expect_noised() if noised else self.logits
         rows = rows or chunk_rows(self.classes)
         seconds = iter(()) if second is None else second.blocks(first, rows)
         for values in self.answers.blocks(first, rows):
             if _state_of(self.file) != self.state:
-                raise DataError(str(self.file), expected="one and the same file", got="a change while it was read")
+                raise DataError(str(self.file), expected="an unchanged file", got="a change while it was read")
             try:
                 probs, logits, rescaled = _as_probs(values, self.form, self.answers.name)
                 predicted = values.argmax(axis=1)
@@ -194,14 +194,14 @@ class RecordedVectors:
             first += len(probs)
 
     def check(self, *, noised: bool = False, on_progress: Callable[[int], None] | None = None) -> str:
-        """Reads and checks everything once, so that a bad row shows before the work and not in its middle.
+        """Reads and checks all rows once, so that an invalid row is reported before the computation starts.
 
         Args:
             noised: See `blocks`.
             on_progress: Called with the number of rows just read.
 
         Returns:
-            The SHA-256 of all rows that `blocks` yields: of the numbers, whatever file they are in.
+            The hexadecimal SHA-256 of all values that `blocks` yields, which does not depend on the file's format.
 
         Raises:
             DataError: See `blocks`.
@@ -217,7 +217,7 @@ class RecordedVectors:
 
 
 def chunk_rows(classes: int) -> int:
-    """Rows of C classes at a time that take 16 MiB as float32: a power of two, so that processes share them evenly."""
+    """Number of rows of C classes per block: 16 MiB as float32, a power of two to divide it evenly among processes."""
     fitting = max(1, _ELEMENTS // classes)
     return min(_MOST_ROWS, 1 << (fitting.bit_length() - 1))
 
@@ -225,21 +225,21 @@ def chunk_rows(classes: int) -> int:
 def open_vectors(path: str | os.PathLike[str]) -> RecordedVectors:
     """Finds recorded answers in a file without reading them.
 
-    An ``.npy`` file holds probabilities ``(N, C)``. An ``.npz`` file, compressed or not, holds ``probs``,
-    ``log_probs`` or ``logits`` ``(N, C)``, or ``probs`` and the ``logits`` of the same answers, and perhaps
-    ``noised_logits`` ``(N, C)``, the logits of the noised inputs; ``clean_`` may come before the former, and
-    ``start_logits`` is another name of the latter. Other arrays are passed over. Any floating type and byte order, N ≥
-    1, C ≥ 2.
+    An ``.npy`` file has probabilities ``(N, C)``. An ``.npz`` file, compressed or not, has ``probs``, ``log_probs`` or
+    ``logits``, ``(N, C)``, or both ``probs`` and the ``logits`` of the same answers. These names may have the prefix
+    ``clean_``. The file may also have ``noised_logits`` (or ``start_logits``), ``(N, C)``, the logits of the noised
+    inputs. Other arrays are ignored. All floating types and byte orders are accepted; N ≥ 1, C ≥ 2.
 
     Args:
-        path: The file; what it is, its content tells.
+        path: The file; its format is recognized by content.
 
     Raises:
-        DataError: The file is missing, damaged or cut, lacks the answers, or an array is of another kind or shape.
+        DataError: If the file is missing, damaged or truncated, lacks the answers, or an array has another type or
+            shape.
     """
     file = Path(path)
     if not file.is_file():
-        got = "a folder" if file.is_dir() else "nothing of that name"
+        got = "a folder" if file.is_dir() else "no such file"
         raise DataError(f"outputs {file}", expected="an npy or npz file", got=got, fix=REMEDY)
     with _reading(file):
         state = _state_of(file)
@@ -268,7 +268,7 @@ def open_vectors(path: str | os.PathLike[str]) -> RecordedVectors:
 
 
 def _members(file: Path) -> Iterator[tuple[str, StoredMatrix]]:
-    """What is read → where it is, of the arrays in an npz file."""
+    """Yields the known arrays in an npz file, by their keys in `NAMES`."""
     with zipfile.ZipFile(file) as archive, file.open("rb") as plain:
         held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         for what, names in NAMES.items():
@@ -288,7 +288,7 @@ def _members(file: Path) -> Iterator[tuple[str, StoredMatrix]]:
 
 
 def _matrix(file: Path, name: str, member: str | None, stream: IO[bytes], began: int, size: int) -> StoredMatrix:
-    """The array whose header comes next in `stream`, which is at `began` and has `size` bytes for it."""
+    """The array whose header is next in `stream`, which is at position `began` and has `size` bytes for the array."""
     where = f"{file}: {name}"
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
@@ -304,15 +304,17 @@ def _matrix(file: Path, name: str, member: str | None, stream: IO[bytes], began:
     header = stream.tell() - (began if member is None else 0)
     wanted = header + shape[0] * shape[1] * dtype.itemsize
     if size < wanted:
-        raise DataError(where, expected=f"{wanted:,} bytes", got=f"{size:,}", fix="save or copy it again: it is cut")
+        raise DataError(
+            where, expected=f"{wanted:,} bytes", got=f"{size:,}", fix="save or copy it again: it is truncated"
+        )
     if by_column and member is not None:
         fix = f"save np.ascontiguousarray({name}), or with np.savez"
-        raise DataError(where, expected="rows that follow each other", got="compressed columns", fix=fix)
+        raise DataError(where, expected="rows in C order", got="compressed columns in Fortran order", fix=fix)
     return StoredMatrix(file, name, member, stream.tell(), (shape[0], shape[1]), dtype, by_column)
 
 
 def _as_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """Answers of one form → float32 probabilities, logits unless the file has probabilities, and rows rescaled."""
+    """Float32 probabilities of answers of one form, logits (None for probabilities), and number of rescaled rows."""
     if form == "logits":
         logits = _as_logits(raise_masked(values, name), name)
         if len(logits) > 1:
@@ -321,7 +323,7 @@ def _as_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, np.
     held, logits = values, None
     if form == "log_probs":
         held = raise_masked(values, name).astype(np.float64)
-        # Logarithms of zero are raised to what `confidence.log_probs` makes of zero.
+        # Logarithms of zero are raised to the value that `confidence.log_probs` has for zero.
         lowest = np.log(LOWEST_PROB)
         is_zero = held <= lowest
         logits = _as_logits(np.maximum(held, lowest), name)  # NaN stays NaN
@@ -333,7 +335,7 @@ def _as_probs(values: np.ndarray, form: str, name: str) -> tuple[np.ndarray, np.
         away = np.abs(sums - 1)
         is_off = (away > SUM_TOLERANCE) & (away <= ROUNDED_SUM)
     lowest = values.min()
-    if not (away.max() <= ROUNDED_SUM and lowest >= -JUST_BELOW):  # so asked, NaN is wrong too
+    if not (away.max() <= ROUNDED_SUM and lowest >= -JUST_BELOW):  # also fails for NaN
         check_logits(held, name=name)
         check_answers(held, form, name)
     if lowest < 0:
@@ -364,14 +366,14 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def _state_of(file: Path) -> tuple[int, int, int]:
-    """What changes when a file is written to or replaced."""
+    """Size, time and inode of a file, which change if it is written or replaced."""
     about = file.stat()
     return about.st_size, about.st_mtime_ns, about.st_ino
 
 
 @contextlib.contextmanager
 def _reading(file: Path) -> Iterator[None]:
-    """Says in one line what goes wrong when a file is read."""
+    """Converts errors of reading a file to DataError of one line."""
     try:
         yield
     except DataError:
@@ -379,5 +381,5 @@ def _reading(file: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"outputs {file}", expected="a readable file", got=error.strerror or str(error)) from error
     except (EOFError, ValueError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError) as error:
-        got = f"a damaged or cut one ({str(error)[:80] or type(error).__name__})"
+        got = f"a damaged or truncated one ({str(error)[:80] or type(error).__name__})"
         raise DataError(f"outputs {file}", expected="a readable file", got=got, fix="save or copy it again") from error

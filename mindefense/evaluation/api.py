@@ -69,7 +69,8 @@ def evaluate(
         seed: Seed of everything that is random.
         fit_share: Share of the evaluation's rows that auditors are fitted on, 0 … 1.
         max_queries: Largest number of queries per sample, for attackers that search.
-        progress: Progress display; see `mindefense.progress.progress_of`.
+        progress: True for a progress display, False for none, None for one on a terminal or in a notebook; or an object
+            with the methods ``stage`` and ``say``.
 
     Returns:
         The figures of every attacker with its threat model, and a verdict: the maximum over the attackers.

@@ -57,7 +57,7 @@ def evaluate_outputs(
         shadows: Answers of shadow models to the same rows, from `mindefense.data.load_shadow_outputs`; None to leave
             out the attackers that need them. On recorded defended answers, only the static ones take part, because the
             defended answers of the shadow models are unknown.
-        progress: Progress display; see `mindefense.progress.progress_of`.
+        progress: Progress display; see `evaluate`.
         timed: Returns a context manager that measures the stage of the given name.
 
     Returns:
@@ -173,7 +173,7 @@ def fit_recorded(
         spec: The defense, such as ``DefenseSpec.parse("defenmi")``.
         seed: Seed of the defender's classifier, and of the division of the rows if the outputs have none.
         fit_share: Share of the rows to fit on, 0 … 1, if the outputs have no division.
-        progress: Progress display; see `mindefense.progress.progress_of`.
+        progress: Progress display; see `evaluate`.
 
     Raises:
         InputError: If there are fewer than three members or non-members to fit or evaluate attackers on.

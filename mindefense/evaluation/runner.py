@@ -90,7 +90,7 @@ class AttackRunner:
     Args:
         attackers: The attackers; `left_out` reports those that do not support these samples.
         undefended: The scenario without a defense.
-        progress: Progress display; see `mindefense.progress.progress_of`.
+        progress: Progress display; see `evaluate`.
         timed: Returns a context manager that measures the stage of the given name.
 
     Attributes:

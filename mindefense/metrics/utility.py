@@ -71,8 +71,8 @@ def utility_metrics(probs: ArrayLike, labels: ArrayLike | None, *, clean_probs: 
 
 
 def _expected_calibration_error(confidences: np.ndarray, is_right: np.ndarray) -> float:
-    inner_edges = np.arange(1, ECE_BINS) / ECE_BINS  # without the outer ones, 1 + rounding stays in the last bin
+    inner_edges = np.arange(1, ECE_BINS) / ECE_BINS  # no outer edges, so values just above 1 are in the last bin
     bins = np.digitize(confidences, inner_edges, right=True)
-    # n_b·|accuracy_b − confidence_b| is the absolute sum of the differences: empty bins need no care.
+    # n_b·|accuracy_b − confidence_b| is the absolute value of a sum over bin b, which is 0 for an empty bin.
     gaps = np.bincount(bins, weights=is_right - confidences, minlength=ECE_BINS)
     return float(np.abs(gaps).sum() / len(confidences))

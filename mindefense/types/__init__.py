@@ -1,4 +1,4 @@
-"""Values that several packages share: frozen dataclasses, NumPy only, no MindSpore."""
+"""Data types that several packages share: frozen dataclasses that need only NumPy."""
 
 from mindefense.types.data import LabelledData, Samples
 from mindefense.types.metrics import (

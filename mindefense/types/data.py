@@ -1,4 +1,4 @@
-"""A data set, and the rows of it that a target is asked about."""
+"""Types of a data set and of rows of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mindefense.errors import InputError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples:
-    """Rows that a target is asked about.
+    """Rows of a data set, to query a target with.
 
     Attributes:
-        features: ``(N, ...)`` float32, or uint8 for images ``(N, channels, height, width)``; what goes into the target.
+        features: ``(N, ...)`` float32, or uint8 for images ``(N, channels, height, width)``; the queries.
         labels: ``(N,)`` int32 true classes, ``0 … C-1``.
-        indices: ``(N,)`` int64 positions of the rows in the data set they come from.
+        indices: ``(N,)`` int64 positions of the rows in their data set.
     """
 
     features: np.ndarray
@@ -33,23 +33,25 @@ class Samples:
         return f"Samples({len(self):,} rows, features {_features(self.features)})"
 
     def take(self, positions: np.ndarray) -> Samples:
-        """The rows at these positions of this selection, in this order."""
+        """The rows at these positions of these samples, in the given order."""
         return Samples(self.features[positions], self.labels[positions], self.indices[positions])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelledData:
-    """One whole data set.
+    """A data set.
 
     Attributes:
         name: Name of the data set.
         features: ``(N, ...)`` float32, or uint8 for images ``(N, channels, height, width)``.
         labels: ``(N,)`` int32 classes ``0 … num_classes-1``.
         num_classes: Number of classes, C.
-        synthetic: True if the rows were made up; every figure derived from them must say so.
-        order: ``(N,)`` int64 permutation that the published experiments index with, or None.
-        parts: Published parts of the data set by name, for example train and test, as ranges over its rows; None if
-            it has none.
+        synthetic: True if the rows are synthetic; reports mark every figure derived from them.
+        order: ``(N,)`` int64 permutation of the rows in the published experiments, or None.
+        parts: Published parts by name, for example train and test, as ranges of rows; None if there are none.
+
+    Raises:
+        InputError: If features and labels differ in length, a label is no class, or a part is no range of the rows.
     """
 
     name: str
@@ -88,17 +90,17 @@ class LabelledData:
         )
 
     def take(self, indices: np.ndarray) -> Samples:
-        """The rows at `indices` of this data set, in this order."""
+        """The rows at `indices` of this data set, in the given order."""
         return Samples(self.features[indices], self.labels[indices], np.asarray(indices, np.int64))
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over name, shapes and bytes of features and labels, and parts, hex; tells two data sets apart."""
+        """Hexadecimal SHA-256 of the name, of types, shapes and bytes of features and labels, and of the parts."""
         digest = hashlib.sha256(self.name.encode())
         for array in (self.features, self.labels):
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
-        if self.parts is not None:  # the same rows under other borders make another study
+        if self.parts is not None:  # the same rows with other parts give other splits
             borders = sorted((name, rows.start, rows.stop) for name, rows in self.parts.items())
             digest.update(f"parts{borders}".encode())
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What figures are made of: rates and intervals, differences, points of a ROC curve, utility."""
+"""Types of measures: rates with intervals, differences, points of a ROC curve, utility."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class RateAtFpr:
-    """True-positive rate at a bounded false-positive rate.
+    """True positive rate at a bounded false positive rate.
 
     Attributes:
-        fpr: The bound on the share of non-members called members.
-        tpr: Largest share of members called members within the bound.
-        low: Lower end of the 95 % interval of the rate at a false-positive rate of `fpr` in the population; the
-            uncertainty of the threshold is in it.
-        high: Upper end.
-        note: Why the figure should not be relied on, or None.
+        fpr: The bound on the false positive rate, 0 … 1.
+        tpr: The largest true positive rate within the bound, 0 … 1.
+        low: Lower end of the 95 % interval of the true positive rate at a false positive rate of `fpr` in the
+            population; it includes the uncertainty of the threshold.
+        high: Upper end of that interval.
+        note: The reason why the figure is not reliable; None if it is.
     """
 
     fpr: float
@@ -27,15 +27,15 @@ class RateAtFpr:
 
 @dataclasses.dataclass(frozen=True)
 class RateAtFnr:
-    """True-negative rate at a bounded false-negative rate: non-members cleared while hardly a member is missed.
+    """True negative rate at a bounded false negative rate.
 
     Attributes:
-        fnr: The bound on the share of members not called members.
-        tnr: Largest share of non-members not called members within the bound.
-        low: Lower end of the 95 % interval of the rate at a false-negative rate of `fnr` in the population; the
-            uncertainty of the threshold is in it.
-        high: Upper end.
-        note: Why the figure should not be relied on, or None.
+        fnr: The bound on the false negative rate, 0 … 1.
+        tnr: The largest true negative rate within the bound, 0 … 1.
+        low: Lower end of the 95 % interval of the true negative rate at a false negative rate of `fnr` in the
+            population; it includes the uncertainty of the threshold.
+        high: Upper end of that interval.
+        note: The reason why the figure is not reliable; None if it is.
     """
 
     fnr: float
@@ -47,18 +47,19 @@ class RateAtFnr:
 
 @dataclasses.dataclass(frozen=True)
 class IdentifiedMembers:
-    """Members whom an attacker identifies while hardly calling a non-member a member.
+    """The members that an attacker identifies at a small false positive rate.
 
     Attributes:
-        fpr: The bound on the false positive rate in the sample.
-        identified: Members above the threshold.
-        mistakes: Non-members above it.
-        n_members: Members judged.
-        n_non_members: Non-members judged.
-        share: `identified` of `n_members`.
-        share_low: One-sided lower bound on the share of all members above this threshold.
+        fpr: The bound on the false positive rate in the sample, 0 … 1.
+        identified: Number of members above the threshold.
+        mistakes: Number of non-members above it.
+        n_members: Number of all members evaluated.
+        n_non_members: Number of all non-members evaluated.
+        share: ``identified / n_members``.
+        share_low: One-sided lower bound on the share of members above this threshold in the population.
         fpr_high: One-sided 95 % upper bound on the false positive rate at this threshold.
-        p_value: The chance of as many or more, if members and non-members were alike; for this attacker alone.
+        p_value: Probability of at least as many if members and non-members had the same distribution, for this
+            attacker alone (not corrected for the number of attackers).
     """
 
     fpr: float
@@ -74,12 +75,12 @@ class IdentifiedMembers:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """The difference of two figures; who makes it says which is taken from which.
+    """The difference of two figures; its sign is defined where it is computed.
 
     Attributes:
         value: The difference.
         low: Lower end of its interval.
-        high: Upper end.
+        high: Upper end of its interval.
     """
 
     value: float
@@ -89,11 +90,11 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What a defense changed for the attackers; of the same rows before and behind it.
+    """The decreases of the best attackers' figures by a defense, on the same rows; positive if the defense helps.
 
     Attributes:
-        accuracy: Of the highest balanced accuracy.
-        auc: Of the highest two-sided AUC.
+        accuracy: Decrease of the highest balanced accuracy.
+        auc: Decrease of the highest two-sided AUC.
     """
 
     accuracy: Difference
@@ -102,11 +103,11 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class PrecisionAtPrior:
-    """What a call is worth where members are rarer than in the evaluation.
+    """The attacker's precision if members are rarer than in the evaluation.
 
     Attributes:
-        prior: Share of members among those the attacker meets.
-        precision: Share of true members among those called members; None if no sample is called a member.
+        prior: Share of members in the population, 0 … 1.
+        precision: Share of members among the samples classified as members; None if there are none.
     """
 
     prior: float
@@ -115,28 +116,30 @@ class PrecisionAtPrior:
 
 @dataclasses.dataclass(frozen=True)
 class MembershipMetrics:
-    """How well scores tell members from non-members; fractions in 0 … 1. Every `low` and `high` is a 95 % interval.
+    """Measures of an attacker's scores; fractions are in 0 … 1. Every `low` and `high` is an end of a 95 % interval.
 
     Attributes:
-        n_members: Members scored.
-        n_non_members: Non-members scored.
+        n_members: Number of members scored.
+        n_non_members: Number of non-members scored.
         accuracy: Share of all samples classified correctly as members or non-members.
-        balanced_accuracy: Mean of the true-positive and the true-negative rate.
+        balanced_accuracy: Mean of the true positive rate and the true negative rate.
         balanced_accuracy_low: Lower end of its interval.
-        balanced_accuracy_high: Upper end.
-        advantage: True-positive rate minus false-positive rate, -1 … 1 (Yeom et al. 2018, definition 4).
-        precision: Share of true members among those called members; None if no sample was.
-        recall: Share of the members that were called members.
-        share_called_member: Share of all samples called members; 0 or 1 means the attacker answers one way.
-        auc: Area under the ROC curve, ties counted half.
+        balanced_accuracy_high: Upper end of its interval.
+        advantage: True positive rate minus false positive rate, -1 … 1 (Yeom et al. 2018, definition 4).
+        precision: Share of members among the samples classified as members; None if there are none.
+        recall: The true positive rate: share of the members that are classified as members.
+        share_called_member: Share of all samples that are classified as members; if it is 0 or 1, the attacker
+            classifies all samples alike.
+        auc: Area under the ROC curve, with ties counted half.
         auc_low: Lower end of its interval.
-        auc_high: Upper end.
-        two_sided_auc: The larger of `auc` and ``1 - auc``: an inverted ranking reveals as much.
-        tpr_at_fpr: True-positive rates at small false-positive rates, the largest bound first.
-        tnr_at_fnr: True-negative rates at small false-negative rates, the largest bound first.
-        epsilon_low: With 95 % confidence, no mechanism that is ε-differentially private with a smaller ε (δ = 0) shows
-            such scores, if samples are independent and members were chosen at random; 0 if there is nothing to tell.
-        precision_at_prior: What a call is worth where members are rarer.
+        auc_high: Upper end of its interval.
+        two_sided_auc: The larger of `auc` and ``1 - auc``, because an inverted ranking reveals as much.
+        tpr_at_fpr: True positive rates at small false positive rates, the largest bound first.
+        tnr_at_fnr: True negative rates at small false negative rates, the largest bound first.
+        epsilon_low: Lower bound on ε with 95 % confidence: no ε-differentially private mechanism (δ = 0) with a smaller
+            ε gives such scores, if samples are independent and members were chosen at random; 0 if there is no
+            positive bound.
+        precision_at_prior: The precision if members are rarer.
     """
 
     n_members: int
@@ -161,16 +164,17 @@ class MembershipMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class UtilityMetrics:
-    """What the answers of a (defended) model are worth to its users.
+    """Usefulness of the answers of a (defended) model to its users.
 
     Attributes:
-        accuracy: Share of samples whose most likely class is the true one; None if true classes are unknown.
-        label_changes: Samples whose most likely class differs from the undefended one.
-        mean_l1: Mean L1 distance of the defended to the undefended confidence vector, 0 … 2.
-        median_l1: Median of the same.
-        max_l1: Maximum of the same.
-        ece: Expected calibration error, 15 equal-width bins of the top confidence; likewise.
-        nll: Mean negative log-likelihood of the true class, natural logarithm; likewise.
+        accuracy: Share of samples whose predicted class is the true one, 0 … 1; None if true classes are unknown.
+        label_changes: Number of samples whose predicted class differs from the undefended one.
+        mean_l1: Mean L1 distance between the defended and the undefended confidence vectors, 0 … 2.
+        median_l1: Median of these distances.
+        max_l1: Maximum of these distances.
+        ece: Expected calibration error with 15 equal-width bins of the largest confidence, 0 … 1; None if true classes
+            are unknown.
+        nll: Mean negative log-likelihood of the true class, natural logarithm; None if true classes are unknown.
     """
 
     accuracy: float | None
@@ -184,11 +188,11 @@ class UtilityMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class RocPoints:
-    """Operating points of an attacker: few enough to keep in a file, each one exact.
+    """Some exact points of a ROC curve, few enough to store in a file.
 
     Attributes:
-        false_alarms: ``(K,)`` non-members called members, rising from the fewest possible to all of them.
-        found: ``(K,)`` the most members that are called members with no more false positives.
+        false_alarms: ``(K,)`` numbers of false positives, ascending from the smallest possible one to all non-members.
+        found: ``(K,)`` largest numbers of true positives with at most that many false positives.
     """
 
     false_alarms: tuple[int, ...]
@@ -197,12 +201,12 @@ class RocPoints:
 
 @dataclasses.dataclass(frozen=True)
 class RatesByAll:
-    """How well scores that are fitted to no row rank all rows.
+    """True positive rates on all rows of the evaluation, for scores that do not depend on the rows fitted on.
 
     Attributes:
-        n_members: Members among them.
-        n_non_members: Non-members among them.
-        tpr_at_fpr: True-positive rates at the false-positive rates at which an identification counts as almost sure.
+        n_members: Number of members.
+        n_non_members: Number of non-members.
+        tpr_at_fpr: True positive rates at the false positive rates at which an identification counts as almost sure.
     """
 
     n_members: int
@@ -216,8 +220,8 @@ class BudgetPoint:
 
     Attributes:
         budget: Bound on the expected L1 distortion of a confidence vector.
-        accuracy: Expected inference accuracy of the attacker at that budget.
-        mean_l1: Expected L1 distortion actually spent.
+        accuracy: Expected accuracy of the attacker with that budget, 0 … 1.
+        mean_l1: Expected L1 distortion that is actually used, 0 … 2.
     """
 
     budget: float

@@ -1,4 +1,4 @@
-"""What an evaluation, or a comparison of defenses, found."""
+"""Types of the results of an evaluation or of a comparison of defenses."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mindefense.types.trials import AttackResult, NotRun, attacker_in_words, rou
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One doubt about an evaluation, looked into.
+    """One check of whether an evaluation can be trusted.
 
     Attributes:
-        name: For example ``"sample-size"``.
-        passed: Whether there is no such doubt.
-        found: What was found, with figures.
-        meaning: What that does to the figures; empty if it passed.
-        advice: What to do; empty if it passed.
+        name: Its name, for example ``"sample-size"``.
+        passed: Whether it gives no reason for doubt.
+        found: One sentence on the facts, with figures.
+        meaning: One sentence on their consequence for the figures; empty if it passed.
+        advice: One sentence on what to do; empty if it passed.
     """
 
     name: str
@@ -34,16 +34,16 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """How far one attacker tells members from non-members within one part of the samples.
+    """An attacker's AUC within one part of the samples.
 
     Attributes:
-        by: What divides the samples: ``"class"``, ``"confidence decile"`` or ``"correctness"``.
-        part: Which part, for example ``"class 7"``.
-        n_members: Members in it.
-        n_non_members: Non-members in it.
-        auc: Area under the ROC curve within the part; None if one kind is missing.
-        low: Lower end of its interval: 95 % over all parts looked at together (Bonferroni).
-        high: Upper end.
+        by: The criterion of the division: ``"class"``, ``"confidence decile"`` or ``"correctness"``.
+        part: Name of the part, for example ``"class 7"``.
+        n_members: Number of members in the part.
+        n_non_members: Number of non-members in the part.
+        auc: Area under the ROC curve within the part; None if members or non-members are missing.
+        low: Lower end of its interval, with a confidence of 95 % for all parts together (Bonferroni).
+        high: Upper end of that interval.
     """
 
     by: str
@@ -57,15 +57,15 @@ class Slice:
 
 @dataclasses.dataclass(frozen=True)
 class Slices:
-    """The parts of one state of the target, through the eyes of one attacker.
+    """The AUCs of one attacker within parts of the samples, on one state of the target.
 
     Attributes:
-        attack: The attacker whose scores these are: the one with the highest two-sided AUC.
-        knowledge: What it was fitted on.
-        adversary: Static or adaptive.
-        defended: Whether the outputs were defended.
-        parts: Every part.
-        worst: The part whose interval reaches furthest from 0.5 with its near end; None if none excludes 0.5.
+        attack: Name of the attacker; the one with the highest two-sided AUC on this state.
+        knowledge: Its knowledge; see `AttackResult`.
+        adversary: ``"static"`` or ``"adaptive"``.
+        defended: Whether the target was defended.
+        parts: All parts.
+        worst: The part whose interval has the largest distance from 0.5; None if no interval excludes 0.5.
     """
 
     attack: str
@@ -78,13 +78,13 @@ class Slices:
 
 @dataclasses.dataclass(frozen=True)
 class ConfidenceHistogram:
-    """How sure one state of the target is of the true class, for members and for non-members.
+    """Histograms of the confidence in the true class, for members and for non-members, on one state of the target.
 
     Attributes:
         defended: Whether the answers were defended.
-        members: ``(B,)`` members in each of B bins of equal width over 0 … 1; a bin holds its lower border, the last
-            one both.
-        non_members: ``(B,)`` non-members likewise.
+        members: ``(B,)`` numbers of members in B bins of equal width over 0 … 1. A bin includes its lower border, the
+            last bin both borders.
+        non_members: ``(B,)`` numbers of non-members in these bins.
     """
 
     defended: bool
@@ -125,32 +125,35 @@ class RowRisks:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What to make of one state of the target, undefended or defended.
+    """The verdict over all attackers on one state of the target, undefended or defended.
+
+    All intervals have a confidence of 95 % for all figures of all attackers together (Bonferroni), because the best
+    attacker is selected afterwards.
 
     Attributes:
-        tutorial_rule: Whether any attacker reaches more than 0.6 in balanced accuracy, precision (as it is with as many
-            members as non-members) and recall all three: the rule of MindArmour's tutorial.
-        strongest: The attacker with the highest balanced accuracy, whatever it knows.
-        strongest_low: Lower end of the interval of that accuracy: 95 % for all figures of all attackers together
-            (Bonferroni), since this one was picked after looking.
-        strongest_high: Upper end.
+        tutorial_rule: Whether some attacker has balanced accuracy, precision (for equal numbers of members and
+            non-members) and recall all above 0.6: the rule of MindArmour's tutorial.
+        strongest: The attacker with the highest balanced accuracy, with any knowledge.
+        strongest_low: Lower end of the interval of its balanced accuracy.
+        strongest_high: Upper end of that interval.
         sharpest: The attacker with the highest two-sided AUC.
-        sharpest_low: Lower end of the interval of its `auc`, likewise.
-        sharpest_high: Upper end.
-        attackers: How many there were to pick from.
-        gap_accuracy: Balanced accuracy of the gap attack. No defense that keeps the predicted class can lower the
-            undefended one. None if true classes are unknown, so that it could not take part.
+        sharpest_low: Lower end of the interval of its `auc`.
+        sharpest_high: Upper end of that interval.
+        attackers: Number of attackers.
+        gap_accuracy: Balanced accuracy of the gap attack, which no defense that preserves the predicted class can
+            lower; None if true classes are unknown.
         level: One of `LEVELS`.
-        identifies: The attacker that identifies the largest share of the members almost surely, by the lower bound;
-            None if too few non-members judge.
-        identified: What it identifies; the bound on the share is one-sided, likewise.
-        identifies_beyond_chance: Whether any attacker identifies more members than chance explains.
-        shown_by: The attacker whose balanced accuracy or AUC excludes chance by most; None if none does.
-        shown_figure: ``"balanced accuracy"`` or ``"AUC"``: which figure of `shown_by` does.
-        shown_low: Lower end of its interval, likewise.
-        shown_high: Upper end.
-        untold_by: Why nothing can be told: ``"few rows"``, or the name of the failed check that hides a leak; None
-            unless `level` is ``"cannot be told"``.
+        identifies: The attacker that identifies the largest share of the members, by the lower bound; None if there are
+            too few non-members.
+        identified: The members that it identifies, with a one-sided lower bound on their share.
+        identifies_beyond_chance: Whether some attacker identifies more members than chance explains.
+        shown_by: The attacker whose balanced accuracy or AUC has the interval furthest from chance; None if all
+            intervals contain chance.
+        shown_figure: The figure of `shown_by` with that interval: ``"balanced accuracy"`` or ``"AUC"``.
+        shown_low: Lower end of that interval.
+        shown_high: Upper end of that interval.
+        untold_by: If `level` is ``"cannot be told"``, the reason: ``"few rows"``, or the name of the failed check that
+            may hide a leak; otherwise None.
     """
 
     tutorial_rule: bool
@@ -174,25 +177,25 @@ class Verdict:
 
     @property
     def leaks(self) -> bool:
-        """Whether attackers identify members, or are right, more often than chance explains."""
+        """Whether attackers identify members, or classify samples correctly, more often than chance explains."""
         return self.level in LEVELS[:2]
 
 
 LEVELS = ("leak", "some", "none found", "cannot be told")
-"""What a verdict says. Leak: members are identified almost surely, or the best attacker is often right. Some: the best
-attacker is right a little more often than by chance. Cannot be told: nothing was found, by too few rows to find it or
-by rows that a failed check says are wrong."""
+"""Levels of a verdict. Leak: members are identified almost surely, or the best attacker's figures are high. Some: the
+best attacker is slightly but significantly better than chance. None found: no attacker is. Cannot be told: no attacker
+is, but there are too few rows, or a failed check may hide a leak."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TargetFacts:
-    """The target as it is without a defense; shares of rows classified correctly, None if true classes are unknown.
+    """Accuracies of the undefended target, 0 … 1, and its number of queries.
 
     Attributes:
-        member_accuracy: On the evaluation's members.
-        non_member_accuracy: On the evaluation's non-members.
-        test_accuracy: On the target's own test rows; None if only recorded outputs are there.
-        queries: Questions that were put to the target during the evaluation, changed samples included.
+        member_accuracy: Accuracy on the evaluation's members; None if true classes are unknown.
+        non_member_accuracy: Accuracy on the evaluation's non-members; None if true classes are unknown.
+        test_accuracy: Accuracy on the target's test rows; None for recorded outputs.
+        queries: Number of queries to the target during the evaluation, including changed samples.
     """
 
     member_accuracy: float | None
@@ -203,18 +206,18 @@ class TargetFacts:
 
 @dataclasses.dataclass(frozen=True)
 class DefenseFacts:
-    """The defense in front of the target and what it costs on the evaluation's rows.
+    """The defense of the target, and the utility of the answers to the evaluation's rows.
 
     Attributes:
-        name: For example ``"defenmi"``; ``"recorded"`` for recorded outputs.
-        config: Its settings, as JSON holds them.
-        noise: ``"keyed"`` (the same query gets the same answer), ``"fresh"``, ``"none"``, or ``"unknown"`` for recorded
-            outputs.
-        keeps_labels: Whether it promises to keep the predicted class; None if that is not known.
-        classifier_accuracy: Accuracy of the defender's classifier on the defender's own rows; None if it has none.
-        undefended: What the undefended answers are worth.
-        defended: What the defended answers are worth.
-        queries: Questions that were put to the defended target during the evaluation.
+        name: Its name, for example ``"defenmi"``; ``"recorded"`` for recorded outputs.
+        config: Its settings, as in JSON.
+        noise: ``"keyed"`` (the same query gets the same answer), ``"fresh"`` (every query gets new noise), ``"none"``,
+            or ``"unknown"`` for recorded outputs.
+        keeps_labels: Whether it is meant to preserve the predicted class; None if unknown.
+        classifier_accuracy: Accuracy of the defender's classifier on the defender's rows, 0 … 1; None without one.
+        undefended: Utility of the undefended answers.
+        defended: Utility of the defended answers.
+        queries: Number of queries to the defended target during the evaluation.
     """
 
     name: str
@@ -229,17 +232,17 @@ class DefenseFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What was judged, and when.
+    """Time of an evaluation, and digests of what was evaluated.
 
     Attributes:
-        created: When the evaluation ended, in UTC as ISO 8601 writes it.
-        network: Class of the network; None for recorded outputs.
+        created: Time when the evaluation ended, in UTC and ISO 8601.
+        network: Class name of the network; None for recorded outputs.
         parameters: Its number of parameters; None for recorded outputs.
-        digests: SHA-256, hex, by what it is of: ``"members"`` (their indices in rising order, as little-endian 64-bit
+        digests: Hexadecimal SHA-256 by name: ``"members"`` (their indices in ascending order, as little-endian 64-bit
             integers), ``"data"``, ``"parameters"`` (their values in order), ``"checkpoint"`` and ``"outputs"`` (files).
-        title: The user's; None without one.
-        note: The user's; None without one.
-        command: What was typed, with names in place of absolute paths; None from Python.
+        title: The user's title; None without one.
+        note: The user's note; None without one.
+        command: The command line, with file names instead of absolute paths; None from Python.
     """
 
     created: str
@@ -253,15 +256,15 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class LimitFound:
-    """A limit of a policy, and what was found.
+    """A limit of a policy, and the value that was compared with it.
 
     Attributes:
-        metric: For example ``"auc"``, ``"tpr@0.001"`` or ``"named"``.
-        by: ``"estimate"``, ``"low"`` or ``"high"``: the figure, or the end of its interval, that is compared.
+        metric: The limited figure, for example ``"auc"``, ``"tpr@0.001"`` or ``"named"``.
+        by: The compared value: ``"estimate"``, or the end ``"low"`` or ``"high"`` of its interval.
         limit: The largest value that passes.
         value: The largest value of all attackers.
-        attack: The attacker that has it.
-        exceeded: Whether it is above the limit.
+        attack: The attacker with that value.
+        exceeded: Whether the value is above the limit.
     """
 
     metric: str
@@ -274,14 +277,14 @@ class LimitFound:
 
 @dataclasses.dataclass(frozen=True)
 class Ruling:
-    """Whether a model keeps to a policy.
+    """Whether a model complies with a policy.
 
     Attributes:
-        policy: What the policy is called.
-        outcome: ``"PASS"``, ``"FAIL"`` if a limit is exceeded, or ``"INCONCLUSIVE"`` if none is, but a leak may have
-            been missed.
-        limits: Every limit and what was found.
-        reasons: Why a figure below its limit may have missed a leak; empty for ``"PASS"``.
+        policy: Name of the policy.
+        outcome: ``"FAIL"`` if a limit is exceeded; otherwise ``"INCONCLUSIVE"`` if a leak may have been missed, and
+            ``"PASS"`` if not.
+        limits: All limits with the compared values.
+        reasons: The reasons why a leak may have been missed; empty for ``"PASS"``.
     """
 
     policy: str
@@ -292,33 +295,34 @@ class Ruling:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All that one evaluation found.
+    """The results of an evaluation.
 
     Attributes:
         dataset: Name of the data set.
-        synthetic: Whether its rows were made up.
-        smoke: Whether this was a smoke test, whose figures mean nothing.
-        seed: Decides everything that is random.
-        settings: Everything else that was chosen.
-        versions: Versions of everything that figures depend on.
-        target: The target.
-        shadow_accuracy: The shadow's accuracy on its own training rows and on others; None without a shadow.
+        synthetic: Whether its rows are synthetic.
+        smoke: Whether this was a smoke test, whose figures have no meaning.
+        seed: Seed of everything that is random.
+        settings: All other settings.
+        versions: Versions of the programs that the figures depend on.
+        target: Accuracies of the undefended target.
+        shadow_accuracy: The shadow model's accuracy on its training rows and on other rows; None without one.
         defense: The defense, or None.
-        attacks: Every attacker on every state of the target.
-        not_run: Attackers that were left out, and why.
+        attacks: The results of every attacker on every state of the target.
+        not_run: The attackers that were left out, with the reasons.
         budgets: The published budget table; empty without a defense that searches, or without the nn attacker.
-        undefended: The verdict before.
-        defended: The verdict after, or None.
-        slices: The parts of the samples, through the eyes of the sharpest attacker on each state.
-        checks: Every doubt that was looked into.
+        undefended: The verdict on the undefended target.
+        defended: The verdict on the defended target, or None.
+        slices: For each state, the AUCs within parts of the samples of the attacker with the highest two-sided AUC.
+        checks: The checks of whether the evaluation can be trusted.
         timings: Seconds by stage.
-        records: Columns of ``records.csv``, one value a judged sample; None where an attacker did not judge it.
-        canaries: Every attacker on mislabeled samples alone, if some were trained on.
-        confidences: Histograms of the confidence in the true class, one a state of the target.
-        change: What the defense changed for the best attackers, or None.
-        ruling: What a policy says, or None without one.
-        evidence: What was judged, and when; None where it is not known.
-        risks: Risk of each evaluated row, for each state of the target; empty without an online bank.
+        records: ``(N,)`` columns of ``records.csv`` by name; scores are None for samples that an attacker was not
+            evaluated on.
+        canaries: The results of every attacker on the canaries, if the target was trained with some.
+        confidences: Histograms of the confidence in the true class, one for each state of the target.
+        change: The decreases of the best attackers' figures by the defense, or None.
+        ruling: The outcome of a policy; None without one.
+        evidence: Time and digests of what was evaluated; None if unknown.
+        risks: The risk of each evaluated row, for each state of the target; empty without an online bank.
     """
 
     dataset: str
@@ -354,33 +358,33 @@ class Evaluation:
         return f"Evaluation({_headed(self)}; {'; '.join(states)})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the verdicts in words, every attacker, and the ROC curves."""
+        """HTML for notebooks: the verdicts in words, a table of the attackers, and the ROC curves."""
         return _shown(self, "evaluation_html")
 
     def to_pandas(self) -> Any:
-        """The attackers as a ``pandas.DataFrame``, a row each: the columns of ``attacks.csv``.
+        """A ``pandas.DataFrame`` with the columns of ``attacks.csv`` and one row per attacker.
 
-        Shares and rates are fractions, 0 … 1; a figure that is not defined is missing.
+        Rates are fractions, 0 … 1; undefined figures are missing values.
 
         Raises:
-            InputError: If pandas is not installed, which is optional.
+            InputError: If pandas, an optional dependency, is not installed.
         """
         return _shown(self, "attacks_frame")
 
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """One way to defend, in a comparison.
+    """One defense in a comparison, or the undefended target.
 
     Attributes:
-        name: For example ``"top-k=3"``; ``"none"`` for the undefended target.
-        config: Its settings, as JSON holds them.
-        in_training: Whether it is a way to train the target rather than to reshape its answers.
-        utility: What its answers are worth.
-        verdict: The strongest attackers.
-        attacks: Every attacker.
-        dominated_by: Contenders that leak no more, cost no more, and are better in something.
-        change: What it changed for the best attackers, on the same rows; None for the undefended target.
+        name: Its name, for example ``"top-k=3"``; ``"none"`` for the undefended target.
+        config: Its settings, as in JSON.
+        in_training: Whether it changes the training of the target instead of reshaping its answers.
+        utility: Utility of its answers.
+        verdict: The verdict over all attackers.
+        attacks: The results of every attacker.
+        dominated_by: Names of contenders that leak no more, cost no more, and are better in at least one figure.
+        change: The decreases of the best attackers' figures, on the same rows; None for the undefended target.
     """
 
     name: str
@@ -398,20 +402,20 @@ class Contender:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Ways to defend one target, side by side.
+    """The results of a comparison of defenses of one target.
 
     Attributes:
         dataset: Name of the data set.
-        synthetic: Whether its rows were made up.
-        smoke: Whether this was a smoke test, whose figures mean nothing.
-        seed: Decides everything that is random.
-        settings: Everything else that was chosen.
-        versions: Versions of everything that figures depend on.
-        contenders: Every way, the undefended target first.
-        not_run: What was left out, and why.
-        checks: Every doubt that was looked into, by contender.
+        synthetic: Whether its rows are synthetic.
+        smoke: Whether this was a smoke test, whose figures have no meaning.
+        seed: Seed of everything that is random.
+        settings: All other settings.
+        versions: Versions of the programs that the figures depend on.
+        contenders: The undefended target, followed by the defenses.
+        not_run: The attackers and defenses that were left out, with the reasons.
+        checks: The checks of whether the figures can be trusted, by contender.
         timings: Seconds by stage.
-        evidence: What was judged, and when; None where it is not known.
+        evidence: Time and digests of what was evaluated; None if unknown.
     """
 
     dataset: str
@@ -442,8 +446,8 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _shown(thing: object, how: str) -> Any:
-    """What a function of `mindefense.reports.notebook` makes of a value.
+    """The result of the function `how` of `mindefense.reports.notebook` for a value.
 
-    That module is in a higher layer, so it is named in a string, and imported when the value is to be shown.
+    That module is in a higher layer, so it is named in a string and imported only when a value is shown.
     """
     return getattr(importlib.import_module("mindefense.reports.notebook"), how)(thing)

@@ -1,4 +1,4 @@
-"""One attacker on one state of a target: its result, its scores, and the answers it was judged by."""
+"""Types of one attacker on one state of a target: result, scores, and the target's answers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from mindefense.types.metrics import MembershipMetrics, RatesByAll, RocPoints
 
 @dataclasses.dataclass(frozen=True)
 class AttackResult:
-    """One attacker against one target.
+    """The result of one attacker on one state of a target.
 
     Attributes:
-        name: The attack, for example ``"mindarmour-lr"``.
-        knowledge: ``"auditor"`` (fitted on known members of the target itself), ``"shadow"`` (fitted on a model
-            the attacker trained) or ``"none"`` (nothing to fit).
-        adversary: ``"static"`` (does not know of the defense: fitted on undefended outputs) or ``"adaptive"`` (fitted
-            behind the same defense; a shadow's with the attacker's own key and noise).
+        name: Name of the attack, for example ``"mindarmour-lr"``.
+        knowledge: ``"auditor"`` (fitted on known members of the target itself), ``"shadow"`` (fitted on a model that
+            the attacker trained), ``"online"`` or ``"offline"`` (fitted on a bank of shadow models), or ``"none"``
+            (not fitted).
+        adversary: ``"static"`` (does not know of the defense; fitted on undefended outputs) or ``"adaptive"`` (fitted
+            behind the same defense; on a shadow model, with the attacker's own key and noise).
         defended: Whether the outputs it scored were defended.
-        metrics: How well it did on the samples it was judged by.
-        roc: Points of its ROC curve on them; None where none were kept.
-        own: How well it did at ``Attack.own_threshold``, the cut of its authors; None where `metrics` are at that cut,
-            or there is no other. In no file.
-        by_all: Its true positive rates by all rows, where its scores are fitted to none (``Attack.fits_scores``) and
-            `metrics` are by some; None elsewhere. In no file.
+        metrics: Its measures on the samples that it was evaluated on.
+        roc: Points of its ROC curve on these samples; None if they are not stored.
+        own: Its measures at ``Attack.own_threshold``, the threshold of the attack's authors; None if there is none, or
+            `metrics` use it. Not written to files.
+        by_all: Its true positive rates on all rows, if its scores do not depend on the rows fitted on
+            (``Attack.fits_scores``) and `metrics` are on only some rows; otherwise None. Not written to files.
     """
 
     name: str
@@ -41,16 +42,16 @@ class AttackResult:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
-    """One attacker's result with what it is made of.
+    """One attacker's result, with its scores of N samples.
 
     Attributes:
         result: The result.
         scores: ``(N,)`` float64, higher = more likely a member.
-        threshold: A sample is called a member if its score is above.
-        samples: ``(N,)`` int64 positions, in the evaluation's rows, of the samples it was judged by.
-        is_member: ``(N,)`` bool.
-        ranked: Scores and membership of all of the evaluation's rows, ``(M,)`` each, where scores are fitted to none
-            and it was judged by some of them; None elsewhere.
+        threshold: A sample is classified as a member if its score is above this threshold.
+        samples: ``(N,)`` int64 positions of the samples in the evaluation's rows.
+        is_member: ``(N,)`` bool, True for members.
+        ranked: Scores and membership of all M rows of the evaluation, ``(M,)`` each, if the scores do not depend on the
+            rows fitted on and the attacker was evaluated on only some rows; otherwise None.
     """
 
     result: AttackResult
@@ -64,21 +65,21 @@ class Trial:
         members = int(np.count_nonzero(self.is_member))
         state = "defended" if self.result.defended else "undefended"
         return (
-            f"Trial({state}: {attacker_in_words(self.result)}; judged by {members:,} members and "
+            f"Trial({state}: {attacker_in_words(self.result)}; on {members:,} members and "
             f"{len(self.is_member) - members:,} non-members)"
         )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outputs:
-    """What the evaluation's rows are and what the target says of them; members first or in any order.
+    """The target's answers to the N rows of an evaluation, in any order.
 
     Attributes:
         labels: ``(N,)`` int32 true classes; None if they are unknown.
-        is_member: ``(N,)`` bool.
+        is_member: ``(N,)`` bool, True for members.
         indices: ``(N,)`` int64 positions of the rows in the data set.
         clean_probs: ``(N, C)`` confidence vectors of the undefended target.
-        defended_probs: ``(N, C)`` those of the defended one, or None.
+        defended_probs: ``(N, C)`` confidence vectors of the defended target, or None.
     """
 
     labels: np.ndarray | None
@@ -92,7 +93,7 @@ class Outputs:
 
     def __repr__(self) -> str:
         members = int(np.count_nonzero(self.is_member))
-        defended = "undefended alone" if self.defended_probs is None else "undefended and defended"
+        defended = "undefended only" if self.defended_probs is None else "undefended and defended"
         return (
             f"Outputs({members:,} members, {len(self) - members:,} non-members, {self.clean_probs.shape[1]:,} "
             f"classes, {defended})"
@@ -104,9 +105,9 @@ class NotRun:
     """An attacker that was left out.
 
     Attributes:
-        name: The attack.
-        knowledge: What it would have been fitted on.
-        reason: Why it was left out, and what to do about it.
+        name: Name of the attack.
+        knowledge: The knowledge that it would have had; see `AttackResult`.
+        reason: The reason why it was left out, and what to do about it.
     """
 
     name: str
@@ -115,7 +116,7 @@ class NotRun:
 
 
 def attacker_in_words(result: AttackResult, interval: str = "") -> str:
-    """An attacker with its figures; `interval` is that of the balanced accuracy."""
+    """A text with an attacker and its figures; `interval` is that of the balanced accuracy."""
     accuracy = rounded(result.metrics.balanced_accuracy) + (f" ({interval})" if interval else "")
     return (
         f"{result.name} ({result.knowledge}, {result.adversary}), balanced accuracy {accuracy}, "
@@ -124,5 +125,5 @@ def attacker_in_words(result: AttackResult, interval: str = "") -> str:
 
 
 def rounded(share: float) -> str:
-    """Three decimals of the number as it is printed, halves up, as tables and reports have it."""
+    """Rounds the printed number to three decimals, halves up, as in tables and reports."""
     return str(decimal.Decimal(repr(float(share))).quantize(decimal.Decimal("0.001"), decimal.ROUND_HALF_UP))

@@ -82,7 +82,7 @@ def test_nothing_there_says_what_would_do(exists, tmp_path):
     if exists:
         path.mkdir()
     message = refusal(path)
-    for part in (str(path), ARCHIVE, "train.bin", "test/test.bin", "folder without" if exists else "nothing of that"):
+    for part in (str(path), ARCHIVE, "train.bin", "test/test.bin", "folder without" if exists else "no such file"):
         assert part in message
 
 
@@ -242,7 +242,7 @@ def test_unsafe_archive_is_refused(case, tmp_path, made, monkeypatch):
 def test_cut_archive_is_refused(share, tmp_path, made):
     whole = tar_bytes(*published(made))
     (tmp_path / ARCHIVE).write_bytes(whole[: int(share * len(whole))])
-    assert "a damaged or cut one" in refusal(tmp_path)
+    assert "a damaged or truncated one" in refusal(tmp_path)
 
 
 def test_broken_member_is_named(tmp_path, made):

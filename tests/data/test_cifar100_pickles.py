@@ -106,9 +106,12 @@ HOSTILE = {
     "codec zip": (lambda trap: python3(Calls(codecs.encode, b"abc", "zip")), "other than latin1"),
     "codec by default": (lambda trap: python3(Calls(codecs.encode, "abc")), "other than latin1"),
     "not latin1": (lambda trap: python3(Calls(codecs.encode, "€", "latin1")), "something else"),
-    "change of a function": (lambda trap: b"\x80\x02c_codecs\nencode\n}U\x05_callK\x01sb.", "something that has none"),
-    "slots of a function": (lambda trap: b"\x80\x02c_codecs\nencode\nN}U\x05_callK\x01s\x86b.", "that has none"),
-    "change of a class": (lambda trap: b"\x80\x02cnumpy\nndarray\n}U\x01xK\x01sb.", "something that has none"),
+    "change of a function": (lambda trap: b"\x80\x02c_codecs\nencode\n}U\x05_callK\x01sb.", "an object without one"),
+    "slots of a function": (
+        lambda trap: b"\x80\x02c_codecs\nencode\nN}U\x05_callK\x01s\x86b.",
+        "an object without one",
+    ),
+    "change of a class": (lambda trap: b"\x80\x02cnumpy\nndarray\n}U\x01xK\x01sb.", "an object without one"),
 }
 
 

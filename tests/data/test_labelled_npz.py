@@ -122,9 +122,9 @@ def changed(name, what):
         ("words", "array labels: expected an array of numbers, no pickled objects, got type <U3"),
         ("a class too many", "array labels row 9: expected a label 1…100, got 0"),
         ("below 0", "expected a label 0…99, got -1"),
-        ("two classes at once", "array labels row 6: expected one place with 1 and others with 0, got 2 places"),
-        ("no class", "array labels row 6: expected one place with 1 and others with 0, got 0 places"),
-        ("smoothed", "array labels row 0: expected one place with 1 and others with 0, got 100 places"),
+        ("two classes at once", "array labels row 6: expected one entry 1 and all others 0, got 2 entries"),
+        ("no class", "array labels row 6: expected one entry 1 and all others 0, got 0 entries"),
+        ("smoothed", "array labels row 0: expected one entry 1 and all others 0, got 100 entries"),
         ("not binary", "array features row 5: expected 0 or 1, got 2"),
     ],
 )

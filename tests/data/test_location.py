@@ -238,7 +238,7 @@ def test_cut_archive_is_refused(share, tmp_path, text):
     whole = tar_bytes(regular("bangkok", text))
     (tmp_path / "dataset_location.tgz").write_bytes(whole[: max(3, int(share * len(whole)))])
     message = refusal(tmp_path)
-    assert "dataset_location.tgz: expected a readable file, got a damaged or cut one" in message
+    assert "dataset_location.tgz: expected a readable file, got a damaged or truncated one" in message
     assert "mindefense download location" in message
 
 
@@ -328,7 +328,7 @@ def test_damaged_npz_is_refused(tmp_path, table, monkeypatch):
     assert "an array of numbers" in refusal(tmp_path)
     path.write_bytes(whole)
     monkeypatch.setattr(location_module, "LIMIT", 100_000)
-    assert "at most 100,000 bytes an array" in refusal(tmp_path)
+    assert "at most 100,000 bytes per array" in refusal(tmp_path)
 
 
 @pytest.mark.skipif(not DATA, reason="MINDEFENSE_DATA is not set: no real Location to test with")

@@ -50,7 +50,7 @@ WRONG_TEXTS = {
     "twice": (b"3\n5\n9\n5\n3\n", "line 4: expected each row once, got 5, which line 2 has too"),
     "out of range": (b"3\n50\n99\n", "line 2: expected a row number 0 … 49, got 50; count rows from 0"),
     "far out of range": (b"3\n4\n99\n", "line 3: expected a row number 0 … 49, got 99"),
-    "no text": (b"\xff\xfe3\x00", "expected text with one row number a line"),
+    "no text": (b"\xff\xfe3\x00", "expected text with one row number per line"),
 }
 
 
@@ -69,7 +69,7 @@ def test_text_that_lists_no_rows_is_refused_with_one_line(name, tmp_path):
 
 WRONG_ARRAYS = {
     "floats": (np.array([1.0, 2.0]), "expected integers (n,), the numbers of rows, got float64 of shape (2,)"),
-    "a mask": (np.ones(50, bool), "got bool of shape (50,); of a mask give np.flatnonzero(mask)"),
+    "a mask": (np.ones(50, bool), "got bool of shape (50,); for a mask, give np.flatnonzero(mask)"),
     "a column": (np.array([[1], [2]]), "got int64 of shape (2, 1)"),
     "one number": (np.array(3), "got int64 of shape ()"),
     "nothing": (np.array([], np.int64), "got none"),

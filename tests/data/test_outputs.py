@@ -167,7 +167,7 @@ def test_zero_probabilities_stay_finite_and_certainty_is_noted(given, dtype, tmp
         values = probs if given == "probs" else np.log(probs)
     outputs = load_outputs(write_npz(tmp_path, basics(logits=None, **{given: values})))
     np.testing.assert_allclose(outputs.log_probs, np.where(probs, 0, np.log(1e-30)), rtol=1e-6)
-    assert outputs.note == f"{given}: {N} of {N} rows hold a probability of exactly 1; logits keep them apart"
+    assert outputs.note == f"{given}: {N} of {N} rows have a probability of exactly 1; logits would distinguish them"
 
 
 def test_certainty_beyond_float32_is_kept(tmp_path):
@@ -221,7 +221,7 @@ def test_rounding_below_zero_is_set_to_zero_and_noted(tmp_path):
     rows = np.arange(3)
     probs[rows, probs[rows].argmin(axis=1)] = [-1e-9, -2e-7, -1e-12]
     outputs = load_outputs(write_npz(tmp_path, basics(logits=None, probs=probs)))
-    assert outputs.note == "probs: 3 values just below 0, by rounding, were set to 0"
+    assert outputs.note == "probs: 3 values just below 0 (rounding) were set to 0"
     np.testing.assert_allclose(np.exp(outputs.log_probs), np.maximum(probs, 0), atol=1e-6)
     refused = write_npz(tmp_path, basics(logits=None, probs=changed(probs, (5, 0), -1e-3)))
     assert "probs row 5: expected values ≥ 0, got a minimum of -0.001" in refusal(refused)
@@ -240,7 +240,9 @@ def test_one_column_of_a_binary_model_is_class_1(form, tmp_path):
     np.testing.assert_allclose(np.exp(outputs.log_probs).sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_array_equal(outputs.defended_log_probs, outputs.log_probs[::-1])
     what = "logit" if form == "logits" else "probability"
-    assert outputs.note.startswith(f"{form}: one column, taken as the {what} of class 1, of classes 0 and 1; defended_")
+    assert outputs.note.startswith(
+        f"{form}: the one column was taken as the {what} of class 1 of two classes; defended_"
+    )
 
 
 @pytest.mark.parametrize(("form", "variable"), [("logits", "z"), ("log_probs", "x"), ("probs", "p")])
@@ -274,8 +276,8 @@ def test_the_advice_for_sigmoids_works(form, variable, tmp_path):
 @pytest.mark.parametrize(
     ("column", "words"),
     [
-        ("logit", "of one logit z write logit_0 = 0 and logit_1 = z"),
-        ("prob", "of one sigmoid p write prob_0 = 1 - p and prob_1 = p"),
+        ("logit", "for one logit z, write logit_0 = 0 and logit_1 = z"),
+        ("prob", "for one sigmoid p, write prob_0 = 1 - p and prob_1 = p"),
     ],
 )
 def test_one_column_of_a_table(column, words, tmp_path):

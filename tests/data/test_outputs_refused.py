@@ -36,7 +36,10 @@ from mindefense.errors import MindefenseError
 
 REFUSED = {
     "no outputs": (basics(logits=None), "one of logits, log_probs, probs, got none of them; save with np.savez"),
-    "two forms": (basics(probs=in_form("probs", LOGITS)), "expected one of logits, probs, got 2 of them; save logits"),
+    "two forms": (
+        basics(probs=in_form("probs", LOGITS)),
+        "expected one of logits, probs, got 2 of them; save only logits",
+    ),
     "probs and logits of other rows": (
         basics(probs=in_form("probs", LOGITS[[0, 1, 3, 2, *range(4, N)]])),
         "logits row 2: expected logits whose softmax is the row of probs, got a probability that differs by 0",
@@ -47,9 +50,9 @@ REFUSED = {
     ),
     "two defended": (
         basics(defended_probs=in_form("probs", LOGITS), defended_logits=LOGITS),
-        "expected one of defended_logits, defended_probs, got 2 of them; save defended_logits",
+        "expected one of defended_logits, defended_probs, got 2 of them; save only defended_logits",
     ),
-    "no is_member": (basics(is_member=None), "is_member: expected one value a row, got nothing of that name"),
+    "no is_member": (basics(is_member=None), "is_member: expected one value per row, got no such array"),
     "typo": (basics(lables=LABELS), "unknown array 'lables'; did you mean labels"),
     "capitals": (basics(Logits=LOGITS), "unknown array 'Logits'; did you mean logits"),
     "typo of a defended one": (basics(defended_prob=LOGITS), "'defended_prob'; did you mean defended_probs"),
@@ -107,7 +110,7 @@ REFUSED = {
     ),
     "a request that failed": (
         basics(logits=None, probs=changed(in_form("probs", LOGITS), 7, 0)),
-        "probs row 7: expected a sum of 1, got a sum of 0; 47 of 48 rows are right: find out what went wrong",
+        "probs row 7: expected a sum of 1, got a sum of 0; 47 of 48 rows are valid: find out what is wrong",
     ),
     "probs called logits, and a request that failed": (
         basics(logits=changed(in_form("probs", LOGITS), 7, 0)),
@@ -153,10 +156,10 @@ REFUSED = {
     "integers as logits": (basics(logits=LABELS[:, None] * np.ones(C, int)), r"logits: .*\.astype\(np\.float32\)"),
     "one sigmoid": (basics(logits=None, probs=np.full(N, 0.5)), r"probs: expected shape .*np\.stack\(\[1 - p, p\]"),
     "one column": (basics(logits=None, probs=np.ones((N, 1))), r"probs: expected shape .*np\.stack\(\[1 - p, p\]"),
-    "one logit": (basics(logits=LOGITS[:, :1]), r"logits: expected shape .*z save logits=np\.stack\(\[0 \* z, z\]"),
+    "one logit": (basics(logits=LOGITS[:, :1]), r"logits: expected shape .*z, save logits=np\.stack\(\[0 \* z, z\]"),
     "top probability of two classes": (  # labels of two classes, but not what a sigmoid says of class 1
         basics(logits=None, probs=np.linspace(0.5, 1, N)[:, None], labels=LABELS % 2),
-        r"probs: expected shape .* got \(48, 1\); of one sigmoid p save probs=np\.stack\(\[1 - p, p\], axis=1\)",
+        r"probs: expected shape .* got \(48, 1\); for one sigmoid p, save probs=np\.stack\(\[1 - p, p\], axis=1\)",
     ),
     "sigmoid called logits": (
         basics(logits=np.linspace(0, 1, N)[:, None], labels=LABELS % 2),
@@ -169,15 +172,15 @@ REFUSED = {
     "label below 0": (basics(labels=changed(LABELS, 3, -1)), "labels row 3: expected a class 0 … 4, got -1"),
     "multi-label": (
         basics(labels=changed(np.eye(C, dtype=int)[LABELS], 6, [1, 0, 1, 0, 1])),
-        r"labels row 6: expected one class a sample, got 3; of a multi-label model evaluate one label k at a time",
+        r"labels row 6: expected one class per sample, got 3; for a multi-label model with logits z, evaluate one",
     ),
     "multi-label, no class": (
         basics(labels=changed(np.eye(C)[LABELS], 6, 0)),
-        r"labels row 6: expected one class a sample, got 0; of a multi-label",
+        r"labels row 6: expected one class per sample, got 0; for a multi-label",
     ),
     "smoothed labels": (
         basics(labels=0.9 * np.eye(C)[LABELS] + 0.02),
-        r"labels row 0: expected one class a sample, got \[0\.\d.*; save the class numbers from before smoothing",
+        r"labels row 0: expected one class per sample, got \[0\.\d.*; save the class numbers from before smoothing",
     ),
     "one-hot": (basics(labels=np.eye(C)[LABELS]), r"labels: .*save labels\.argmax\(axis=1\)"),
     "labels as a column": (basics(labels=LABELS[:, None]), r"labels: .*apply \.ravel\(\)"),
@@ -203,7 +206,7 @@ REFUSED = {
     ),
     "too small": ({name: array[:38] for name, array in basics().items()}, "at least 20 members, got 19"),
     "nobody to fit on": (basics(split=np.full(N, "eval")), "at least 10 members to fit on, got 0; add rows"),
-    "nobody to judge on": (basics(split=np.full(N, "fit")), "at least 10 members to judge on, got 0; add rows"),
+    "nobody to judge on": (basics(split=np.full(N, "fit")), "at least 10 members to evaluate on, got 0; add rows"),
     "split by membership": (
         basics(split=np.where(IS_MEMBER, "fit", "eval")),
         "at least 10 non-members to fit on, got 0",
@@ -212,11 +215,11 @@ REFUSED = {
     "split as flags": (basics(split=IS_FIT), r"split: expected text \(N,\), got bool \(48,\); save np\.where\(is_fit"),
     "index twice": (
         basics(index=changed(INDEX, 40, INDEX[3])),
-        f"index: expected no sample as a member and as a non-member, got 1 as both: {INDEX[3]}; take them out of the",
+        f"index: expected no sample both as member and as non-member, got 1 as both: {INDEX[3]}; remove them from the",
     ),
     "index starts again": (
         basics(index=np.arange(N) // 2),
-        "index: .* got 24 as both: 0, 1, 2, …; .* if the numbers of the non-members start again, number them on",
+        "index: .* got 24 as both: 0, 1, 2, …; .* if non-members are numbered from 0 again, continue the numbers",
     ),
     "member twice": (
         basics(index=changed(INDEX, 40, INDEX[4])),
@@ -266,11 +269,14 @@ REFUSED_TABLES = {
     "no underscore": (put(1, "logit_0", "logit0"), "unknown column 'logit0'; did you mean logit_0"),
     "labels": (put(1, "label", "labels"), "unknown column 'labels'; did you mean label"),
     "stranger": (put(1, "label", "zzz"), "unknown column 'zzz'; start with the line logit_0"),
-    "twice with zeros": (put(1, "logit_1", "logit_00"), "column logit_00: expected each name once, got it twice"),
+    "twice with zeros": (
+        put(1, "logit_1", "logit_00"),
+        "column logit_00: expected each name once, got two of this name",
+    ),
     "unnamed index": (put(1, "index", ""), "unknown column ''"),
     "unnamed first": (put(1, 0, ""), r"column 1: expected a name, got none; save with df\.to_csv\(file, index=False\)"),
     "gap": (put(1, "logit_1", "logit_7"), "column logit_1: expected classes numbered from 0 without gaps"),
-    "twice": (put(1, "index", "label"), "column label: expected each name once, got it twice; leave one out"),
+    "twice": (put(1, "index", "label"), "column label: expected each name once, got two of this name; leave one out"),
     "no flag column": (keep("logit_0", "logit_1", "label"), "is_member: expected one .*; start with the line logit_0"),
     "no outputs": (keep("label", "is_member"), "expected one of logits, .*; start with the line logit_0"),
     "no rows": (lambda table: table[:1], "line 2: expected at least one row, got none"),
@@ -297,7 +303,10 @@ REFUSED_TABLES = {
     "label too large": (put(21, "label", "5"), "labels line 21: expected a class 0 … 4, got 5; count classes from 0"),
     "index beyond": (put(21, "index", "1e17"), "index line 21: expected a whole number below"),
     "index twice": (put(21, "index", str(INDEX[1])), "index line 21: expected every sample once"),
-    "member and not": (put(21, "index", str(INDEX[0])), f"index: expected no sample as a member .* both: {INDEX[0]}"),
+    "member and not": (
+        put(21, "index", str(INDEX[0])),
+        f"index: expected no sample both as member .* as both: {INDEX[0]}",
+    ),
     "semicolons": (lambda table: [[";".join(row)] for row in table], "line 1: expected commas .* got semicolons"),
     "tabs": (lambda table: [["\t".join(row)] for row in table], "line 1: expected commas .* got tabs; save with sep"),
 }
@@ -344,7 +353,7 @@ def test_a_packed_table_is_to_be_unpacked(module, program, tmp_path):
 
 
 def test_missing_file_and_folder(tmp_path):
-    assert "got nothing of that name; save with np.savez" in refusal(tmp_path / "none.npz")
+    assert "got no such file; save with np.savez" in refusal(tmp_path / "none.npz")
     assert "got a folder" in refusal(tmp_path)
 
 

@@ -203,22 +203,22 @@ MISTAKES = {
     "nothing": ([], slices(OUTSIDE), {}, DataError, ["members: expected at least one row, got none"]),
     "no rows": ((IMAGES[:0], LABELS[:0]), slices(OUTSIDE), {}, DataError, ["members", "at least one row"]),
     "no rows of floats": (slices(INSIDE), (np.zeros((0, 4), np.float32), LABELS[:0]), {}, DataError,
-                          ["non_members: expected at least one row, got none", "one kind of rows alone"]),
+                          ["non_members: expected at least one row, got none", "needs members and non-members"]),
     "no rows of images of floats": ((IMAGES[:0].astype(np.float64), LABELS[:0]), slices(OUTSIDE), {}, DataError,
                                     ["members: expected at least one row, got none"]),
     "too few members": (slices(slice(0, 19)), slices(OUTSIDE), {}, InputError,
                         ["members: expected at least 20", "got 19", "more rows"]),
     "too few non-members": (slices(INSIDE), slices(slice(40, 78)), {}, InputError,
-                            ["non_members to judge by: expected at least 20", "got 19"]),
+                            ["non_members to evaluate on: expected at least 20", "got 19"]),
     "too few for the defender": (slices(INSIDE), slices(OUTSIDE), {"defender_share": 0.1}, InputError,
                                  ["non_members for the defender: expected at least 10", "got 6"]),
     "a share of more than all": (slices(INSIDE), slices(OUTSIDE), {"defender_share": 1.0}, InputError,
                                  ["defender_share: expected a fraction", "got 1.0"]),
     "no seed": (slices(INSIDE), slices(OUTSIDE), {"seed": -1}, InputError, ["seed", "-1"]),
     "the same rows twice": (slices(slice(0, 60)), slices(OUTSIDE), {}, InputError,
-                            ["non_members: expected rows that the model was not trained on", "20 of 60", "false"]),
+                            ["non_members: expected rows that the model was not trained on", "20 of 60", "hide a"]),
     "all members among many others": ((IMAGES[:20], LABELS[:20]), (MANY, MANY[:, 0, 0, 0] % 4), {}, InputError,
-                                      ["non_members", "20 of 5,020 that are among the 20 members too"]),
+                                      ["non_members", "20 of 5,020 that are also among the 20 members"]),
     "few rows, often": (slices(slice(0, 15)).repeat(3), slices(OUTSIDE), {}, InputError,
                         ["members: expected at least 20, got 15, not counting 30 repeated ones"]),
     "NaN": ((nan_at(7)[INSIDE], LABELS[INSIDE]), slices(OUTSIDE), {}, DataError,
@@ -359,7 +359,7 @@ EMPTY = {
 @pytest.mark.parametrize("which", ["members", "non_members"])
 def test_a_part_without_rows_is_one_line(name, which):
     sources = {"members": slices(INSIDE), "non_members": slices(OUTSIDE), which: EMPTY[name]()}
-    with pytest.raises(DataError, match=rf"^{which}: expected at least one row, got none; see what") as caught:
+    with pytest.raises(DataError, match=rf"^{which}: expected at least one row, got none; check what") as caught:
         from_datasets(**sources)
     assert "\n" not in str(caught.value)
 

@@ -418,7 +418,9 @@ def test_bad_number_of_members_is_refused(count):
 @pytest.mark.parametrize(("members", "most"), [(None, 8), (5, 5)])
 @pytest.mark.parametrize("more", [-100, 1, 1000, 0.5])
 def test_bad_number_to_judge_by_is_refused(more, members, most):
-    says = f"^num_samples: expected a whole number from 1 to {most}, got .*; {members or 20} members, 8 test rows are"
+    says = (
+        f"^num_samples: expected a whole number from 1 to {most}, got .*; there are {members or 20} members and 8 test"
+    )
     with pytest.raises(InputError, match=says):
         parts_split(make_parts(20, 8), members=members, num_samples=most + more)
 

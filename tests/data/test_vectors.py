@@ -52,7 +52,7 @@ def test_every_way_to_store_probabilities_gives_the_same_rows(kind, dtype, order
         save(tmp_path, kind, probs=stored, labels=np.arange(N)) if kind != "npy" else save(tmp_path, kind, probs=stored)
     )
     if (kind, order) == ("npz-compressed", "F"):
-        with pytest.raises(DataError, match=r"probs: expected rows that follow each other, .*ascontiguousarray"):
+        with pytest.raises(DataError, match=r"probs: expected rows in C order, .*ascontiguousarray"):
             open_vectors(path)
         return
     vectors = open_vectors(path)
@@ -189,11 +189,11 @@ BAD_FILES = {
     "one class": (npy(np.ones((3, 1))), ["(N, C)", "(3, 1)", "1 - p"]),
     "no row": (npy(np.ones((0, 4))), ["N ≥ 1", "(0, 4)"]),
     "other rows": (npz(probs=PROBS, noised_logits=NOISED[:-1]), ["noised_logits", "(53, 7)", "(52, 7)"]),
-    "cut array": (WIDE[:-1], ["bytes", "cut"]),
-    "cut header": (WIDE[:40], ["damaged or cut"]),
-    "cut archive": (npz(probs=PROBS)[:-30], ["damaged or cut"]),
-    "cut member": (zipped("probs.npy", WIDE[:-1]), ["probs", "bytes", "cut"]),
-    "no array inside": (zipped("probs.npy", b"PK"), ["damaged or cut"]),
+    "cut array": (WIDE[:-1], ["bytes", "truncated"]),
+    "cut header": (WIDE[:40], ["damaged or truncated"]),
+    "cut archive": (npz(probs=PROBS)[:-30], ["damaged or truncated"]),
+    "cut member": (zipped("probs.npy", WIDE[:-1]), ["probs", "bytes", "truncated"]),
+    "no array inside": (zipped("probs.npy", b"PK"), ["damaged or truncated"]),
     "later version": (WIDE[:6] + b"\3" + WIDE[7:], ["numbers", "npy version (3, 0)"]),
 }
 
@@ -210,7 +210,7 @@ def test_bad_file_is_named_at_once(name, tmp_path):
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "word"), [("nothing", "nothing of that name"), ("folder", "a folder")])
+@pytest.mark.parametrize(("name", "word"), [("nothing", "no such file"), ("folder", "a folder")])
 def test_no_file(name, word, tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match=word):
@@ -220,7 +220,7 @@ def test_no_file(name, word, tmp_path):
 def test_damage_inside_a_compressed_file_is_noticed(tmp_path):
     held = zipped("probs.npy", npy(np.tile(PROBS, (50, 1))))
     (tmp_path / "big").write_bytes(flipped(held, len(held) // 2))
-    with pytest.raises(DataError, match=r"big: .*(damaged or cut|row \d+)"):
+    with pytest.raises(DataError, match=r"big: .*(damaged or truncated|row \d+)"):
         open_vectors(tmp_path / "big").check()
 
 

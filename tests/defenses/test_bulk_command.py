@@ -61,7 +61,7 @@ def test_names_that_need_no_fitting(name):
 
 # What to type behind `mindefense defend --out out` → words of the one line.
 MISTAKES = {
-    "no file": (["--outputs", "no.npz"], ["no.npz", "nothing of that name"]),
+    "no file": (["--outputs", "no.npz"], ["no.npz", "no such file"]),
     "no defense": (["--outputs", "big.npz"], ["--defense", "defense.ckpt", "rounding=1"]),
     "missing defense": (["--outputs", "big.npz", "--defense", "no.ckpt"], ["--defense", "no.ckpt"]),
     "no checkpoint": (["--outputs", "big.npz", "--defense", "bad.ckpt"], ["bad.ckpt", "cannot be read"]),

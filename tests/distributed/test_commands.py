@@ -131,5 +131,5 @@ def test_a_rank_that_dies_ends_the_job(staged, tmp_path):
         end(job)  # its scheduler waits half a minute more for the rank
     said = [line for line in said_by(logs, 0).splitlines() if line.startswith("mindefense: error: ")]
     assert len(said) == 1
-    assert "rank 1 has ended and the job cannot go on" in said[0]
+    assert "rank 1 has ended and the job cannot continue" in said[0]
     assert sorted(path.name for path in out.iterdir()) == before

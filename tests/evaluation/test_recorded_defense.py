@@ -100,7 +100,7 @@ def test_defended_and_undefended_answers_are_not_mixed(fitted, folder):
     both = with_defended(outputs, folder / "outputs.npz")
     with pytest.raises(InputError, match="none, since the outputs hold defended answers"):
         evaluate_outputs(both, defense=defense)
-    with pytest.raises(DataError, match="undefended answers alone"):
+    with pytest.raises(DataError, match="only undefended answers"):
         with_defended(both, folder / "outputs.npz")
 
 

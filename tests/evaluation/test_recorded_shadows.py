@@ -105,5 +105,5 @@ def test_what_does_not_fit_is_refused_in_one_line(name, files, tmp_path):
 
 
 def test_a_missing_file_is_named(files):
-    with pytest.raises(DataError, match="nothing of that name"):
+    with pytest.raises(DataError, match="no such file"):
         load_shadow_outputs(files / "none.npz", load_outputs(files / "target.npz"))

@@ -53,7 +53,7 @@ def test_tiny_distances_do_not_overflow():
     [
         (
             {"clean_probs": np.array([[1.0, 0.0], [7.0, 3.0], [0.9, 0.1]])},
-            "clean_probs row 1: .*2 of 3 rows are right: find out what went wrong",
+            "clean_probs row 1: .*2 of 3 rows are valid: find out what is wrong",
         ),
         ({"defended_probs": np.full((3, 4), 0.25)}, r"defended_probs: expected shape \(3, 2\), got \(3, 4\)"),
         ({"correct_clean": np.array([True])}, "correct_clean: expected one row for each of the 3 of clean_probs"),

@@ -87,8 +87,8 @@ import numpy as np
 from mindefense import GuardedModel
 guarded = GuardedModel.load(sys.argv[1], sys.argv[2])
 sys.stdout.buffer.write(guarded.query(np.load(sys.argv[3])).tobytes())
-rooms = {name.split(".")[1] for name in sys.modules if name.startswith("mindefense.")}
-idle = rooms - {"errors", "files", "checks", "confidence", "keyed_noise", "lazy", "runtime", "subprocesses", "serving"}
+found = {name.split(".")[1] for name in sys.modules if name.startswith("mindefense.")}
+idle = found - {"errors", "files", "checks", "confidence", "keyed_noise", "lazy", "runtime", "subprocesses", "serving"}
 assert not idle and "mindefense.serving.export" not in sys.modules, idle
 """
 

@@ -100,7 +100,7 @@ def test_settings_name_device_and_level(staged):
 
 def test_from_the_command_line(staged, tmp_path, monkeypatch, capsys):
     def use_device(target, *, device_id, tell):
-        tell(f"{target} {device_id} is there but does not compute (no driver); using CPU")
+        tell(f"{target} {device_id} is available but does not work (no driver); using CPU")
         return "CPU"
 
     out = shutil.copytree(staged, tmp_path / "out")
@@ -108,7 +108,7 @@ def test_from_the_command_line(staged, tmp_path, monkeypatch, capsys):
     few = ["--attacks", "gap,confidence", "--knowledge", "auditor"]
     assert cli.main(["evaluate", "--out", str(out), *few, "--amp", "O2"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == "mindefense: auto None is there but does not compute (no driver); using CPU\n"
+    assert printed.err == "mindefense: auto None is available but does not work (no driver); using CPU\n"
     assert "on CPU in float16" in printed.out
     settings = json.loads((out / "results.json").read_text())["settings"]
     assert (settings["device"], settings["amp"]) == (ms.get_context("device_target"), "O2")

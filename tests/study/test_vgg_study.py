@@ -512,7 +512,7 @@ def test_images_of_another_size_are_refused_with_what_the_file_holds(staged_vgg,
                        "--out", out) == 2  # fmt: skip
     err = capfd.readouterr().err
     assert err.count("\n") == 1
-    for word in ("target.ckpt does not fit", "image_size 96", "hold VGG16 with batch normalization, image_size 32"):
+    for word in ("target.ckpt does not fit", "image_size 96", "contain VGG16 with batch normalization, image_size 32"):
         assert word in err
     assert not out.exists()
 
