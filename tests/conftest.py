@@ -144,7 +144,7 @@ def staged(made_once, on_the_cpu, tmp_path_factory):
     """The folder of a smoke test on the synthetic data, done a command at a time; a copy for this process."""
 
     def make(folder):
-        for command in ("train --smoke", "train-shadow", "train-defender", "defend", "evaluate"):
+        for command in ("train --smoke", "train-shadow", "train-shadows", "train-defender", "defend", "evaluate"):
             name, *options = command.split()
             assert cli.main([name, "--out", str(folder / "out"), *options]) == 0
 

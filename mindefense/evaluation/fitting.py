@@ -29,7 +29,7 @@ def fitted_parts(
         is_member: ``(N,)`` bool, True for rows that the target was trained on.
         classes: Number of classes C.
         seed: Seed of the evaluation. The classifier's seed is derived from it as in a study.
-        progress: Progress display; see `mindefense.progress.progress_of`.
+        progress: Progress display; see `progress_of`.
     """
     from mindefense.defenses.classifier import fit_defender
     from mindefense.defenses.defenmi import class_mean_probs

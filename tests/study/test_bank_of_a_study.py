@@ -72,13 +72,12 @@ def test_offline_models_hold_none_of_the_judged_rows_nor_members(banked):
 
 def test_a_bank_grows_by_models_and_leaves_the_others(copied, capsys):
     before = {path.name: path.read_bytes() for path in (copied / "shadows").glob("online-*.ckpt")}
-    assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "5"]) == 0
+    assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "5", "--online"]) == 0
     after = {path.name: path.read_bytes() for path in (copied / "shadows").glob("online-*.ckpt")}
     assert sorted(after) == [f"online-{number:03d}.ckpt" for number in range(5)]
     assert {name: after[name] for name in before} == before
     said = "".join(capsys.readouterr())
-    assert "5 online shadow models are in" in said
-    assert "1 of them new; next: mindefense evaluate" in said
+    assert "5 online (1 new); next: mindefense evaluate" in said
 
 
 def test_a_lost_model_comes_back_with_the_same_weights(copied):
@@ -109,18 +108,26 @@ def test_attackers_with_too_small_a_bank_are_left_out_and_say_what_to_do(copied,
     assert "2 shadow models and needs 4" in capsys.readouterr().err
 
 
-def test_without_a_bank_the_command_that_trains_one_is_named(staged, tmp_path):
-    shutil.copytree(staged, tmp_path / "out")
-    assert cli.main(["evaluate", "--out", str(tmp_path / "out"), "--attacks", "gap,lira,loss"]) == 0
-    held = json.loads((tmp_path / "out" / "results.json").read_text())
+@pytest.fixture(scope="module")
+def without(staged, tmp_path_factory):
+    """A copy of the study without a bank, evaluated."""
+    out = tmp_path_factory.mktemp("without") / "out"
+    shutil.copytree(staged, out)
+    shutil.rmtree(out / "shadows")
+    assert cli.main(["evaluate", "--out", str(out), "--attacks", "gap,lira,loss"]) == 0
+    return out
+
+
+def test_without_a_bank_the_command_that_trains_one_is_named(without):
+    held = json.loads((without / "results.json").read_text())
     (left,) = (one for one in held["not_run"] if one["name"] == "lira")
     assert "mindefense train-shadows" in left["reason"]
 
 
-def test_the_check_of_left_out_attackers_says_whether_there_was_a_bank(banked, staged):
+def test_the_check_of_left_out_attackers_says_whether_there_was_a_bank(banked, without):
     def found(folder):
         held = json.loads((folder / "results.json").read_text())
         return next(check["found"] for check in held["checks"] if check["name"] == "left-out")
 
-    assert "a bank of shadow models, which often find more, did not, as there is no bank" in found(staged)
-    assert "there is no bank" not in found(banked)
+    assert "a bank of shadow models (lira, bank-confidence, bank)" in found(without)
+    assert "a bank of shadow models" not in found(banked)

@@ -324,7 +324,7 @@ def test_example_trains_a_small_target_on_real_images_in_a_smoke_test(tmp_path, 
     assert "smoke test: " in out
     assert "made up" not in out
     ((study, given),) = started
-    assert given == {"pre_trained": None, "config": EvaluationConfig()}
+    assert given == {"pre_trained": None, "config": EvaluationConfig(), "jobs": None}
     assert not study.data.synthetic
     assert len(study.rows("target").members) == 300
     assert len(study.rows("eval").members) == len(study.rows("eval").non_members) == 150
