@@ -185,7 +185,10 @@ MISTAKES = {
         ["--members: expected a whole number of at least 1, or a file of row"],
     ),
     "a file of another kind": (["--members", "rows.json"], ["--members: expected", ".txt, .csv, .npy", "'rows.json'"]),
-    "missing members": (["--members", "no.txt"], ["--members: no.txt: expected a file with row numbers", "spelling"]),
+    "missing members": (
+        ["--members", "no.txt"],
+        ["--members: no.txt: expected a file with row numbers", "check the path"],
+    ),
     "negative members": (["--members", str(LISTED / "minus.csv")], ["--members", "minus.csv line 2", "got '-3'"]),
     "members with a point": (["--members", str(LISTED / "float.npy")], ["--members", "expected integers", "float64"]),
     "members twice": (["--members", str(LISTED / "twice.txt")], ["twice.txt line 3: expected each row once, got 6"]),
@@ -377,7 +380,7 @@ def test_screen_of_the_smoke_run_fits_80_columns(smoke):
 def test_smoke_run_on_real_data(tmp_path):
     """Structure alone: with so few rows and epochs the figures mean nothing."""
     folder = Path(os.environ["MINDEFENSE_DATA"]) / "location"
-    attacks = "confidence,mindarmour-lr,label-flips"  # the others have been seen on made-up rows
+    attacks = "confidence,mindarmour-lr,label-flips,lira"  # the others have been seen on made-up rows
     run = example("--smoke", "--data_path", folder, "--out", "out", "--attacks", attacks, cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, "")
     assert "synthetic" not in run.stdout.lower()
@@ -388,5 +391,11 @@ def test_smoke_run_on_real_data(tmp_path):
     assert len(held["warnings"]) == 1
     assert held["settings"]["order"] == "published"
     assert held["settings"]["data_path"] == folder.name
-    assert {attack["name"] for attack in held["attacks"]} == {"gap", "confidence", "mindarmour-lr", "label-flips"}
+    assert {attack["name"] for attack in held["attacks"]} == {
+        "gap",
+        "confidence",
+        "mindarmour-lr",
+        "label-flips",
+        "lira",
+    }
     assert held["defense"]["label_changes"] == 0

@@ -29,7 +29,13 @@ TUTORIAL = {
     "rf": (0.7117, 0.6655, 0.8513),
 }
 """Accuracy, precision and recall that MindArmour's tutorial prints."""
-LEARNED_FROM = {"none": "nothing", "auditor": "the target", "shadow": "a shadow"}
+LEARNED_FROM = {
+    "none": "nothing",
+    "auditor": "the target",
+    "shadow": "a shadow",
+    "online": "shadow models, online",
+    "offline": "shadow models, offline",
+}
 BLOCK = re.compile(r"(<!-- figures: (\w+) ([^>]*?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 Results = Mapping[str, Any]

@@ -229,7 +229,7 @@ def risk_sheets(results: Row) -> list[Sheet]:
         "95%#",
         "guessed correctly, at least#",
     )
-    return [Sheet("risks", "Rows most at risk", note, columns, rows, named_by=2)]
+    return [Sheet("risk-rows", "Rows most at risk", note, columns, rows, named_by=2)]
 
 
 def canary_sheets(results: Row) -> list[Sheet]:

@@ -150,7 +150,7 @@ def test_figures_are_files_of_their_own(kinds, tmp_path):
     _, markdown = written(kinds["smoke run"], tmp_path, figures=True)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     stems = {"scale", "classes", "budgets", "averaging", "tradeoff-l1", "tradeoff-nll"}
-    stems |= {f"{name}-{state}" for name in ("roc", "confidence") for state in ("undefended", "defended")}
+    stems |= {f"{name}-{state}" for name in ("roc", "confidence", "risks") for state in ("undefended", "defended")}
     assert names == {f"{stem}.{end}" for stem in stems for end in ("svg", "png")}
     for path in (tmp_path / "figures").iterdir():
         if path.suffix == ".svg":
