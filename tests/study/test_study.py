@@ -632,7 +632,7 @@ def test_a_new_study_takes_the_old_ones_findings_away(study):
     StudyStore(study).begin(dataclasses.replace(SMOKE, seed=1), resume=False)
     kinds = ("target", "shadow", "defender", "defense")
     assert {path.name for path in study.iterdir()} == {
-        "study.json", *(f"{kind}.{end}" for kind in kinds for end in ("ckpt", "json"))
+        "study.json", "shadows", *(f"{kind}.{end}" for kind in kinds for end in ("ckpt", "json"))
     }  # fmt: skip
 
 
