@@ -55,8 +55,8 @@ def evaluate_outputs(
         fit_share: Share of the rows to fit on, 0 … 1, if the outputs have no division.
         defense: A defense to apply to the recorded answers, see `fit_recorded`; None if the outputs hold defended ones.
         shadows: Answers of shadow models to the same rows, from `mindefense.data.load_shadow_outputs`; None to leave
-            out the attackers that need them. On recorded defended answers, only the static ones take part, because the
-            defended answers of the shadow models are unknown.
+            out the attackers that need them. Adaptive ones on recorded defended answers need the defended answers of
+            the shadow models too.
         progress: Progress display; see `evaluate`.
         timed: Returns a context manager that measures the stage of the given name.
 
@@ -81,7 +81,11 @@ def evaluate_outputs(
     if defended_log_probs is not None:
         # The rows that the defense was fitted on are unknown, so it may know any of them.
         behind = DefendedBy(None, "unknown", knows=True)
-        scenario = dataclasses.replace(undefended, target=_target(defended_log_probs), banks={}, defense=behind)
+        banks = {}
+        if shadows is not None and shadows.defended_log_probs is not None:
+            defended = [_target(one) for one in shadows.defended_log_probs]
+            banks = {"online": undefended.banks["online"].behind(defended, keeps_labels=False)}
+        scenario = dataclasses.replace(undefended, target=_target(defended_log_probs), banks=banks, defense=behind)
         trials += runner.run(scenario)
     elif defense is not None:
         scenario = undefended.behind(defense, seed=seed, knows=True)

@@ -23,6 +23,7 @@ import pytest
 from mindspore import nn
 from once import Memory
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 
 import mindefense  # noqa: F401  sets MindSpore's log level, which must happen before anybody imports mindspore
 from mindefense.cli import main
@@ -351,6 +352,19 @@ def of_scikit_learn(reader: Reader) -> None:
     names = np.array(["ash", "elm", "oak"])[CLASSES]
     model = RandomForestClassifier(5, random_state=0).fit(FEATURES[:MEMBERS], names[:MEMBERS])
     reader.names |= {"model": model, **SAMPLES, "y_members": names[:MEMBERS], "y_others": names[MEMBERS:]}
+
+
+def of_bank(reader: Reader) -> None:
+    """Functions that train a model and ask it, and recorded outputs of the target on the same rows."""
+    reader.names |= {
+        **SAMPLES,
+        "train": lambda x, y: LogisticRegression(C=100, max_iter=500).fit(x, y),
+        "answer": lambda model, x: model.decision_function(x),
+    }
+    target = LogisticRegression(C=100, max_iter=500).fit(SAMPLES["x_members"], SAMPLES["y_members"])
+    x, y = (np.concatenate([SAMPLES[f"{name}_members"], SAMPLES[f"{name}_others"]]) for name in "xy")
+    is_member = np.arange(len(y)) < len(SAMPLES["y_members"])
+    np.savez(reader.folder / "outputs.npz", logits=target.decision_function(x), labels=y, is_member=is_member)
 
 
 def of_mindspore(reader: Reader) -> None:

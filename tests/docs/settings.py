@@ -77,6 +77,7 @@ PAGES: dict[str, Setting] = {
             "model.predict(": brought.of_keras,
             "model.predict_proba": brought.of_scikit_learn,
             "net.set_train(False)": brought.of_mindspore,
+            "for pair in range(4)": brought.of_bank,
         },
     ),
     "docs/report.md": Setting(has=(brought.study, brought.found)),

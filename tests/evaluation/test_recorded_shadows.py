@@ -76,6 +76,24 @@ def test_a_recorded_defense_has_no_adaptive_attackers_with_shadow_models(files):
         ("static", False), ("static", True)}  # fmt: skip
 
 
+def test_recorded_defended_answers_of_the_shadow_models_make_attackers_adapt(files, tmp_path):
+    """The defense here turns every answer around, which only an attacker that adapts to it turns back."""
+    with np.load(files / "target.npz") as held:
+        np.savez(tmp_path / "target.npz", **held, defended_logits=-held["logits"])
+    with np.load(files / "shadows.npz") as held:
+        np.savez(tmp_path / "shadows.npz", **held, defended_logits=-held["logits"])
+    outputs = load_outputs(tmp_path / "target.npz")
+    shadows = load_shadow_outputs(tmp_path / "shadows.npz", outputs)
+    found = evaluate_outputs(outputs, shadows=shadows, attacks=("calibrated",))
+    areas = {(one.adversary, one.defended): one.metrics.auc for one in found.attacks if one.name == "calibrated"}
+    assert areas["static", False] > 0.9
+    assert areas["adaptive", True] < 0.3  # members have the lower values now, and this attacker expects higher ones
+    lira = evaluate_outputs(outputs, shadows=shadows, attacks=("lira",))
+    areas = {(one.adversary, one.defended): one.metrics.auc for one in lira.attacks if one.name == "lira"}
+    assert areas["adaptive", True] > 0.8
+    assert areas["adaptive", True] > areas["static", True]
+
+
 def test_without_shadow_models_the_option_is_named(files):
     found = evaluate_outputs(load_outputs(files / "target.npz"), attacks=("confidence", "lira"))
     (left,) = (one for one in found.not_run if one.name == "lira")
@@ -89,6 +107,14 @@ WRONG = {
     "half a matrix": ({"in_training": np.zeros((2, N), bool)}, r"in_training: expected \(8, 600\), got \(2, 600\)"),
     "nothing held": ({"in_training": np.zeros((K, N), bool)}, "some of the models were trained on.*about half"),
     "an unknown array": ({"labels": np.zeros(N)}, "unknown array 'labels'"),
+    "two defended forms": (
+        {"defended_logits": np.zeros((K, N, C)), "defended_probs": np.full((K, N, C), 1 / C)},
+        "expected one of defended_logits, defended_log_probs, defended_probs, got defended_logits, defended_probs",
+    ),
+    "fewer defended models": (
+        {"defended_logits": np.zeros((2, N, C))},
+        f"models with defended answers: expected {K}, those without the defense, got 2",
+    ),
     "not a number": ({"logits": np.full((K, N, C), np.nan, np.float32)}, "model 0: logits"),
 }
 
