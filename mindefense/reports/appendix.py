@@ -14,8 +14,8 @@ _THREATS = {
     "none": ("learned from nothing", "is not fitted, and uses only the model's answers (knowledge: none)"),
     "auditor": (
         "learned from the target",
-        "knows for some samples whether they were in this model's training data, and is evaluated on others. This is "
-        "the worst case: decide a release by it (knowledge: auditor)",
+        "knows for some samples whether they were in this model's training data, and is evaluated on others "
+        "(knowledge: auditor)",
     ),
     "shadow": (
         "learned from a shadow",
@@ -23,12 +23,12 @@ _THREATS = {
         "of the shadow model (knowledge: shadow)",
     ),
     "online": (
-        "learned from shadows, online",
+        "learned from an online bank",
         "has the evaluated samples, and trained shadow models on half of them each; so it knows, for each sample, the "
         "answers of models that were trained on it and of models that were not (knowledge: online)",
     ),
     "offline": (
-        "learned from shadows, offline",
+        "learned from an offline bank",
         "trained shadow models on other samples; so it knows, for each sample, the answers only of models that were "
         "not trained on it (knowledge: offline)",
     ),

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import Any
 
-_LEARNED_FROM = {"none": "nothing", "auditor": "the target", "shadow": "a shadow", "online": "shadows, online",
-                 "offline": "shadows, offline"}  # fmt: skip
+_LEARNED_FROM = {"none": "nothing", "auditor": "the target", "shadow": "a shadow", "online": "online bank",
+                 "offline": "offline bank"}  # fmt: skip
 
 Row = Mapping[str, Any]
 

@@ -63,7 +63,7 @@ class Trainings:
             DenseTask(_mlp(preset, config.seed).weights(), self.features[rows], self.labels[rows], config)
             for rows, config in zip(self.rows, self.configs, strict=True)
         )
-        for layers, history in train_side_by_side(tasks, min(jobs, len(self.configs))):
+        for layers, history in train_side_by_side(tasks, min(jobs, len(self.configs)) or 1):
             net = _mlp(preset, 0)
             net.load_weights(layers)
             yield net, history

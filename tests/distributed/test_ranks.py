@@ -73,7 +73,7 @@ def test_parts_make_up_the_whole(n, size, block):
 def test_a_single_process_is_told_how_to_start(monkeypatch):
     monkeypatch.delenv("MS_ROLE", raising=False)
     chosen = []
-    with pytest.raises(InputError, match=r"^--distributed: expected processes that msrun started.*msrun"):
+    with pytest.raises(InputError, match=r"^--distributed: expected processes started by msrun.*msrun"):
         join_crew(lambda: chosen.append(1))
     assert chosen == []
 

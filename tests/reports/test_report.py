@@ -532,7 +532,7 @@ def test_only_threat_models_of_somebody_there_are_spelled_out(kinds):
         "unaware",
         "adapts",
     }
-    assert said["smoke run"] == {*everybody, "learned from shadows, online", "keyed noise"}
+    assert said["smoke run"] == {*everybody, "learned from an online bank", "keyed noise"}
     assert said["recorded alone"] == everybody - {"learned from a shadow", "adapts"}
 
 

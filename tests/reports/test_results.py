@@ -67,6 +67,7 @@ def test_json_holds_the_schema(evaluation, tmp_path):
         "slices",
         "canaries",
         "confidences",
+        "risks",
         "checks",
         "timings",
     }

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mindefense import cli
-from mindefense.checkpoint import load_checkpoint
+from mindefense.checkpoint import load_checkpoint, parameters_of
 from mindefense.errors import CheckpointError
 from mindefense.study import Study
+from mindefense.study.bank_training import Trainings
 
 ATTACKS = ("lira", "rmia", "calibrated", "lira-label", "bank-confidence", "bank-label", "bank")
 
@@ -131,3 +132,21 @@ def test_the_check_of_left_out_attackers_says_whether_there_was_a_bank(banked, w
 
     assert "a bank of shadow models (lira, bank-confidence, bank)" in found(without)
     assert "a bank of shadow models" not in found(banked)
+
+
+def test_a_rank_without_a_model_has_no_part_and_the_others_all(staged):
+    study = Study(None, staged)
+    rows = study.bank.rows("online")
+    configs = [study.bank.training("online", number) for number in range(2)]
+    held = np.stack([np.arange(50), np.arange(50, 100)])
+    samples = study.data.take(rows.pool)
+    trainings = Trainings(samples.features, samples.labels, held, configs)
+    parts = [trainings.run_part(study.preset, 1, rank=rank, size=3) for rank in range(3)]
+    assert [None if part is None else len(part) for part in parts] == [1, 1, None]
+    packed = np.concatenate([part for part in parts if part is not None])
+    for (net, history), (other, other_history) in zip(
+        trainings.unpacked(packed, study.preset), trainings.run(study.preset, 2), strict=True
+    ):
+        assert history == other_history
+        for name, value in parameters_of(net).items():
+            assert value.tobytes() == parameters_of(other)[name].tobytes()

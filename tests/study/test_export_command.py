@@ -119,13 +119,13 @@ def test_path_and_key_elsewhere(study, tmp_path, monkeypatch, capfd):
     ],
 )
 def test_files_of_the_study_are_left_alone(options, words, study, capfd):
-    before = {path.name: path.read_bytes() for path in study.iterdir()}
+    before = {path.name: path.read_bytes() for path in study.iterdir() if path.is_file()}
     assert export(study, *options) == 2
     err = capfd.readouterr().err
     assert err.count("\n") == 1
     for word in words:
         assert word in err
-    assert {path.name: path.read_bytes() for path in study.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in study.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
