@@ -63,6 +63,23 @@ class AskedAgain:
     averaged: bool = False
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BankFacts:
+    """A bank of shadow models.
+
+    Attributes:
+        models: Number of models.
+        rows: Number of rows that attackers learn from.
+        uncompared: Number of those that all or none of the models were trained on.
+        accuracy: Mean accuracy of the models on these rows: on those that a model was trained on, and on the others.
+    """
+
+    models: int
+    rows: int
+    uncompared: int
+    accuracy: tuple[float, float]
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Facts:
     """The facts of an evaluation; for recorded outputs, only trials and answers are required.
@@ -77,12 +94,12 @@ class Facts:
         keeps_labels: Whether the defense is meant to preserve the predicted classes; None if unknown.
         trainings: The trainings, by the network's name in messages; `training_name` for attackers.
         shadow_accuracy: The shadow model's accuracy on its training rows and on other rows; None without one.
+        banks: The banks of shadow models by kind.
         asked_again: The result of repeated queries; None if there were none.
         synthetic: Whether the rows are synthetic.
         smoke: Whether this was a smoke test.
         not_asked: Names of attackers that could have taken part and were not chosen, by kind (for example
             ``"label-only"``); None if unknown.
-        without_bank: Whether there was no bank of shadow models.
 
     Raises:
         InputError: If `features` and `answers` differ in length.
@@ -96,11 +113,11 @@ class Facts:
     keeps_labels: bool | None = None
     trainings: Mapping[str, Training] = dataclasses.field(default_factory=dict)
     shadow_accuracy: tuple[float, float] | None = None
+    banks: Mapping[str, BankFacts] = dataclasses.field(default_factory=dict)
     asked_again: AskedAgain | None = None
     synthetic: bool = False
     smoke: bool = False
     not_asked: Mapping[str, Sequence[str]] | None = None
-    without_bank: bool = False
 
     def __post_init__(self) -> None:
         if self.features is not None:

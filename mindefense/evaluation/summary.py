@@ -9,7 +9,7 @@ import numpy as np
 
 from mindefense.confidence import softmax
 from mindefense.evaluation.evidence import evidence_of
-from mindefense.evaluation.facts import AskedAgain, Facts, FitRows, Training
+from mindefense.evaluation.facts import AskedAgain, BankFacts, Facts, FitRows, Training
 from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import EvaluationSets, Scenario
 from mindefense.evaluation.slices import record_columns, slices_of
@@ -18,6 +18,7 @@ from mindefense.evaluation.verdict import changed, held_against, verdict_of
 from mindefense.metrics import budget_table, utility_metrics
 from mindefense.metrics.ranking import Counts
 from mindefense.runtime import versions
+from mindefense.targets.bank import ShadowBank
 from mindefense.targets.base import Model
 from mindefense.types import (
     BudgetPoint,
@@ -183,7 +184,7 @@ def checks_of(
         synthetic=subject.synthetic,
         smoke=subject.smoke,
         not_asked=runner.not_asked(noised=is_noised(scenario)),
-        without_bank=not undefended.banks,
+        banks={kind: _bank_facts(bank) for kind, bank in undefended.banks.items()} if sets.labelled else {},
     )
     return doubts(facts)
 
@@ -211,6 +212,19 @@ def evidence_for(undefended: Scenario, answers: Outputs, subject: Subject) -> Ev
         network=None if model is None else model.kind,
         parameters=None if model is None else model.parameters(),
         digests=digests,
+    )
+
+
+def _bank_facts(bank: ShadowBank) -> BankFacts:
+    """What the checks need to know of a bank; what its models were asked before comes from memory."""
+    rows, held = bank.rows, bank.trained_on(bank.rows.indices)
+    ways = [model.logits for model in bank.models] or [target.query for target in bank.targets]
+    is_correct = np.stack([ask(rows.features).argmax(axis=1) == rows.labels for ask in ways])
+    return BankFacts(
+        models=len(bank),
+        rows=len(rows),
+        uncompared=int((held.all(axis=0) | ~held.any(axis=0)).sum()),
+        accuracy=(float(is_correct[held].mean()), float(is_correct[~held].mean())),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from validity_facts import CLEAN, N, look, trial_of
 
 from mindefense.errors import InputError
-from mindefense.evaluation.facts import AskedAgain, Facts, FitRows, Training
+from mindefense.evaluation.facts import AskedAgain, BankFacts, Facts, FitRows, Training
 from mindefense.evaluation.validity import doubts
 from mindefense.types import Outputs
 
@@ -71,7 +71,7 @@ def with_equal_answers(n, first, second):
 def unbalanced():
     labels = CLEAN.answers.labels.copy()
     labels[:300] = 3
-    return dataclasses.replace(with_answers(labels=labels), shadow_accuracy=None)
+    return dataclasses.replace(with_answers(labels=labels), shadow_accuracy=None, banks={})
 
 
 def with_labels_changed(n, **what):
@@ -204,6 +204,16 @@ FAULTS = {
         "left-out",
         change(not_asked={"label-only": ["gap"], "shadow": []}),
         ["not chosen: label-only (gap)."],
+    ),
+    "models that generalize otherwise": (
+        "shadow-models",
+        change(banks={"offline": BankFacts(models=8, rows=1000, uncompared=0, accuracy=(0.99, 0.5))}),
+        ["The 8 offline models correctly classify 0.990", "0.500 of the others", "one standard deviation for all"],
+    ),
+    "rows of all models": (
+        "shadow-models",
+        change(banks={"online": BankFacts(models=64, rows=1000, uncompared=51, accuracy=(1.0, 0.95))}),
+        ["The 64 online models correctly classify 1.000", "0.950 of the others; the target"],
     ),
     "easy shadow": ("threshold-transfer", change(shadow_accuracy=(1.0, 0.5)), ["0.500 (shadow model)", "(target)"]),
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mindefense.evaluation.facts import AskedAgain, Facts, FitRows, Training
+from mindefense.evaluation.facts import AskedAgain, BankFacts, Facts, FitRows, Training
 from mindefense.evaluation.validity import doubts
 from mindefense.metrics import membership_metrics
 from mindefense.types import AttackResult, Outputs, Trial
@@ -47,6 +47,7 @@ def clean_facts(seed=0, n=N, shape=(20,)):
         keeps_labels=True,
         trainings={"nn": Training(losses=0.3 + 0.4 * 0.9 ** np.arange(100), accuracy=0.8)},
         shadow_accuracy=(1.0, 0.95),
+        banks={"online": BankFacts(models=8, rows=1000, uncompared=20, accuracy=(1.0, 0.95))},
         asked_again=AskedAgain(rows=50, differing=0),
         not_asked={},
     )

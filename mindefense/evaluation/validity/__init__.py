@@ -10,6 +10,7 @@ from mindefense.evaluation.validity.attackers import (
     convergence,
     left_out,
     one_way,
+    shadow_models,
     static_only,
     threshold_transfer,
     upside_down,
@@ -64,4 +65,5 @@ _CHECKS = (
     upside_down,
     convergence,
     threshold_transfer,
+    shadow_models,
 )

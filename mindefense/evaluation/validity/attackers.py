@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mindefense.attacks.bank_statistics import ENOUGH_FOR_EACH_ROW
 from mindefense.attacks.registry import kinds
 from mindefense.evaluation.facts import Facts, Training, training_name
 from mindefense.evaluation.validity.wording import NEAR_CHANCE, counted, in_a_list, sentence
@@ -19,6 +20,8 @@ LEARNED = 0.02
 """Smallest margin above chance of a trained network's accuracy on its training rows."""
 FITTED = 0.99
 """Accuracy on the training rows from which a decreasing loss no longer matters."""
+LARGEST_UNCOMPARED = 0.05
+"""Largest share of a bank's rows that all or none of its models may be trained on."""
 LARGEST_GAP_DIFFERENCE = 0.15
 """Largest difference between the generalization gaps of shadow model and target."""
 
@@ -190,6 +193,40 @@ def threshold_transfer(facts: Facts) -> Check | None:
     )
 
 
+def shadow_models(facts: Facts) -> Check | None:
+    """Whether the models of the banks resemble the target, and can be compared on every row."""
+    if not facts.banks or facts.answers.labels is None:
+        return None
+    own, other = _accuracies(facts)
+    said, wrong, advice = [], [], []
+    for kind, bank in facts.banks.items():
+        held, unheld = bank.accuracy
+        said.append(
+            f"the {bank.models} {kind} models correctly classify {held:.3f} of the rows that they were trained on and "
+            f"{unheld:.3f} of the others"
+        )
+        if bank.models < ENOUGH_FOR_EACH_ROW:
+            said[-1] += ", and share one standard deviation for all rows"
+        if abs((held - unheld) - (own - other)) > LARGEST_GAP_DIFFERENCE:
+            wrong.append(f"the {kind} models generalize differently from the target")
+            advice.append("train them exactly as the target was trained, on as many rows")
+        if bank.uncompared > LARGEST_UNCOMPARED * bank.rows:
+            wrong.append(f"all or none of the {kind} models were trained on {bank.uncompared:,} of {bank.rows:,} rows")
+            advice.append("train more models, each on another half of the rows")
+    found = sentence(f"{'; '.join(said)}; the target, {own:.3f} of the members and {other:.3f} of the non-members")
+    if not wrong:
+        return Check("shadow-models", True, found)
+    meaning = f"{'; '.join(wrong)}, so attackers that compare with them understate the leak"
+    return Check("shadow-models", False, found, sentence(meaning), sentence("; ".join(dict.fromkeys(advice))))
+
+
+def _accuracies(facts: Facts) -> tuple[float, float]:
+    """Share of the members, and of the non-members, that the undefended target classifies correctly."""
+    is_correct = facts.answers.clean_probs.argmax(axis=1) == facts.answers.labels
+    is_member = facts.answers.is_member
+    return float(is_correct[is_member].mean()), float(is_correct[~is_member].mean())
+
+
 def left_out(facts: Facts) -> Check | None:
     """Whether kinds of attackers that could have taken part were left out."""
     if facts.not_asked is None:
@@ -197,7 +234,7 @@ def left_out(facts: Facts) -> Check | None:
     missing = {kind: names for kind, names in facts.not_asked.items() if names}
     if not missing:
         found = "All kinds of attackers that could take part did"
-        if facts.without_bank:
+        if not facts.banks:
             found += "; attackers with a bank of shadow models, which often find more, did not, as there is no bank"
         return Check("left-out", True, found + ".")
     said = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in missing.items())
