@@ -193,6 +193,32 @@ def matrix(held: Sequence[Results]) -> str:
     return "\n\n".join(parts)
 
 
+def banks(held: Sequence[Results]) -> str:
+    """Attackers with a bank of shadow models, and others beside them: AUC, balanced accuracy and members identified.
+
+    Means over evaluations, one a seed, in brackets the means of the ends of the intervals.
+    """
+    found: dict[tuple[str, str], dict[str, list[Results]]] = {}
+    for results in held:
+        for attack in results["attacks"]:
+            state = "before" if not attack["defended"] else attack["adversary"]
+            if state == "static" and attack["knowledge"] == "none":
+                state = "adaptive"  # it has nothing to adapt
+            found.setdefault((attack["name"], attack["knowledge"]), {}).setdefault(state, []).append(attack)
+    rows = []
+    for (name, knowledge), by_state in found.items():
+        row = [name, _learned_from(knowledge)]
+        for state in ("before", "adaptive"):
+            here = by_state[state]
+            rates = [next(rate for rate in one["tpr_at_fpr"] if rate["fpr"] == 0.01) for one in here]
+            row += [_mean(here, "auc"), _mean(here, "balanced_accuracy"), _range(rates, "tpr", "low", "high")]
+        rows.append(row)
+    figures = ("AUC", "balanced accuracy", "TPR at 1% FPR")
+    head = ("attacker", "learned from", *(f"undefended: {one}" for one in figures),
+            *(f"behind DefenMI: {one}" for one in figures))  # fmt: skip
+    return _table(head, rows)
+
+
 BLOCKS: Mapping[str, Callable[[Sequence[Results]], str]] = {
     "answers": answers,
     "made_with": made_with,
@@ -201,6 +227,7 @@ BLOCKS: Mapping[str, Callable[[Sequence[Results]], str]] = {
     "summary": summary,
     "tradeoff": tradeoff,
     "matrix": matrix,
+    "banks": banks,
 }
 
 
