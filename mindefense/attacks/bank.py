@@ -130,9 +130,16 @@ class BankAttack(Attack):
         self, name: str, of: Statistic, samples: Samples, by: np.ndarray, *, each_row: bool | None = None
     ) -> InAndOut:
         values = self.bank_.measure(name, of, samples, variants=name == CORRECT_SHARE)[by]
-        sides = InAndOut.of(values, self.bank_.trained_on(samples.indices)[by], each_row=each_row)
+        held = self.bank_.trained_on(samples.indices)[by]
+        sides = InAndOut.of(values, held, each_row=each_row, like=self._on_the_pool(name, of, by))
         # No model was trained on a row of the target, so a model of the bank must be attacked without such models too.
         return sides.out_alone() if self.bank_.is_offline else sides
+
+    def _on_the_pool(self, name: str, of: Statistic, by: np.ndarray) -> InAndOut:
+        """The sides of all rows of the pool, whose pooled deviations hold for every row that is scored."""
+        pool = self.bank_.rows
+        values = self.bank_.measure(name, of, pool, variants=name == CORRECT_SHARE)[by]
+        return InAndOut.of(values, self.bank_.trained_on(pool.indices)[by])
 
 
 def too_few_models(bank: ShadowBank) -> str | None:
@@ -167,7 +174,8 @@ class LiraAttack(BankAttack):
         if self.bank_.is_offline or not held.any():
             return None
         values = self.bank_.measure(self._statistic, self._of, samples, variants=self._statistic == CORRECT_SHARE)
-        return separations(values, held)
+        everybody = np.ones(len(self.bank_), bool)
+        return separations(values, held, like=self._on_the_pool(self._statistic, self._of, everybody))
 
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         bank = self._in_and_out(self._statistic, self._of, samples, by)
@@ -224,6 +232,10 @@ class RmiaAttack(BankAttack):
         bank, known = self.bank_, log_prob_of_true_class
         # Without a population, a row is compared with the pool: `samples` may be members alone.
         population = bank.rows if bank.population is None else bank.population
+        probs, pool_held = (
+            np.exp(bank.measure("log-prob", known, bank.rows)[by]),
+            bank.trained_on(bank.rows.indices)[by],
+        )
         return rmia(
             values("log-prob", known, samples),
             bank.measure("log-prob", known, samples)[by],
@@ -234,6 +246,7 @@ class RmiaAttack(BankAttack):
             gamma=self.gamma,
             a=self.a_,
             is_offline=bank.is_offline,
+            like=InAndOut.of(probs, pool_held, each_row=False),
         )
 
 

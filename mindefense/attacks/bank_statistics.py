@@ -54,15 +54,21 @@ class InAndOut:
         mean_out: ``(N,)`` float64; NaN for a row that all models were trained on.
         std_in: ``(N,)`` float64 above 0.
         std_out: ``(N,)`` float64 above 0.
+        pooled: Standard deviations of "in" and of "out", pooled over all rows; NaN without two models of any row.
+        usual: Mean difference between "in" and "out" over all rows; 0 if it is unknown.
     """
 
     mean_in: np.ndarray
     mean_out: np.ndarray
     std_in: np.ndarray
     std_out: np.ndarray
+    pooled: tuple[float, float] = (float("nan"), float("nan"))
+    usual: float = 0.0
 
     @classmethod
-    def of(cls, values: np.ndarray, held: np.ndarray, *, each_row: bool | None = None) -> InAndOut:
+    def of(
+        cls, values: np.ndarray, held: np.ndarray, *, each_row: bool | None = None, like: InAndOut | None = None
+    ) -> InAndOut:
         """Means and standard deviations of ``(K, N)`` values.
 
         Args:
@@ -70,15 +76,26 @@ class InAndOut:
             held: ``(K, N)`` bool: which model was trained on which row.
             each_row: Whether each row has standard deviations of its own. False pools them over all rows, which few
                 models allow. None decides by the number of models.
+            like: Other rows to take `pooled` and `usual` from. Rows that are scored in several parts, such as members
+                and non-members, need the same ones; otherwise the parts would differ by more than their answers.
         """
         if each_row is None:
             each_row = len(values) >= ENOUGH_FOR_EACH_ROW
-        mean_in, std_in = _moments(values, held, each_row=each_row)
-        mean_out, std_out = _moments(values, ~held, each_row=each_row)
+        (mean_in, squares_in, n_in), (mean_out, squares_out, n_out) = (_moments(values, one) for one in (held, ~held))
+        if like is None:
+            pooled = _pooled(squares_in, n_in), _pooled(squares_out, n_out)
+            differences = mean_in - mean_out
+            usual = 0.0 if np.isnan(differences).all() else float(np.nanmean(differences))
+        else:
+            pooled, usual = like.pooled, like.usual
+        std_in, std_out = (
+            _deviations(squares, n, one, each_row=each_row)
+            for squares, n, one in ((squares_in, n_in, pooled[0]), (squares_out, n_out, pooled[1]))
+        )
         # A side without two models of any row takes the spread of the other side.
         std_in, std_out = (np.where(np.isnan(one), other, one) for one, other in ((std_in, std_out), (std_out, std_in)))
-        least = [np.maximum(np.nan_to_num(std, nan=1.0), _LEAST_STD) for std in (std_in, std_out)]
-        return cls(mean_in, mean_out, *least)
+        std_in, std_out = (np.maximum(np.nan_to_num(std, nan=1.0), _LEAST_STD) for std in (std_in, std_out))
+        return cls(mean_in, mean_out, std_in, std_out, pooled, usual)
 
     @property
     def is_offline(self) -> bool:
@@ -87,29 +104,39 @@ class InAndOut:
 
     def out_alone(self) -> InAndOut:
         """The same, without what the models that were trained on a row say."""
-        return dataclasses.replace(self, mean_in=np.full_like(self.mean_in, np.nan), std_in=self.std_out)
+        return dataclasses.replace(self, mean_in=np.full_like(self.mean_in, np.nan), std_in=self.std_out, usual=0.0)
 
     def filled(self) -> tuple[np.ndarray, np.ndarray]:
         """The two means, where a missing one is estimated from the other and the usual difference between them."""
-        differences = self.mean_in - self.mean_out
-        usual = float(np.nanmean(differences)) if not np.isnan(differences).all() else 0.0
-        mean_in = np.where(np.isnan(self.mean_in), self.mean_out + usual, self.mean_in)
-        return mean_in, np.where(np.isnan(self.mean_out), self.mean_in - usual, self.mean_out)
+        mean_in = np.where(np.isnan(self.mean_in), self.mean_out + self.usual, self.mean_in)
+        return mean_in, np.where(np.isnan(self.mean_out), self.mean_in - self.usual, self.mean_out)
 
 
-def _moments(values: np.ndarray, chosen: np.ndarray, *, each_row: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation ``(N,)`` of the chosen values of each row; NaN where there are none."""
+def _moments(values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the chosen values of each row ``(N,)`` each: mean, NaN without values; sum of squares; and number."""
     counts = chosen.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(chosen, values, 0.0).sum(axis=0) / counts
-        squares = np.where(chosen, (values - mean) ** 2, 0.0).sum(axis=0)
-        pooled = np.sqrt(squares.sum() / np.maximum(counts - 1, 0).sum())
-        if not each_row:
-            return mean, np.full(len(mean), pooled)
-        return mean, np.where(counts >= 2, np.sqrt(squares / (counts - 1)), pooled)
+    return mean, np.where(chosen, (values - mean) ** 2, 0.0).sum(axis=0), counts
 
 
-def separations(values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pooled(squares: np.ndarray, counts: np.ndarray) -> float:
+    """The standard deviation within rows; NaN if no row has two values."""
+    freedom = np.maximum(counts - 1, 0).sum()
+    return float(np.sqrt(squares.sum() / freedom)) if freedom else float("nan")
+
+
+def _deviations(squares: np.ndarray, counts: np.ndarray, pooled: float, *, each_row: bool) -> np.ndarray:
+    """``(N,)`` standard deviations: of each row, and the pooled one for rows with fewer than two values."""
+    if not each_row:
+        return np.full(len(squares), pooled)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(counts >= 2, np.sqrt(squares / (counts - 1)), pooled)
+
+
+def separations(
+    values: np.ndarray, held: np.ndarray, *, like: InAndOut | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How far apart the models that were trained on a row are from those that were not, for each row.
 
     The separation is the difference of the two means in standard deviations, which are pooled over all rows. If both
@@ -119,6 +146,7 @@ def separations(values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.nd
     Args:
         values: ``(K, N)`` the statistic of the bank.
         held: ``(K, N)`` bool: which model was trained on which row.
+        like: Rows to take the pooled deviations from; None for these rows.
 
     Returns:
         ``(N,)`` float64 separations, and the ends of their 95% intervals, all NaN for a row that all or none of the
@@ -128,7 +156,7 @@ def separations(values: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.nd
         Hedges & Olkin, Statistical Methods for Meta-Analysis, 1985, chapter 5 (standardized mean difference); with a
         deviation pooled over many rows, its standard error is that of the difference of two means.
     """
-    sides = InAndOut.of(values, held, each_row=False)
+    sides = InAndOut.of(values, held, each_row=False, like=like)
     deviation = np.sqrt((sides.std_in**2 + sides.std_out**2) / 2)
     separation = (sides.mean_in - sides.mean_out) / deviation
     n_in = held.sum(axis=0)
@@ -181,6 +209,7 @@ def rmia(
     gamma: float,
     a: float,
     is_offline: bool = False,
+    like: InAndOut | None = None,
 ) -> np.ndarray:
     """The relative test: the share of population rows whose likelihood ratio is smaller by the factor `gamma`.
 
@@ -197,6 +226,7 @@ def rmia(
         gamma: The factor, at least 1.
         a: Models that were trained on a row are taken to answer ``a p_out + (1 - a)`` where there are none.
         is_offline: Whether models that were trained on a row are left out.
+        like: Sides of the probabilities of other rows, from which a missing side is estimated; None for these rows.
 
     Returns:
         ``(N,)`` float64 in 0 … 1 (and a little above), higher = more likely a member.
@@ -204,15 +234,15 @@ def rmia(
     Source:
         Zarifzadeh, Liu & Shokri, ICML 2024, equations 2 to 4 and appendix B.2.2.
     """
-    ratios_of_population = np.sort(population - _log_mean(bank_on_population, population_held, a, is_offline))
-    ratios = log_probs - _log_mean(bank, held, a, is_offline)
+    ratios_of_population = np.sort(population - _log_mean(bank_on_population, population_held, a, is_offline, like))
+    ratios = log_probs - _log_mean(bank, held, a, is_offline, like)
     shares = np.searchsorted(ratios_of_population, ratios - np.log(gamma), side="right") / len(population)
     return shares + 0.5 / len(population) / (1 + np.exp(-np.clip(ratios, -500, 500)))
 
 
-def _log_mean(log_probs: np.ndarray, held: np.ndarray, a: float, is_offline: bool) -> np.ndarray:
+def _log_mean(log_probs: np.ndarray, held: np.ndarray, a: float, is_offline: bool, like: InAndOut | None) -> np.ndarray:
     """The logarithm of the mean probability of a row under models in general; see `rmia`."""
-    sides = InAndOut.of(np.exp(log_probs), held, each_row=False)
+    sides = InAndOut.of(np.exp(log_probs), held, each_row=False, like=like)
     mean_out = sides.filled()[1]
     assumed = a * mean_out + (1 - a)
     mean_in = assumed if is_offline else np.where(np.isnan(sides.mean_in), assumed, sides.mean_in)

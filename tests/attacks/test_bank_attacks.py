@@ -7,9 +7,12 @@ from scipy.special import ndtr
 
 from mindefense.attacks.bank import BankClassifierAttack, CalibratedAttack, LiraAttack, RmiaAttack
 from mindefense.attacks.bank_statistics import InAndOut, calibrated, fitted_a, lira, log_odds, rmia, tell_of_each_other
+from mindefense.confidence import log_softmax
 from mindefense.errors import InputError
 from mindefense.metrics import auc, auc_interval, best_threshold, membership_metrics
 from mindefense.targets.bank import ShadowBank, assign_rows
+from mindefense.targets.base import Target
+from mindefense.types import Samples
 
 ALL = {"lira": LiraAttack, "calibrated": CalibratedAttack, "rmia": RmiaAttack, "bank": BankClassifierAttack}
 
@@ -64,7 +67,7 @@ def test_the_constant_of_rmia_is_fitted_to_models_of_both_kinds():
 
 
 def test_a_row_that_no_model_holds_takes_the_usual_difference():
-    bank = InAndOut(np.array([5.0, np.nan, 2.0]), np.array([3.0, 1.0, np.nan]), *np.ones((2, 3)))
+    bank = InAndOut(np.array([5.0, np.nan, 2.0]), np.array([3.0, 1.0, np.nan]), *np.ones((2, 3)), usual=2.0)
     mean_in, mean_out = bank.filled()
     assert (mean_in.tolist(), mean_out.tolist()) == ([5, 3, 2], [3, 1, 0])
 
@@ -267,3 +270,33 @@ def test_models_that_all_tell_of_each_other_are_refused():
     twins = ShadowBank(bank.targets * 2, np.tile(bank.in_training, (2, 1)), pool=bank.pool)
     with pytest.raises(InputError, match=r"none of its 4 shadow models has 2 others .* rows drawn independently"):
         LiraAttack().fit(twins)
+
+
+@pytest.mark.parametrize("offline", [False, True], ids=["online", "offline"])
+@pytest.mark.parametrize("name", ALL)
+def test_a_row_scores_the_same_whichever_rows_are_scored_with_it(name, offline):
+    """Members and non-members are scored in two parts, which must not tell one from the other."""
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(300, 4)), rng.integers(3, size=300)
+    held = assign_rows(200, 100, 8, seed=1)
+    held = np.concatenate([held, np.zeros((8, 100), bool)], axis=1)
+    everyone = Samples(features, labels, np.arange(300))
+    weights = rng.normal(size=(9, 4, 3))
+    # Answers to the second half of the rows vary more, so that deviations within a part differ.
+    scale = np.where(np.arange(300) % 200 < 100, 0.2, 3.0)
+
+    def target(number):
+        def query(rows):
+            places = [int(np.flatnonzero((features == row).all(axis=1))[0]) for row in rows]
+            return log_softmax((rows @ weights[number]) * scale[places][:, None])
+
+        return Target(query)
+
+    pool = everyone.take(np.arange(200))
+    bank = ShadowBank([target(number) for number in range(8)], held, pool=pool, is_offline=offline)
+    attack = ALL[name]().fit(bank)
+    judged = everyone.take(np.arange(200, 300) if offline else np.arange(200))
+    whole = attack.score(target(8), judged)
+    halves = [attack.score(target(8), judged.take(part)) for part in np.array_split(np.arange(len(judged)), 2)]
+    np.testing.assert_allclose(np.concatenate(halves), whole, rtol=1e-9)
+    assert len(np.unique(whole)) > 50
