@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -10,27 +9,26 @@ from pathlib import Path
 from mindspore import nn
 
 from mindefense.checkpoint import Checkpoint
-from mindefense.data import Split
 from mindefense.defenses.base import Defense
 from mindefense.defenses.classifier import DefenderClassifier
 from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.config import EvaluationConfig
-from mindefense.evaluation.scenario import Rows, Scenario
+from mindefense.evaluation.scenario import Scenario
 from mindefense.progress import Progress
 from mindefense.ranks import ProcessGroup
+from mindefense.study.about import StudyFacts
 from mindefense.study.bank import StudyBank
 from mindefense.study.config import StudyConfig
 from mindefense.study.defending import StudyDefenses
 from mindefense.study.evaluator import Evaluator
 from mindefense.study.networks import StudyNetworks, StudyParts
-from mindefense.study.presets import Preset
 from mindefense.study.store import COMMANDS
 from mindefense.study.trainer import Trainer
-from mindefense.types import Evaluation, LabelledData
+from mindefense.types import Evaluation
 
 
-class Study:
+class Study(StudyFacts):
     """A study of target, defender, shadow model, defense and attackers, with its files in one folder.
 
     Args:
@@ -60,71 +58,12 @@ class Study:
         amp: str = "O0",
         crew: ProcessGroup | None = None,
     ):
-        self._parts = StudyParts.of(config, out, progress=progress, amp=amp, crew=crew)
+        super().__init__(StudyParts.of(config, out, progress=progress, amp=amp, crew=crew))
         self._networks = StudyNetworks(self._parts)
         self._trainer = Trainer(self._parts, self._networks)
         self.bank = StudyBank(self._parts, self._networks)
         self._defenses = StudyDefenses(self._parts, self._networks, self.bank)
         self.evaluator = Evaluator(self._parts, self._networks, self._defenses)
-
-    # ------------------------------------------------------------------ settings and data
-
-    @property
-    def config(self) -> StudyConfig:
-        """The settings of the study."""
-        return self._parts.config
-
-    @property
-    def out(self) -> Path:
-        """The folder."""
-        return self._parts.store.out
-
-    @property
-    def amp(self) -> str:
-        """Precision at which target and shadow model are queried."""
-        return self._parts.amp
-
-    @property
-    def progress(self) -> Progress:
-        """The progress display."""
-        return self._parts.stages.progress
-
-    @property
-    def timings(self) -> dict[str, float]:
-        """Seconds so far, by stage."""
-        return self._parts.stages.timings
-
-    def timed(self, stage: str) -> contextlib.AbstractContextManager[None]:
-        """Adds the duration of the context to a stage of `timings`, even if an exception is raised."""
-        return self._parts.stages.timed(stage)
-
-    @property
-    def data(self) -> LabelledData:
-        """The data set."""
-        return self._parts.rows.data
-
-    @property
-    def split(self) -> Split:
-        """The rows of each role."""
-        return self._parts.rows.split
-
-    def rows(self, role: str) -> Rows:
-        """The members and non-members of ``"target"``, ``"defender"``, ``"attacker"`` or ``"eval"``.
-
-        Raises:
-            InputError: If the split has no rows for that role.
-        """
-        return self._parts.rows.of(role)
-
-    @property
-    def preset(self) -> Preset:
-        """How target and shadow model are built, prepared and trained."""
-        return self._parts.preset
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input of the target, after preparation."""
-        return self.preset.input_shape(self.data.features)
 
     # ------------------------------------------------------------------ stages
 
