@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mindefense.attacks.bank_statistics import (
+    ENOUGH_FOR_EACH_ROW,
     InAndOut,
     calibrated,
     fitted_a,
@@ -103,7 +104,10 @@ class BankAttack(Attack):
         enough = np.flatnonzero(others.sum(axis=1) >= FEWEST_OTHERS)
         # The answers of a model of the bank have been measured; it is not asked again.
         found = [of(functools.partial(self._measured, number), pool, others[number]) for number in enough]
-        return np.concatenate(found), held[enough].ravel()
+        values, truth = np.concatenate(found), held[enough].ravel()
+        # A row is nothing to compare if all of the other models were trained on it, and these are left out.
+        is_known = ~np.isnan(values) if values.ndim == 1 else np.ones(len(values), bool)
+        return values[is_known], truth[is_known]
 
     def _measured(self, number: int, name: str, of: Statistic, samples: Samples) -> np.ndarray:
         return self.bank_.measure(name, of, samples, variants=name == CORRECT_SHARE)[number]
@@ -131,6 +135,7 @@ class BankAttack(Attack):
     ) -> InAndOut:
         values = self.bank_.measure(name, of, samples, variants=name == CORRECT_SHARE)[by]
         held = self.bank_.trained_on(samples.indices)[by]
+        each_row = len(self.bank_) >= ENOUGH_FOR_EACH_ROW if each_row is None else each_row
         sides = InAndOut.of(values, held, each_row=each_row, like=self._on_the_pool(name, of, by))
         # No model was trained on a row of the target, so a model of the bank must be attacked without such models too.
         return sides.out_alone() if self.bank_.is_offline else sides
@@ -310,6 +315,7 @@ class CorrectShare:
     """
 
     def __init__(self, *, seed: int = 0):
+        self.seed = seed
         self._kinds = BitFlipAttack(seed=seed), ShiftAttack(), NoiseRobustnessAttack(seed=seed)
 
     def __call__(self, target: Target, samples: Samples) -> np.ndarray:

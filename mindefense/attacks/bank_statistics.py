@@ -16,7 +16,9 @@ _NORMAL_95 = 1.959964
 """Standard deviations of a Gaussian that hold 95% of it, on either side of the mean."""
 _LEAST_STD = 1e-6
 _ALIKE = 0.3
-"""Correlation of two models' training rows above which one of them tells about the other."""
+"""Correlation of two models' training rows above which one of them tells about the other, with few rows."""
+_BEYOND_CHANCE = 4
+"""The same with many rows, in standard deviations of the correlation of independent draws, 1 / √N."""
 
 
 def log_odds(log_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -56,6 +58,7 @@ class InAndOut:
         std_out: ``(N,)`` float64 above 0.
         pooled: Standard deviations of "in" and of "out", pooled over all rows; NaN without two models of any row.
         usual: Mean difference between "in" and "out" over all rows; 0 if it is unknown.
+        is_offline: Whether the models that were trained on a row are left out.
     """
 
     mean_in: np.ndarray
@@ -64,6 +67,7 @@ class InAndOut:
     std_out: np.ndarray
     pooled: tuple[float, float] = (float("nan"), float("nan"))
     usual: float = 0.0
+    is_offline: bool = False
 
     @classmethod
     def of(
@@ -97,14 +101,11 @@ class InAndOut:
         std_in, std_out = (np.maximum(np.nan_to_num(std, nan=1.0), _LEAST_STD) for std in (std_in, std_out))
         return cls(mean_in, mean_out, std_in, std_out, pooled, usual)
 
-    @property
-    def is_offline(self) -> bool:
-        """Whether no model was trained on any of the rows."""
-        return bool(np.isnan(self.mean_in).all())
-
     def out_alone(self) -> InAndOut:
         """The same, without what the models that were trained on a row say."""
-        return dataclasses.replace(self, mean_in=np.full_like(self.mean_in, np.nan), std_in=self.std_out, usual=0.0)
+        return dataclasses.replace(
+            self, mean_in=np.full_like(self.mean_in, np.nan), std_in=self.std_out, is_offline=True
+        )
 
     def filled(self) -> tuple[np.ndarray, np.ndarray]:
         """The two means, where a missing one is estimated from the other and the usual difference between them."""
@@ -280,4 +281,6 @@ def tell_of_each_other(held: np.ndarray) -> np.ndarray:
     size = np.sqrt((centered**2).sum(axis=1))
     size[size == 0] = 1.0
     correlation = (centered / size[:, None]) @ (centered / size[:, None]).T
-    return (np.abs(correlation) >= _ALIKE) | np.eye(len(held), dtype=bool)
+    # Models on disjoint parts of the pool have a small correlation if the parts are small.
+    alike = min(_ALIKE, _BEYOND_CHANCE / np.sqrt(held.shape[1]))
+    return (np.abs(correlation) >= alike) | np.eye(len(held), dtype=bool)

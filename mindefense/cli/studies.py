@@ -122,7 +122,7 @@ def train_shadows(args: argparse.Namespace) -> Outcome:
         sizes = {kind: args.shadows or sizes[kind] or _SHADOWS // 2}
     trained, there = [], []
     for kind, size in sizes.items():
-        if size:
+        if size and (args.online or args.offline or study.bank.has_rows(kind)):
             new = study.train_shadows(kind, size, resume=args.resume, jobs=args.jobs)
             there.append(f"{study.bank.count(kind)} {kind} ({len(new)} new)")
             trained += new

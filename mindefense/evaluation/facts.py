@@ -69,15 +69,20 @@ class BankFacts:
 
     Attributes:
         models: Number of models.
-        rows: Number of rows that attackers learn from.
+        rows: Number of evaluated rows; of an offline bank, of rows that attackers learn from.
         uncompared: Number of those that all or none of the models were trained on.
-        accuracy: Mean accuracy of the models on these rows: on those that a model was trained on, and on the others.
+        accuracy: Mean accuracy of the models on rows that attackers learn from: on those that a model was trained on,
+            and on the others.
+        trained_on: Mean number of rows that a model was trained on, as far as these are known.
+        of_target: Number of rows that the target was trained on; None if unknown.
     """
 
     models: int
     rows: int
     uncompared: int
     accuracy: tuple[float, float]
+    trained_on: int = 0
+    of_target: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -113,6 +113,9 @@ class AttackRunner:
         timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
     ):
         undefended.sets.check()
+        everyone = undefended.sets.everyone
+        for bank in undefended.banks.values():
+            bank.check_without(everyone.indices(), everyone.is_member())
         self.attackers, self.undefended = attackers, undefended
         self.trainings: dict[str, Training] = {}
         self.on_canaries: list[Trial] = []
@@ -130,7 +133,8 @@ class AttackRunner:
                         limits = " and ".join(attackers.knowledge) or "nothing"
                         self._not_run.append(NotRun(name, wanted, f"attackers were limited to {limits}"))
                     continue
-                if wanted in BANKS and wanted not in undefended.banks and undefended.banks:
+                others = set(undefended.banks) & set(learns_from) & set(attackers.knowledge)
+                if wanted in BANKS and wanted not in undefended.banks and others:
                     continue  # there is a bank of the other kind
                 if (reason := self._obstacle(declared, wanted)) is not None:
                     if wanted == BANKS[1] and not undefended.banks and BANKS[0] in attackers.knowledge:
@@ -173,8 +177,12 @@ class AttackRunner:
                 judged = functools.partial(self._judge, name=name, scenario=scenario, knowledge=knowledge)
                 # Only attackers that are fitted can adapt, and only to a defense.
                 adaptive = defense is not None and knowledge != "none" and "adaptive" in self.attackers.adversary
-                if knowledge in BANKS and knowledge not in scenario.banks:
-                    adaptive = False  # the defended answers of the shadow models were not recorded
+                if adaptive and knowledge in BANKS and knowledge not in scenario.banks:
+                    adaptive = False
+                    reason = (
+                        "the defended answers of the shadow models, which adaptive attackers need, are not recorded"
+                    )
+                    self._not_run.append(NotRun(name, knowledge, reason))
                 static = defense is None or knowledge == "none" or "static" in self.attackers.adversary
                 with self._timed(f"attack {name}"):
                     if static:

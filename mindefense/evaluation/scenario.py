@@ -120,6 +120,7 @@ class EvaluationSets:
         canaries: Mislabeled members and non-members, in no other set; None if there are none.
         labelled: Whether the samples' labels are true classes.
         treated_alike: Whether members and non-members went through the same transforms; None if unknown.
+        target_rows: Number of rows that the target was trained on; None if unknown.
     """
 
     everyone: Rows
@@ -131,6 +132,7 @@ class EvaluationSets:
     canaries: Rows | None = None
     labelled: bool = True
     treated_alike: bool | None = True
+    target_rows: int | None = None
 
     @classmethod
     def of(cls, data: LabelledData, split: Split, *, seed: int, fit_share: float = 0.5) -> EvaluationSets:
@@ -149,7 +151,10 @@ class EvaluationSets:
         assert everyone is not None
         known, judged = everyone.divide(seed, share=fit_share)
         test = data.take(split.target_non_members)
-        return cls(everyone, known, judged, test=test, shadow=rows("attacker"), defender=rows("defender"))
+        return cls(
+            everyone, known, judged,
+            test=test, shadow=rows("attacker"), defender=rows("defender"), target_rows=len(split.target_members),
+        )  # fmt: skip
 
     def check(self) -> None:
         """Raises InputError if there are no rows to fit or evaluate on, or if these overlap."""
@@ -278,6 +283,9 @@ class Scenario:
         assert self.model is not None
 
         def bank_behind(bank: ShadowBank, role: str) -> ShadowBank:
+            if not bank.models:
+                expected, fix = "the models themselves, to defend them", "give ShadowBank(…, models=)"
+                raise InputError("shadows", expected=expected, got="their answers alone", fix=fix)
             roles = [role if not number else f"{role} {number}" for number in range(len(bank))]
             targets = [defended(model, name) for model, name in zip(bank.models, roles, strict=True)]
             return bank.behind(targets, keeps_labels=defense.keeps_labels)

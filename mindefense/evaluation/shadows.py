@@ -11,7 +11,7 @@ from mindefense.data import Split
 from mindefense.errors import InputError
 from mindefense.evaluation.scenario import EvaluationSets
 from mindefense.progress import Progress, progress_of
-from mindefense.targets.bank import LEARNED_FROM, ShadowBank, assign_rows, bank_rows, trained_on
+from mindefense.targets.bank import LEARNED_FROM, ShadowBank, bank_rows, trained_on
 from mindefense.targets.base import clean_target
 from mindefense.targets.kinds import model_of
 from mindefense.types import LabelledData
@@ -56,17 +56,25 @@ def train_shadows(
         raise InputError("count", expected="at least 4 models", got=repr(count))
     judged = EvaluationSets.of(data, split, seed=seed, fit_share=0.5).everyone.indices()
     rows = bank_rows(len(data), judged, split.target_members, offline=offline, seed=seed)
-    held = assign_rows(len(rows.pool), rows.size, count, seed=seed)
+    chosen = rows.of_models(count, seed=seed)
     seeds = np.random.default_rng((seed, offline)).integers(_NUMBER_OF_SEEDS, size=count).tolist()
+    returned: list[Any] = []
     models, title = [], f"train {count} shadow models"
     with progress_of(progress).stage(title, count) as advance:
-        for number, (chosen, model_seed) in enumerate(zip(held, seeds, strict=True)):
-            samples = data.take(rows.pool[chosen])
-            models.append(model_of(train(samples.features, samples.labels, model_seed), name=f"shadow {number}"))
+        for number, (indices, model_seed) in enumerate(zip(chosen, seeds, strict=True)):
+            samples = data.take(indices)
+            trained = train(samples.features, samples.labels, model_seed)
+            if any(trained is one for one in returned):
+                fix = "build a new model in each call of train"
+                raise InputError(
+                    f"shadow {number}", expected="a new model", got="one that train returned before", fix=fix
+                )
+            returned.append(trained)
+            models.append(model_of(trained, name=f"shadow {number}"))
             advance(1, "")
     return ShadowBank(
         [clean_target(model) for model in models],
-        trained_on([rows.pool[chosen] for chosen in held], of=len(data)),
+        trained_on(chosen, of=len(data)),
         models=models,
         pool=data.take(rows.pool[:LEARNED_FROM] if offline else rows.pool),
         population=data.take(rows.population) if len(rows.population) else None,

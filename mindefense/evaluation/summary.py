@@ -184,7 +184,7 @@ def checks_of(
         synthetic=subject.synthetic,
         smoke=subject.smoke,
         not_asked=runner.not_asked(noised=is_noised(scenario)),
-        banks={kind: _bank_facts(bank) for kind, bank in undefended.banks.items()} if sets.labelled else {},
+        banks={kind: _bank_facts(bank, sets) for kind, bank in undefended.banks.items()} if sets.labelled else {},
     )
     return doubts(facts)
 
@@ -215,15 +215,19 @@ def evidence_for(undefended: Scenario, answers: Outputs, subject: Subject) -> Ev
     )
 
 
-def _bank_facts(bank: ShadowBank) -> BankFacts:
+def _bank_facts(bank: ShadowBank, sets: EvaluationSets) -> BankFacts:
     """What the checks need to know of a bank; what its models were asked before comes from memory."""
     rows, held = bank.rows, bank.trained_on(bank.rows.indices)
     ways = [model.logits for model in bank.models] or [target.query for target in bank.targets]
     is_correct = np.stack([ask(rows.features).argmax(axis=1) == rows.labels for ask in ways])
+    # An offline bank is compared with no judged row; an online one should be with each of them.
+    compared = held if bank.is_offline else bank.trained_on(sets.everyone.indices())
     return BankFacts(
         models=len(bank),
-        rows=len(rows),
-        uncompared=int((held.all(axis=0) | ~held.any(axis=0)).sum()),
+        rows=compared.shape[1],
+        uncompared=int((compared.all(axis=0) | ~compared.any(axis=0)).sum()),
+        trained_on=int(bank.in_training.sum(axis=1).mean()),
+        of_target=sets.target_rows,
         accuracy=(float(is_correct[held].mean()), float(is_correct[~held].mean())),
     )
 

@@ -17,7 +17,7 @@ from mindefense.study.bank_training import Trainings, is_dense
 from mindefense.study.networks import StudyNetworks, StudyParts
 from mindefense.study.store import mark_of
 from mindefense.subprocesses import cores
-from mindefense.targets.bank import LEARNED_FROM, POPULATION, BankRows, ShadowBank, assign_rows, bank_rows, trained_on
+from mindefense.targets.bank import LEARNED_FROM, POPULATION, BankRows, ShadowBank, bank_rows, trained_on
 from mindefense.targets.base import clean_target
 from mindefense.training import Epoch, TrainConfig, columns_of, train_classifier
 from mindefense.types import Samples
@@ -66,9 +66,7 @@ class StudyBank:
 
     def indices(self, kind: str, number: int) -> np.ndarray:
         """Positions in the data set of the rows that a model is trained on."""
-        rows = self.rows(kind)
-        held = assign_rows(len(rows.pool), rows.size, number + 1, seed=self._parts.config.seed)
-        return rows.pool[held[number]]
+        return self.rows(kind).of_models(number + 1, seed=self._parts.config.seed)[number]
 
     def training(self, kind: str, number: int) -> TrainConfig:
         """How a model is trained: as the target, with a seed of its own."""
@@ -91,11 +89,15 @@ class StudyBank:
 
     def planned(self, kind: str) -> int:
         """Number of models that the study plans for a bank; 0 if it has no rows for them."""
+        return self._parts.config.bank_sizes()[kind] if self.has_rows(kind) else 0
+
+    def has_rows(self, kind: str) -> bool:
+        """Whether there are enough rows for the models of a bank."""
         try:
             self.rows(kind)
         except InputError:
-            return 0
-        return self._parts.config.bank_sizes()[kind]
+            return False
+        return True
 
     def is_complete(self) -> bool:
         """Whether every planned model has a file."""
@@ -158,16 +160,17 @@ class StudyBank:
         self, kind: str, missing: Sequence[int], jobs: int | None, advance: Callable[[int, str], None]
     ) -> None:
         """Trains models that are stored only when they are finished: MLPs side by side, or one on each rank."""
-        parts, rows = self._parts, self.rows(kind)
-        held = assign_rows(len(rows.pool), rows.size, max(missing) + 1, seed=parts.config.seed)
-        samples = parts.rows.data.take(rows.pool)
+        parts = self._parts
+        held = self.rows(kind).of_models(max(missing) + 1, seed=parts.config.seed)
+        used = np.unique(np.concatenate([held[number] for number in missing]))
+        samples = parts.rows.data.take(used)
         done = 0
         # On many ranks in rounds, so that finished models are stored; one process stores each at once.
         shared = parts.shared
         together = len(missing) if shared is None else shared.crew.size * (jobs or shared.workers())
         for first in range(0, len(missing), together):
             numbers = missing[first : first + together]
-            chosen = np.stack([np.flatnonzero(held[number]) for number in numbers])
+            chosen = np.stack([np.searchsorted(used, held[number]) for number in numbers])
             configs = [self.training(kind, number) for number in numbers]
             trainings = Trainings(samples.features, samples.labels, chosen, configs)
             run = trainings.run(parts.preset, jobs or cores()) if shared is None else shared.run(trainings, jobs)
@@ -201,19 +204,19 @@ class StudyBank:
     def _description(self, kind: str, number: int) -> dict[str, Any]:
         return {
             "kind": f"{kind} shadow",
-            "architecture": self._parts.preset.architecture,
             "versions": versions(),
             **self._mark(kind, number),
         }
 
     def _mark(self, kind: str, number: int) -> dict[str, Any]:
-        return mark_of(self._parts.rows.data, self.indices(kind, number), seed=self._parts.config.seed, number=number)
+        made_of = {"architecture": self._parts.preset.architecture, "seed": self._parts.config.seed, "number": number}
+        return mark_of(self._parts.rows.data, self.indices(kind, number), **made_of)
 
     def _is_done(self, kind: str, number: int) -> bool:
         """Whether a model of this study is there and its training has ended."""
         try:
             self._open(kind, number)
-        except CheckpointError:
+        except (CheckpointError, InputError):  # it is of another study, which had rows for it
             return False
         return True
 
@@ -235,7 +238,7 @@ class StudyBank:
 
     def _load(self, kind: str) -> ShadowBank | None:
         count, preset, data = self.count(kind), self._parts.preset, self._parts.rows.data
-        if not count:
+        if not count or not self.has_rows(kind):
             return None
         models, held = [], []
         for number in range(count):

@@ -73,6 +73,8 @@ def compare(
                 not_run.append(NotRun(str(way), "training", reason))
                 continue
             other = trained_otherwise(study, way)
+            for kind in () if way.is_private else config.banks():  # as many as attack the study's own target
+                other.train_shadows(kind, study.bank.count(kind))
             others = other.evaluator.runner(config)
             found, answers = others.run(), other.evaluator.answers(others.undefended)
             checks = other.evaluator.checks(others, others.undefended, found, answers)

@@ -13,7 +13,6 @@ from mindefense.defenses.defended import load_defense
 from mindefense.defenses.defenmi import class_mean_probs
 from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.errors import CheckpointError
-from mindefense.evaluation.runner import BANKS
 from mindefense.evaluation.scenario import EvaluationSets, Scenario
 from mindefense.study.bank import StudyBank
 from mindefense.study.networks import StudyNetworks, StudyParts
@@ -31,7 +30,8 @@ class StudyDefenses:
 
     def __init__(self, parts: StudyParts, networks: StudyNetworks, bank: StudyBank):
         self._parts, self._networks, self._bank = parts, networks, bank
-        self._behind: dict[tuple[str, str, bool], Scenario] = {}
+        self._behind: dict[tuple[str, str, bool, tuple[str, ...]], Scenario] = {}
+        self._banks: tuple[str, ...] = ()
 
     def build(self, spec: DefenseSpec) -> Defense:
         """Builds a defense from the study's networks and rows.
@@ -104,16 +104,20 @@ class StudyDefenses:
         preset = self._parts.preset
         return self._parts.rows.sets(fit_share=preset.fit_share, has_shadow=preset.has_shadow)
 
+    def use_banks(self, kinds: tuple[str, ...]) -> None:
+        """Chooses the banks of shadow models that scenarios have from now on, if they are trained; at first none."""
+        self._banks = kinds
+
     def undefended(self, *, with_shadow: bool = False) -> Scenario:
-        """The undefended scenario, with the shadow model if `with_shadow`, and with the banks that exist."""
+        """The undefended scenario, with the shadow model if `with_shadow`, and with the chosen banks that exist."""
         target = self._networks.network("target")  # first, so that a missing target is reported before other files
         shadow = self._networks.network("shadow") if with_shadow else None
-        banks = {kind: bank for kind in BANKS if (bank := self._bank.load(kind)) is not None}
-        return Scenario.undefended(target, self.sets, shadow=shadow, banks=banks)
+        found = {kind: bank for kind in self._banks if (bank := self._bank.load(kind)) is not None}
+        return Scenario.undefended(target, self.sets, shadow=shadow, banks=found)
 
     def bank_sizes(self) -> dict[str, object]:
         """The number of shadow models of each bank, as a setting of the results; empty without a bank."""
-        counts = {kind: count for kind in BANKS if (count := self._bank.count(kind))}
+        counts = {kind: count for kind in self._banks if (count := self._bank.count(kind))}
         return {"shadows": counts} if counts else {}
 
     def behind(self, defense: Defense, name: str, noise: str) -> Scenario:
@@ -125,7 +129,7 @@ class StudyDefenses:
             noise: ``"keyed"`` or ``"fresh"``.
         """
         has_shadow = self._parts.preset.has_shadow and self._parts.store.holds("shadow")  # it may not be trained yet
-        key = (name, noise, has_shadow)
+        key = (name, noise, has_shadow, self._banks)
         if key not in self._behind:
             self._behind[key] = self.undefended(with_shadow=has_shadow).behind(
                 defense, seed=self._parts.config.seed, noise=noise, on_progress=self._parts.stages.count

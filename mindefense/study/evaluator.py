@@ -49,6 +49,7 @@ class Evaluator:
             InputError: If none of the requested attackers can take part, or members or non-members are missing.
         """
         learns = self._parts.preset.has_shadow and "shadow" in config.knowledge
+        self._defenses.use_banks(config.banks())
         undefended = self._defenses.undefended(with_shadow=learns)
         seed, smoke = self._parts.config.seed, self._parts.config.smoke
         context = AttackContext(seed=seed, smoke=smoke, max_queries=config.max_queries)

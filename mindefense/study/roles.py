@@ -87,6 +87,7 @@ class StudyRows:
             defender=self.of("defender") if len(self.split.defender_members) else None,
             canaries=self.canaries,
             treated_alike=not self.config.parity,
+            target_rows=len(self.split.target_members),
         )
 
     def _split_of(self, role: str) -> tuple[np.ndarray, np.ndarray]:

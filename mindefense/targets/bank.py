@@ -57,7 +57,7 @@ class ShadowBank:
         self.models = () if models is None else tuple(models)
         self.pool, self.population, self.is_offline = pool, population, is_offline
         self._labels_from = labels_from
-        self._measured: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._measured: dict[tuple[str, int | None], list[tuple[Samples, np.ndarray]]] = {}
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -89,24 +89,24 @@ class ShadowBank:
 
         Args:
             name: What the number is called.
-            of: A target and samples → ``(n,)``.
+            of: A target and samples → ``(n,)``; with an attribute ``seed`` if it depends on one.
             samples: The rows.
             variants: Whether it is computed from predicted classes of changed samples. What the models answer to these
                 is not remembered, since there are many.
         """
         if variants and self._labels_from is not None:
             return self._labels_from.measure(name, of, samples, variants=True)
-        known = self._measured.setdefault(name, [])
-        for indices, values in known:
-            places = np.searchsorted(indices, samples.indices).clip(max=len(indices) - 1)
-            if (indices[places] == samples.indices).all():
+        known = self._measured.setdefault((name, getattr(of, "seed", None)), [])
+        for held, values in known:
+            places = np.searchsorted(held.indices, samples.indices).clip(max=len(held) - 1)
+            if _are_equal(held.take(places), samples):
                 return values[:, places]
         with contextlib.ExitStack() as stack:
             for memory in (*self.models, *self.targets) if variants else ():
                 stack.enter_context(memory.forgetting())
             values = np.stack([of(target, samples) for target in self.targets])
         order = np.argsort(samples.indices, kind="stable")
-        known.append((samples.indices[order], values[:, order]))
+        known.append((samples.take(order), values[:, order]))
         return values
 
     def behind(self, targets: Sequence[Target], *, keeps_labels: bool) -> ShadowBank:
@@ -120,6 +120,25 @@ class ShadowBank:
         same = self if keeps_labels else None
         return ShadowBank(targets, self.in_training, models=self.models, **rows, labels_from=same)
 
+    def check_without(self, indices: np.ndarray, is_member: np.ndarray) -> None:
+        """Refuses a bank that the target belongs to, or that was trained on just the target's members or non-members.
+
+        Args:
+            indices: ``(n,)`` positions in the data set of the evaluated rows.
+            is_member: ``(n,)`` bool: whether the target was trained on them.
+
+        Raises:
+            InputError: If a model was trained on nearly the same of these rows as the target, or on nearly all others.
+        """
+        for number, held in enumerate(self.trained_on(indices)):
+            if held.any() and not held.all() and abs(np.corrcoef(held, is_member)[0, 1]) >= _THE_TARGETS:
+                raise InputError(
+                    f"rows of shadow model {number}",
+                    expected="a random half of the evaluated rows",
+                    got="the members of the target" if (held == is_member).mean() > 0.5 else "its non-members",
+                    fix="leave the target out of the bank, and train models on rows that are drawn at random",
+                )
+
     def query(self, samples: np.ndarray) -> np.ndarray:
         """``(K, n, C)`` float32 log-probabilities of ``(n, ...)`` samples."""
         return np.stack([target.query(samples) for target in self.targets])
@@ -132,6 +151,10 @@ class ShadowBank:
         return held
 
 
+def _are_equal(one: Samples, other: Samples) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("indices", "labels", "features"))
+
+
 def trained_on(rows: Sequence[np.ndarray], *, of: int = 0) -> np.ndarray:
     """``(K, N)`` bool from the training rows of K models, which are positions in a data set of at least `of` rows."""
     size = max([of, *(int(one.max()) + 1 for one in rows if len(one))])
@@ -141,6 +164,8 @@ def trained_on(rows: Sequence[np.ndarray], *, of: int = 0) -> np.ndarray:
     return held
 
 
+_THE_TARGETS = 0.9
+"""Correlation of a model's training rows with the target's from which it was not trained on a random half."""
 LEARNED_FROM = 1000
 """Largest number of rows of an offline bank that attackers learn from; models are trained on all."""
 POPULATION = 2000
@@ -156,12 +181,27 @@ class BankRows:
     Attributes:
         pool: ``(N,)`` positions in the data set of the rows that the models are trained on, each on some of them.
         population: ``(Z,)`` positions of rows that no model is trained on and that are not judged.
-        size: Rows that each model is trained on.
+        size: Rows of the pool that each model is trained on.
+        fillers: ``(F,)`` positions of rows that are neither in the pool nor in the population.
+        more: Rows of `fillers` that each model is trained on besides, so that it has as many rows as the target.
     """
 
     pool: np.ndarray
     population: np.ndarray
     size: int
+    fillers: np.ndarray
+    more: int
+
+    def of_models(self, count: int, *, seed: int) -> list[np.ndarray]:
+        """Positions in the data set of the rows that each of `count` models is trained on; see `assign_rows`."""
+        chosen = []
+        for number, held in enumerate(assign_rows(len(self.pool), self.size, count, seed=seed)):
+            rows = self.pool[held]
+            if self.more:
+                drawn = np.random.default_rng((seed, number, 1)).permutation(self.fillers)[: self.more]
+                rows = np.concatenate((rows, drawn))
+            chosen.append(rows)
+        return chosen
 
 
 def bank_rows(
@@ -169,8 +209,9 @@ def bank_rows(
 ) -> BankRows:
     """Chooses the rows of a bank.
 
-    The pool of an online bank are the judged rows: the attacker knows them, but not which are members. Those of an
-    offline bank are rows that are neither judged nor members of the target.
+    The pool of an online bank are the judged rows: the attacker knows them, but not which are members. If the target
+    was trained on more rows than half of these, each model is trained on other rows besides. The pool of an offline
+    bank are rows that are neither judged nor members of the target.
 
     Args:
         rows: Number of rows of the data set.
@@ -183,6 +224,7 @@ def bank_rows(
     Raises:
         InputError: If there are too few rows for two models.
     """
+    fillers = np.empty(0, np.int64)
     others = np.setdiff1d(np.arange(rows), np.union1d(judged, members))
     others = np.random.default_rng(seed).permutation(others)
     if offline:
@@ -190,6 +232,7 @@ def bank_rows(
         population, pool = others[:count], others[count:]
     else:
         pool, population = judged, others[:most]
+        fillers = np.setdiff1d(np.arange(rows), np.union1d(judged, population))
     size = min(len(members), len(pool) // 2)
     if size < 1:
         raise InputError(
@@ -198,7 +241,7 @@ def bank_rows(
             got=str(len(pool)),
             fix="evaluate fewer rows, or train the other kind",
         )
-    return BankRows(pool, population, size)
+    return BankRows(pool, population, size, fillers, min(len(members) - size, len(fillers)))
 
 
 def assign_rows(pool: int, size: int, count: int, *, seed: int) -> np.ndarray:

@@ -43,7 +43,7 @@ def test_statistics_by_hand():
     by_hand = -((3 - 4) ** 2) / 8 - np.log(2) + (3 - 1) ** 2 / 2
     assert lira(np.array([3.0]), bank) == pytest.approx([by_hand])
     assert calibrated(np.array([3.0]), bank) == [2]
-    alone = InAndOut(np.array([np.nan]), np.array([1.0]), np.array([1.0]), np.array([4.0]))
+    alone = InAndOut(np.array([np.nan]), np.array([1.0]), np.array([1.0]), np.array([4.0]), is_offline=True)
     assert lira(np.array([3.0]), alone) == [0.5]
 
 
@@ -300,3 +300,21 @@ def test_a_row_scores_the_same_whichever_rows_are_scored_with_it(name, offline):
     halves = [attack.score(target(8), judged.take(part)) for part in np.array_split(np.arange(len(judged)), 2)]
     np.testing.assert_allclose(np.concatenate(halves), whole, rtol=1e-9)
     assert len(np.unique(whole)) > 50
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.2, 0.1])
+def test_the_partner_of_a_model_tells_about_it_however_small_their_part_of_the_pool_is(share):
+    told = tell_of_each_other(assign_rows(2000, int(2000 * share), 8, seed=0))
+    pairs = np.kron(np.eye(4, dtype=bool), np.ones((2, 2), bool))
+    assert (told == pairs).all()
+
+
+def test_a_row_that_no_model_was_trained_on_scores_the_same_alone_and_among_others():
+    world = World(60, seed=2)
+    held = assign_rows(60, 30, 8, seed=0)
+    targets = [target_of(world.values(line)) for line in held]
+    held = np.where(np.arange(60) == 7, False, held)
+    attack = LiraAttack().fit(ShadowBank(targets, held, pool=samples(np.setdiff1d(np.arange(60), [7]))))
+    target = target_of(world.values(np.arange(60) < 30))
+    alone, among = attack.score(target, samples([7])), attack.score(target, samples(np.arange(60)))
+    np.testing.assert_allclose(alone[0], among[7])

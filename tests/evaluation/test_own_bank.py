@@ -1,10 +1,12 @@
 """Banks of shadow models of a user's own model find a leak that thresholds miss, and nothing without one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mindefense import ShadowBank, Target, evaluate, from_datasets, train_shadows
+from mindefense import Rounding, ShadowBank, Target, evaluate, from_datasets, train_shadows
 from mindefense.errors import InputError
 
 ATTACKS = ("gap", "confidence", "lira", "rmia", "calibrated", "bank-confidence")
@@ -114,3 +116,56 @@ def test_mistakes_with_banks_are_one_line(data, banks):
     none = ShadowBank(online.targets, np.zeros_like(online.in_training), pool=online.pool)
     with pytest.raises(InputError, match=r"rows of the online bank: expected evaluated ones, got none"):
         evaluate(train(*MEMBERS, 99), *data, shadows=none, progress=False)
+
+
+def test_models_have_as_many_rows_as_the_target_if_few_of_its_members_are_judged(data):
+    everything, split = data
+    few = dataclasses.replace(split, eval_members=split.eval_members[:50], eval_non_members=split.eval_non_members[:50])
+    bank = train_shadows(train, everything, few, count=4, progress=False)
+    judged = np.concatenate((few.eval_members, few.eval_non_members))
+    assert (bank.trained_on(judged).sum(axis=1) == 50).all()
+    assert (bank.in_training.sum(axis=1) == len(MEMBERS[0])).all()
+    assert not bank.trained_on(bank.population.indices).any()
+
+
+def test_a_bank_that_the_target_belongs_to_is_refused(data, banks):
+    online, _ = banks
+    held = online.in_training.copy()
+    for rows, got in ((data[1].target_members, "the members"), (data[1].eval_non_members, "its non-members")):
+        held[3] = False
+        held[3, rows] = True
+        wrong = ShadowBank(online.targets, held, models=online.models, pool=online.pool)
+        with pytest.raises(InputError, match=rf"rows of shadow model 3: .* got {got}.*leave the target out"):
+            evaluate(train(*MEMBERS, 99), *data, attacks=("gap", "lira"), shadows=wrong, progress=False)
+
+
+def test_a_model_that_comes_twice_is_refused(data):
+    same = LogisticRegression(max_iter=50)
+    with pytest.raises(InputError, match=r"shadow 1: expected a new model.*build a new model in each call"):
+        train_shadows(lambda features, labels, seed: same.fit(features, labels), *data, progress=False)
+
+
+def test_attackers_without_their_kind_of_bank_are_said_to_be_left_out(data, banks):
+    online, _ = banks
+    with pytest.raises(InputError, match=r"attacks.*there is no bank of shadow models"):
+        evaluate(train(*MEMBERS, 99), *data, attacks=("lira",), knowledge=("offline",), shadows=online, progress=False)
+
+
+def test_a_bank_of_another_split_is_found_out(data, banks):
+    online, _ = banks
+    held = online.in_training.copy()
+    held[:, data[1].eval_non_members[:100]] = False
+    wrong = ShadowBank(online.targets, held, models=online.models, pool=online.pool)
+    found = evaluate(train(*MEMBERS, 99), *data, attacks=("gap", "lira"), shadows=wrong, progress=False)
+    check = next(check for check in found.checks if check.name == "shadow-models")
+    assert not check.passed
+    assert "all or none of the online models were trained on 104 of 750 rows" in check.meaning
+
+
+def test_answers_alone_cannot_be_defended(data, banks):
+    online, _ = banks
+    alone = ShadowBank(online.targets, online.in_training, pool=online.pool)
+    with pytest.raises(InputError, match=r"shadows: expected the models themselves, to defend them"):
+        evaluate(
+            train(*MEMBERS, 99), *data, attacks=("gap", "lira"), shadows=alone, defense=Rounding(1), progress=False
+        )

@@ -1,5 +1,7 @@
 """The attacker's own models, and which rows each was trained on."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -58,3 +60,21 @@ def test_answers_to_variants_are_not_remembered():
     assert bank.targets[0].queries == 4
     bank.measure("share", share, rows, variants=True)
     assert seen == [4]  # the measure is remembered
+
+
+def test_a_measure_is_not_remembered_for_other_features_or_another_seed():
+    class Sum:
+        seed = 0
+
+        def __call__(self, target, samples):
+            return samples.features.sum(axis=1) + self.seed
+
+    bank = ShadowBank([Target(lambda x: np.log(x))], np.array([[True, False, True]]))
+    samples = Samples(np.arange(6.0).reshape(3, 2), np.zeros(3, int), np.array([2, 0, 1]))
+    of = Sum()
+    assert bank.measure("sum", of, samples).tolist() == [[1, 5, 9]]
+    assert bank.measure("sum", of, samples.take(np.array([2, 1]))).tolist() == [[9, 5]]
+    other = dataclasses.replace(samples, features=samples.features + 1)
+    assert bank.measure("sum", of, other).tolist() == [[3, 7, 11]]
+    of.seed = 10
+    assert bank.measure("sum", of, samples).tolist() == [[11, 15, 19]]

@@ -20,6 +20,8 @@ LEARNED = 0.02
 """Smallest margin above chance of a trained network's accuracy on its training rows."""
 FITTED = 0.99
 """Accuracy on the training rows from which a decreasing loss no longer matters."""
+FEWEST_ROWS = 0.5
+"""Smallest number of training rows of a bank's model, as a share of the target's."""
 LARGEST_UNCOMPARED = 0.05
 """Largest share of a bank's rows that all or none of its models may be trained on."""
 LARGEST_GAP_DIFFERENCE = 0.15
@@ -210,6 +212,11 @@ def shadow_models(facts: Facts) -> Check | None:
         if abs((held - unheld) - (own - other)) > LARGEST_GAP_DIFFERENCE:
             wrong.append(f"the {kind} models generalize differently from the target")
             advice.append("train them exactly as the target was trained, on as many rows")
+        if bank.of_target is not None and bank.trained_on < FEWEST_ROWS * bank.of_target:
+            wrong.append(
+                f"the {kind} models were trained on {bank.trained_on:,} rows and the target on {bank.of_target:,}"
+            )
+            advice.append("give the data set more rows")
         if bank.uncompared > LARGEST_UNCOMPARED * bank.rows:
             wrong.append(f"all or none of the {kind} models were trained on {bank.uncompared:,} of {bank.rows:,} rows")
             advice.append("train more models, each on another half of the rows")
