@@ -84,7 +84,9 @@ PAGES: dict[str, Setting] = {
     "docs/results_format.md": Setting(has=(brought.study,)),
     "docs/tutorials/vgg16.md": Setting(has=(brought.vgg16_checkpoint,)),
     "docs/your_model.md": Setting(exempt={"torch.nn.Linear(144, 4)": TORCH}),
-    "docs/results/location/README.md": Setting(has=(brought.location,)),
+    "docs/results/location/README.md": Setting(
+        has=(brought.location,), exempt=dict.fromkeys(("train-shadows --out", "lira,rmia"), BANK)
+    ),
     "docs/results/vgg16_cifar100_32px/README.md": Setting(has=(brought.cifar100,)),
 }
 """Pages that need something."""
