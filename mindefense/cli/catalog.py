@@ -51,7 +51,7 @@ _COMMON, _SHARED = arguments.add_common_arguments, arguments.add_shared_argument
 
 COMMANDS = {
     "demo": Command(
-        "a first look: a whole study of synthetic data in about a minute → runs/demo/report.html",
+        "a first look: a whole study of synthetic data in two minutes → runs/demo/report.html",
         "Trains a target on synthetic rows like Location's, defends it with DefenMI, attacks the target with and "
         "without the defense, and shows the results on the screen and on an HTML page. Needs no data and no network.",
         (

@@ -41,7 +41,7 @@ NEXT = (
 
 
 def demo(args: argparse.Namespace) -> Outcome:
-    """Runs a study of synthetic rows, which takes about a minute, and suggests what to do next."""
+    """Runs a study of synthetic rows, which takes about two minutes, and suggests what to do next."""
     from mindefense.cli.catalog import build_parser
 
     same = ["run", "--shadows", "4", "--attacks", ",".join(DEMO_ATTACKS)]
