@@ -18,8 +18,10 @@ from mindefense import cli
 EXAMPLE = Path(__file__).parent.parent / "examples" / "location_defense.py"
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Every core has a process of the tests already, and starting others takes longer than small grids do.
+    # Every core has a process of the tests already: others would take longer to start than small grids take, and
+    # threads of MindSpore that wait for work would keep a core from the other processes.
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LONG = (
     *("distributed/", "docs/test_pages", "docs/test_readme_page", "study/", "test_examples", "docs/", "serving/"),

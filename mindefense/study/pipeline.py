@@ -189,6 +189,9 @@ class Study(StudyFacts):
             if self.config.needs_defender:
                 self.train_defender(resume=resume)
             if self.config.defense != NONE:
+                self._defenses.use_banks(
+                    (config or EvaluationConfig()).banks()
+                )  # those of the evaluation: one scenario
                 self.defend()
             evaluation = self.evaluate(config)
         return dataclasses.replace(evaluation, timings=dict(self.timings))

@@ -142,7 +142,7 @@ def test_a_rank_without_a_model_has_no_part_and_the_others_all(staged):
     samples = study.data.take(rows.pool)
     trainings = Trainings(samples.features, samples.labels, held, configs)
     parts = [trainings.run_part(study.preset, 1, rank=rank, size=3) for rank in range(3)]
-    assert [None if part is None else len(part) for part in parts] == [1, 1, None]
+    assert sorted(0 if part is None else len(part) for part in parts) == [0, 1, 1]
     packed = np.concatenate([part for part in parts if part is not None])
     for (net, history), (other, other_history) in zip(
         trainings.unpacked(packed, study.preset), trainings.run(study.preset, 2), strict=True
