@@ -28,9 +28,7 @@ def task(config=CONFIG, *, seed=0):
     "changes",
     [
         {},
-        {"weight_decay": 0.01},
-        {"label_smoothing": 0.2},
-        {"schedule": "cosine", "warmup_epochs": 2},
+        {"weight_decay": 0.01, "label_smoothing": 0.2, "schedule": "cosine", "warmup_epochs": 2},
         {"batch_size": 500},
         {"until_accuracy": 0.25},
     ],
