@@ -13,7 +13,7 @@ FEWEST_TO_CLEAR = 100
 
 
 def level_of(*, surely: bool, shown: bool, accuracy: float, two_sided_auc: float, judged: int) -> str:
-    """The level of a verdict, one of `mindefense.types.results.LEVELS`.
+    """The level of a verdict, one of `mindefense.types.verdicts.LEVELS`.
 
     Args:
         surely: Whether an attacker identifies more members at a small false positive rate than chance explains.

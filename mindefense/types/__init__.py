@@ -15,23 +15,19 @@ from mindefense.types.metrics import (
     UtilityMetrics,
 )
 from mindefense.types.results import (
-    LEVELS,
-    Check,
     Comparison,
     ConfidenceHistogram,
     Contender,
     DefenseFacts,
     Evaluation,
     Evidence,
-    LimitFound,
     RowRisks,
-    Ruling,
     Slice,
     Slices,
     TargetFacts,
-    Verdict,
 )
 from mindefense.types.trials import AttackResult, NotRun, Outputs, Trial
+from mindefense.types.verdicts import LEVELS, Check, LimitFound, Ruling, Verdict
 
 __all__ = [
     "LEVELS",
