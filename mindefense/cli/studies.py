@@ -25,6 +25,7 @@ DEMO_ATTACKS = (
     "label-flips",
     "averaging-8",
     "lira",
+    "bank-label",
     "bank",
 )
 """One attack of each kind, all of them fast."""
