@@ -182,6 +182,14 @@ def add_judgement_arguments(parser: argparse.ArgumentParser) -> None:
 def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     """The attackers of an evaluation, its limits, and the words of its report."""
     add_attacker_arguments(parser)
+    parser.add_argument(
+        "--targets",
+        type=values.whole,
+        default=0,
+        metavar="N",
+        help="also attack N models of the online bank, each in the target's place and with the help of the others: "
+        "states how much the figures vary between models trained in the same way (default: 0)",
+    )
     add_judgement_arguments(parser)
     add_evidence_arguments(parser)
 

@@ -34,6 +34,7 @@ def evaluate_recorded(args: argparse.Namespace) -> Outcome:
     evaluation = evaluate_outputs(
         outputs,
         shadows=shadows,
+        targets=config.targets,
         attacks=config.attacks,
         adversary=config.adversary,
         seed=args.seed or 0,

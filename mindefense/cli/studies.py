@@ -207,6 +207,7 @@ def attackers(args: argparse.Namespace):
         adversary=ADVERSARIES if args.adversary == "both" else (args.adversary,),
         noise=args.noise,
         max_queries=args.max_queries,
+        targets=getattr(args, "targets", 0),
     )
 
 

@@ -40,6 +40,7 @@ def evaluate(
     seed: int = 0,
     fit_share: float = 0.5,
     max_queries: int = 1000,
+    targets: int = 0,
     progress: Progress | bool | None = None,
 ) -> Evaluation:
     """Attacks a trained model, without a defense and, if one is given, with it.
@@ -69,6 +70,9 @@ def evaluate(
         seed: Seed of everything that is random.
         fit_share: Share of the evaluation's rows that auditors are fitted on, 0 … 1.
         max_queries: Largest number of queries per sample, for attackers that search.
+        targets: Number of models of the online bank in `shadows` that are attacked in the target's place, each with
+            the help of the others; 0 for none. Shows whether the target leaks as much as other models that were trained
+            in the same way.
         progress: True for a progress display, False for none, None for one on a terminal or in a notebook; or an object
             with the methods ``stage`` and ``say``.
 
@@ -82,7 +86,7 @@ def evaluate(
         got = f"the class {defense.__name__}" if isinstance(defense, type) else repr(defense)
         fix = "make one, as in Rounding(1), fit one with fit_defenmi, or load_defense(FILE)"
         raise InputError("defense", expected="a Defense", got=got, fix=fix)
-    config = EvaluationConfig(names_of(attacks), tuple(knowledge), tuple(adversary), noise, max_queries)
+    config = EvaluationConfig(names_of(attacks), tuple(knowledge), tuple(adversary), noise, max_queries, targets)
     runner, subject = prepared(
         target, data, split, config,
         attacks=attacks, own_attacks=own_attacks, shadow=shadow, shadows=shadows, seed=seed, fit_share=fit_share,
@@ -93,7 +97,7 @@ def evaluate(
     if defense is not None:
         scenario = undefended.behind(defense, seed=seed, noise=noise)
         trials += runner.run(scenario)
-    return summarize(runner, scenario, trials, answers_of(undefended, scenario), subject)
+    return summarize(runner, scenario, trials, answers_of(undefended, scenario), subject, targets=targets)
 
 
 def prepared(

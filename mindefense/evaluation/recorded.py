@@ -37,6 +37,7 @@ def evaluate_outputs(
     fit_share: float = 0.5,
     defense: Defense | None = None,
     shadows: ShadowOutputs | None = None,
+    targets: int = 0,
     progress: Progress | bool | None = None,
     timed: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda stage: contextlib.nullcontext(),
 ) -> Evaluation:
@@ -57,6 +58,7 @@ def evaluate_outputs(
         shadows: Answers of shadow models to the same rows, from `mindefense.data.load_shadow_outputs`; None to leave
             out the attackers that need them. Adaptive ones on recorded defended answers need the defended answers of
             the shadow models too.
+        targets: Number of shadow models that are attacked in the target's place; see `evaluate`.
         progress: Progress display; see `evaluate`.
         timed: Returns a context manager that measures the stage of the given name.
 
@@ -95,7 +97,7 @@ def evaluate_outputs(
     if shadows is not None:
         settings["shadows"] = {"online": len(shadows)}
     subject = Subject(dataset=outputs.name, seed=seed, settings=settings, digests={"outputs": outputs.sha256})
-    return summarize(runner, scenario, trials, answers, subject)
+    return summarize(runner, scenario, trials, answers, subject, targets=targets)
 
 
 def recorded_settings(

@@ -26,6 +26,8 @@ BANKS = ("online", "offline")
 """Kinds of banks of shadow models: trained on some of the evaluated rows, or only on other rows."""
 KNOWLEDGE = ("auditor", "shadow", *BANKS)
 """What attackers are fitted on: known members of the target itself, one shadow model, or a bank of shadow models."""
+_FOR_ANY_TARGET = ("shadow", "offline")
+"""Knowledge that does not depend on which model is the target."""
 ADVERSARIES = ("static", "adaptive")
 """Whether an attacker knows of the defense."""
 
@@ -96,6 +98,7 @@ class AttackRunner:
     Attributes:
         attackers: As given.
         undefended: As given.
+        progress: The progress display.
         trainings: The trainings of attack networks and the iterative fits of attackers, by `training_name`.
         risks: For each attacker that compares one statistic with an online bank, and each state: the risk of each row.
         on_canaries: The trials of all attackers on the canaries.
@@ -120,8 +123,10 @@ class AttackRunner:
         self.trainings: dict[str, Training] = {}
         self.on_canaries: list[Trial] = []
         self.risks: list[RowRisks] = []
-        self._progress, self._timed = progress_of(progress), timed
+        self.progress, self._timed = progress_of(progress), timed
         self._fitted: dict[tuple[str, str], Attack] = {}
+        self._adaptive: dict[tuple[str, str], Attack] = {}
+        self._adapted_to: Scenario | None = None
         self._not_run: list[NotRun] = []
         self._plan: list[tuple[str, Attack, str]] = []
         for name, spec in attackers.specs.items():
@@ -168,11 +173,13 @@ class AttackRunner:
         """
         scenario = scenario or self.undefended
         defense = scenario.defense
+        if scenario is not self._adapted_to:
+            self._adaptive, self._adapted_to = {}, scenario
         noised = defense is not None and defense.is_random
         plan = [one for one in self._plan if noised or not one[1].needs_randomness]
         trials = []
         title = title or ("attack" if defense is None else "attack the defended")
-        with self._progress.stage(title, len(plan)) as advance:
+        with self.progress.stage(title, len(plan)) as advance:
             for name, _, knowledge in plan:
                 judged = functools.partial(self._judge, name=name, scenario=scenario, knowledge=knowledge)
                 # Only attackers that are fitted can adapt, and only to a defense.
@@ -188,8 +195,42 @@ class AttackRunner:
                     if static:
                         trials.append(judged(self._static(name, knowledge), adversary="static"))
                     if adaptive:
-                        trials.append(judged(self._fit(name, scenario, knowledge, "adaptive"), adversary="adaptive"))
+                        trials.append(judged(self._adapted(name, knowledge), adversary="adaptive"))
                 advance(1, name)
+        return trials
+
+    def with_target(self, number: int, others: np.ndarray) -> list[Trial]:
+        """Runs every attacker on a model of the online bank, in the states that the target was last attacked in.
+
+        Attackers that learned from the shadow model or from the offline bank are the same for any target and are not
+        fitted again.
+
+        Args:
+            number: The model's number in the bank.
+            others: ``(k,)`` numbers of the models that remain in the bank.
+
+        Returns:
+            One trial per attacker, knowledge, adversary and state.
+        """
+        undefended, defended = self.undefended, self._adapted_to
+        if defended is not None and (defended.defense is None or "online" not in defended.banks):
+            defended = None
+        knows = defended is not None and defended.defense is not None and defended.defense.knows
+        sets, bank = undefended.sets, undefended.banks["online"]
+        held = bank.trained_on(sets.everyone.indices())[number]
+        sets = sets.by_membership(held, seed=self.attackers.context.seed, keep_division=knows)
+        with contextlib.ExitStack() as stack:
+            # Attackers that change samples ask for many answers, which no other target needs.
+            for memory in (*bank.models[number : number + 1], bank[number]):
+                stack.enter_context(memory.restoring())
+            runner = AttackRunner(self.attackers, undefended.with_target(number, others, sets), progress=False)
+            runner._fitted = {key: one for key, one in self._fitted.items() if key[1] in _FOR_ANY_TARGET}
+            trials = runner.run()
+            if defended is not None:
+                stack.enter_context(defended.banks["online"][number].restoring())
+                runner._adapted_to = defended.with_target(number, others, sets)
+                runner._adaptive = {key: one for key, one in self._adaptive.items() if key[1] in _FOR_ANY_TARGET}
+                trials += runner.run(runner._adapted_to)
         return trials
 
     def left_out(self, *, noised: bool) -> tuple[NotRun, ...]:
@@ -267,6 +308,12 @@ class AttackRunner:
             self._fitted[name, knowledge] = self._fit(name, self.undefended, knowledge, "static")
         return self._fitted[name, knowledge]
 
+    def _adapted(self, name: str, knowledge: str) -> Attack:
+        assert self._adapted_to is not None
+        if (name, knowledge) not in self._adaptive:
+            self._adaptive[name, knowledge] = self._fit(name, self._adapted_to, knowledge, "adaptive")
+        return self._adaptive[name, knowledge]
+
     def _fit(self, name: str, scenario: Scenario, knowledge: str, adversary: str) -> Attack:
         attack = self.attackers.specs[name].make(self.attackers.context)
         if isinstance(attack, BankAttack):
@@ -283,7 +330,7 @@ class AttackRunner:
         if estimate is not None:
             queries, seconds = estimate(target, rows.members)
             times = 2 + len(rows.non_members) / len(rows.members)  # it is evaluated on about as many rows again
-            self._progress.say(
+            self.progress.say(
                 f"{name}: about {times * queries:.0f} queries and {times * seconds / 60:.0f} minutes "
                 f"(at most {self.attackers.context.max_queries} queries per sample: --max_queries)"
             )

@@ -76,6 +76,15 @@ class Rows:
         """The first `count` members and the first `count` non-members; None for all."""
         return Rows(*(samples.take(np.arange(len(samples))[:count]) for samples in (self.members, self.non_members)))
 
+    def by_membership(self, held: np.ndarray) -> Rows:
+        """The same rows as members and non-members of another model.
+
+        Args:
+            held: ``(N,)`` bool in the order of `features`: whether that model was trained on the row.
+        """
+        both = Samples(self.features(), self.labels(), self.indices())
+        return Rows(both.take(np.flatnonzero(held)), both.take(np.flatnonzero(~held)))
+
     def features(self) -> np.ndarray:
         """``(N, ...)`` features of the members, then of the non-members."""
         return np.concatenate((self.members.features, self.non_members.features))
@@ -155,6 +164,27 @@ class EvaluationSets:
             everyone, known, judged,
             test=test, shadow=rows("attacker"), defender=rows("defender"), target_rows=len(split.target_members),
         )  # fmt: skip
+
+    def by_membership(self, held: np.ndarray, *, seed: int, keep_division: bool = False) -> EvaluationSets:
+        """The same rows, for a model that was trained on others of them.
+
+        Args:
+            held: ``(N,)`` bool in the order of ``everyone.indices()``: whether it was trained on the row.
+            seed: Seed of the division into `known` and `judged`.
+            keep_division: Whether the division stays as it is, since a defense was fitted on `known`.
+        """
+        everyone = self.everyone.by_membership(held)
+        if keep_division:
+            places = {index: place for place, index in enumerate(self.everyone.indices().tolist())}
+            known, judged = (
+                rows.by_membership(held[[places[index] for index in rows.indices().tolist()]])
+                for rows in (self.known, self.judged)
+            )
+        else:
+            known, judged = everyone.divide(seed, share=len(self.known) / len(self.everyone))
+        return dataclasses.replace(
+            self, everyone=everyone, known=known, judged=judged, canaries=None, test=None, defender=None
+        )
 
     def check(self) -> None:
         """Raises InputError if there are no rows to fit or evaluate on, or if these overlap."""
@@ -296,6 +326,23 @@ class Scenario:
             shadows=None if self.shadows is None else bank_behind(self.shadows, "shadow"),
             banks={kind: bank_behind(bank, kind) for kind, bank in self.banks.items()},
             defense=DefendedBy(defense, noise, knows),
+        )
+
+    def with_target(self, number: int, others: np.ndarray, sets: EvaluationSets) -> Scenario:
+        """The scenario with a model of the online bank in the target's place.
+
+        Args:
+            number: The model's number in the bank.
+            others: ``(k,)`` numbers of the models that remain in the bank.
+            sets: The rows, by their membership in that model's training data.
+        """
+        bank = self.banks["online"]
+        return dataclasses.replace(
+            self,
+            target=bank[number],
+            model=bank.models[number] if bank.models else None,
+            sets=sets,
+            banks={**self.banks, "online": bank.take(others)},
         )
 
     def answers_differing(self, *, seed: int) -> tuple[int, int]:

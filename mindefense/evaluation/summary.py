@@ -10,6 +10,7 @@ import numpy as np
 from mindefense.confidence import softmax
 from mindefense.evaluation.evidence import evidence_of
 from mindefense.evaluation.facts import AskedAgain, BankFacts, Facts, FitRows, Training
+from mindefense.evaluation.other_targets import attack_others
 from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import EvaluationSets, Scenario
 from mindefense.evaluation.slices import record_columns, slices_of
@@ -68,7 +69,13 @@ class Subject:
 
 
 def summarize(
-    runner: AttackRunner, scenario: Scenario, trials: Sequence[Trial], answers: Outputs, subject: Subject
+    runner: AttackRunner,
+    scenario: Scenario,
+    trials: Sequence[Trial],
+    answers: Outputs,
+    subject: Subject,
+    *,
+    targets: int = 0,
 ) -> Evaluation:
     """Computes the evaluation from the trials of all attackers.
 
@@ -78,8 +85,13 @@ def summarize(
         trials: All trials, on the undefended and on the defended target.
         answers: The target's answers to the evaluation's rows; see `answers_of`.
         subject: Description of the evaluation.
+        targets: Number of models of the online bank to attack in the target's place; 0 for none.
+
+    Raises:
+        InputError: If the bank has too few models for this.
     """
     undefended = runner.undefended
+    others = attack_others(runner, trials, targets) if targets else None
     is_defended = scenario.defense is not None
     states = (False, True) if is_defended else (False,)
     checks = checks_of(runner, scenario, trials, answers, subject)
@@ -118,6 +130,7 @@ def summarize(
         change=changed(*_by_state(trials)) if is_defended else None,
         evidence=evidence_for(undefended, answers, subject),
         risks=risks,
+        other_targets=others,
     )
 
 

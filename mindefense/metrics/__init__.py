@@ -25,6 +25,7 @@ from mindefense.metrics.paired import (
     paired_auc_difference,
 )
 from mindefense.metrics.ranking import RocCurve, auc, best_threshold, roc_curve_points
+from mindefense.metrics.spread import pooled_rate, spread_of
 from mindefense.metrics.utility import utility_metrics
 
 __all__ = [
@@ -44,9 +45,11 @@ __all__ = [
     "level_of",
     "membership_metrics",
     "paired_auc_difference",
+    "pooled_rate",
     "precision_at_prior",
     "roc_curve_points",
     "small_fpr",
+    "spread_of",
     "tnr_at_fnr",
     "tpr_at_fpr",
     "tpr_interval",

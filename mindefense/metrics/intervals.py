@@ -49,7 +49,7 @@ def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) ->
         raise InputError("successes and trials", expected="whole numbers", got=f"{successes}, {trials}") from error
     if trials < 1 or not 0 <= successes <= trials:
         raise InputError("successes", expected="0 … trials, and trials ≥ 1", got=f"{successes} of {trials}")
-    tail = _tail(confidence)
+    tail = tail_of(confidence)
     return _binomial_low(successes, trials, tail), _binomial_high(successes, trials, tail)
 
 
@@ -138,7 +138,7 @@ def auc_interval(scores: ArrayLike, is_member: ArrayLike, *, confidence: float =
     from scipy.special import expit, logit, ndtri  # imported here, see _binomial_low
 
     counts = Counts.of(scores, is_member)
-    tail = _tail(confidence)
+    tail = tail_of(confidence)
     area = counts.area()
     fewer = min(counts.n_members, counts.n_non_members)
     unseen = 1 - tail ** (1 / fewer)
@@ -189,7 +189,7 @@ def tpr_interval_of(counts: Counts, fpr: float, confidence: float = 0.95) -> tup
     """`tpr_interval` from counts."""
     from scipy.special import betainc  # imported here, see _binomial_low
 
-    tail = _tail(confidence) / 2
+    tail = tail_of(confidence) / 2
     n, n_members = counts.n_non_members, counts.n_members
     mistakes = np.arange(n + 1)
     # The probability that the threshold that a non-members exceed has a false positive rate of at most fpr.
@@ -262,7 +262,7 @@ def epsilon_lower_bound(
                 (true_positives, n_members, false_positives, n_non_members),
                 (n_non_members - false_positives, n_non_members, n_members - true_positives, n_members),
             ]
-    tail = _tail(confidence) / len(candidates)  # two bounds each, all of one side
+    tail = tail_of(confidence) / len(candidates)  # two bounds each, all of one side
     ratios = [
         _binomial_low(right, right_of, tail) / _binomial_high(wrong, wrong_of, tail)
         for right, right_of, wrong, wrong_of in candidates
@@ -293,7 +293,8 @@ def _delong_variance(counts: Counts) -> float:
     )
 
 
-def _tail(confidence: float) -> float:
+def tail_of(confidence: float) -> float:
+    """The probability beyond each end of a two-sided interval."""
     if not 0 < confidence < 1:
         raise InputError("confidence", expected="between 0 and 1", got=str(confidence))
     return (1 - confidence) / 2

@@ -42,7 +42,7 @@ _THREATS = {
 
 
 _ORDINARY = {"alignment": "corrected", "width_multiplier": 1.0, "batch_size": 64, "noise": "keyed", "max_queries": 1000,
-             "amp": "O0"}  # fmt: skip
+             "targets": 0, "amp": "O0"}  # fmt: skip
 """Defaults of the command line."""
 
 
@@ -52,7 +52,7 @@ _TRAINED_BY = (
     *("label_smoothing", "canaries", "batch_size", "image_size", "width_multiplier", "members", "num_samples"),
     *("augment", "parity", "amp"),
 )
-_ATTACKED_BY = ("attacks", "knowledge", "adversary", "noise", "max_queries")
+_ATTACKED_BY = ("attacks", "knowledge", "adversary", "noise", "max_queries", "targets")
 """Settings with an argument of the same name."""
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from mindefense.evaluation.differences import ResultsDifference
 from mindefense.reports.findings import answer_evaluation, states_of
 from mindefense.reports.results import to_json
-from mindefense.reports.wording import between, percent, rounded
+from mindefense.reports.wording import between, by_spread, percent, rounded, spread_figure, usual_in_words
 from mindefense.types import AttackResult, Comparison, DefenseFacts, Evaluation, NotRun
 
 _LEARNED_FROM = {"none": "–", "auditor": "target", "shadow": "shadow", "online": "online", "offline": "offline"}
@@ -237,6 +237,16 @@ def particulars(evaluation: Evaluation) -> list[str]:
             f"({risks.low[first]:.2f}–{risks.high[first]:.2f}, 95% for this row alone) by {risks.attack} with "
             f"{risks.models} models"
         )
+    if evaluation.other_targets is not None:
+        results = to_json(evaluation)
+        found, figure = results["other_targets"], spread_figure(results)
+        for defended in (False, True):
+            if here := by_spread(found, figure, defended=defended):
+                attack, spread = here[0]
+                lines.append(
+                    f"{found['targets']} other models in this one's place, "
+                    f"{'defended' if defended else 'undefended'}: {attack['name']} {usual_in_words(spread)}"
+                )
     if evaluation.canaries:
         best = max(evaluation.canaries, key=lambda result: result.metrics.two_sided_auc)
         metrics = best.metrics

@@ -13,6 +13,7 @@ from mindefense.reports.wording import (
     Row,
     apart,
     between,
+    by_spread,
     called,
     find,
     guessed,
@@ -22,11 +23,17 @@ from mindefense.reports.wording import (
     rounded,
     short_name,
     span,
+    spread_figure,
     tpr,
+    usual_in_words,
 )
 
 _ASKED = {"shokri-label": 1, "averaging-8": 8, "averaging-64": 64, "averaging-8-perturbed": 8}
 """Queries of these attackers about each sample; all use the answers in the same way."""
+
+
+_FIGURES = {"tpr_at_fpr_0.01": "TPR at a false positive rate of 1%", "auc": "AUC"}
+_SHOWN_ATTACKERS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +63,7 @@ def evaluation_plates(results: Row, states: Sequence[tuple[str, Row]]) -> list[P
         _confidence_plate(results, states),
         _bargain_plate(results),
         _risk_plate(results, states),
+        _targets_plate(results, states),
         _class_plate(results, states),
         _budget_plate(results),
         _averaging_plate(results),
@@ -153,6 +161,43 @@ def _risk_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         f"{found[0].upper()}{found[1:]}. With few models, part of the spread is chance."
     )
     return Plate("risks", heading, sentence, pictures)
+
+
+def _targets_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
+    heading = "Whether other models leak as much"
+    found = results.get("other_targets")
+    if not found or not found["attackers"]:
+        return Plate(
+            "targets", heading, "This needs an online bank of shadow models and `mindefense evaluate --targets 8`."
+        )
+    figure = spread_figure(results)
+    pictures, said = [], []
+    for defended, (name, _) in enumerate(states):
+        here = by_spread(found, figure, defended=bool(defended))
+        if not here:
+            continue
+        attack, spread = here[0]
+        said.append(f"{name}, {attack['name']} {usual_in_words(spread)}")
+        alt = (
+            f"For {min(len(here), _SHOWN_ATTACKERS)} attackers, {name}, {_FIGURES[figure]} for each of "
+            f"{found['targets']} other models, and for this model."
+        )
+        shown = [(short_name(one, [a for a, _ in here]), one_spread) for one, one_spread in here[:_SHOWN_ATTACKERS]]
+        figured = draw.draw_targets(shown, _FIGURES[figure], share=figure != "auc")
+        pictures.append(Picture(f"targets-{_slug(defended)}", name, alt, figured))
+    places = [by_spread(found, figure, defended=bool(d))[0][1]["place"] for d in range(len(pictures))]
+    conclusion = (
+        "So this model leaks as much as others that are trained in the same way."
+        if set(places) == {"within"}
+        else "So this model leaks more than others that are trained in the same way."
+        if "above" in places
+        else "So this model leaks less than others that are trained in the same way; the next one may leak more."
+    )
+    sentence = (
+        f"{found['targets']} models of the online bank were attacked in this model's place, each with the help of the "
+        f"others. Of the attackers, that with the highest mean is named: {'; '.join(said)}. {conclusion}"
+    )
+    return Plate("targets", heading, sentence, pictures)
 
 
 def _class_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:

@@ -136,6 +136,36 @@ def draw_risks(edges: Sequence[float], share: np.ndarray, most: float) -> Figure
     return figure
 
 
+def draw_targets(spreads: Sequence[tuple[str, Row]], label: str, *, share: bool) -> Figure:
+    """One figure of attackers for every other target, and for the target itself.
+
+    Args:
+        spreads: Name and spread of each attacker.
+        label: Name of the figure.
+        share: Whether it is a share, shown in percent.
+    """
+    height = 0.85 + 0.24 * len(spreads)
+    with canvas(height, left=0.4, bottom=0.47 / height, top=1 - 0.34 / height) as (figure, ax):
+        for y, (_, spread) in enumerate(spreads):
+            ax.hlines(y, spread["usual_low"], spread["usual_high"], color=GRID, linewidth=7)
+            ax.plot(
+                spread["values"], [y] * len(spread["values"]), "o", color=BLUE, markersize=4.5, markerfacecolor="none",
+                label="other models" if not y else None,
+            )  # fmt: skip
+            ax.plot(spread["target"], y, "D", color=RED, markersize=5.5, label="this model" if not y else None)
+        ax.plot([], [], color=GRID, linewidth=7, label="95% of such models")
+        ax.set(ylim=(len(spreads) - 0.4, -0.6), xlabel=label)
+        ax.set_yticks(range(len(spreads)), [name for name, _ in spreads])
+        ax.tick_params(axis="y", length=0)
+        if share:
+            ax.xaxis.set_major_formatter(FuncFormatter(_percent))
+        ax.grid(True, axis="x", linewidth=0.7)
+        ax.legend(
+            loc="lower left", bbox_to_anchor=(-0.6, 1), ncols=3, borderaxespad=0, columnspacing=1.2, handletextpad=0.4
+        )
+    return figure
+
+
 def draw_tradeoff(
     contenders: Sequence[Row],
     cost: Callable[[Row], float],

@@ -38,6 +38,7 @@ from mindefense.reports.tables import (
     matrix_sheet,
     part_sheets,
     risk_sheets,
+    target_sheets,
 )
 from mindefense.reports.upgrade import upgraded
 from mindefense.reports.validation import faults
@@ -217,6 +218,7 @@ def evaluation_page(results: Row, source: str) -> Page:
             attacker_sheet(results),
             checks_sheet((check, "") for check in results["checks"]),
             *risk_sheets(results),
+            *target_sheets(results),
             *part_sheets(results),
             *canary_sheets(results),
             *cost_sheets(defense),

@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 
 from mindefense.files import write_json, write_text
-from mindefense.types import AttackResult, Check, Comparison, Contender, Evaluation, RowRisks, Ruling, Slices, Verdict
+from mindefense.types import (
+    AttackResult,
+    Check,
+    Comparison,
+    Contender,
+    Evaluation,
+    OtherTargets,
+    OverTargets,
+    RowRisks,
+    Ruling,
+    Slices,
+    Verdict,
+)
 
 SCHEMA_VERSION = 5
 """Rises when keys are changed. Version 4 added points of the ROC curves and histograms. Version 5 added the identified
@@ -97,6 +109,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "canaries": [_attack(result) for result in evaluation.canaries],
         "confidences": [dataclasses.asdict(histogram) for histogram in evaluation.confidences],
         "risks": [_risks(one) for one in evaluation.risks],
+        "other_targets": None if evaluation.other_targets is None else _other_targets(evaluation.other_targets),
         "checks": _checks(evaluation.checks),
         "timings": evaluation.timings,
     }
@@ -203,7 +216,7 @@ def _attack(result: AttackResult) -> dict[str, Any]:
     return {**facts, **metrics, **({} if roc is None else {"roc": roc})}
 
 
-def _named(result: AttackResult) -> dict[str, str]:
+def _named(result: AttackResult | OverTargets) -> dict[str, str]:
     return {name: getattr(result, name) for name in ("name", "knowledge", "adversary")}
 
 
@@ -272,6 +285,19 @@ def _risks(risks: RowRisks) -> dict[str, Any]:
             for rank, at in enumerate(risks.most(_MOST_RISKS), 1)
         ],
     }
+
+
+def _other_targets(found: OtherTargets) -> dict[str, Any]:
+    attackers = [
+        {
+            **_named(one),
+            "defended": one.defended,
+            "figures": [{**dataclasses.asdict(spread), "place": spread.place} for spread in one.spreads],
+            "pooled": None if one.pooled is None else dataclasses.asdict(one.pooled),
+        }
+        for one in found.attackers
+    ]
+    return {"targets": found.targets, "models": found.models, "attackers": attackers}
 
 
 def _checks(checks: Sequence[Check]) -> list[dict[str, Any]]:

@@ -232,6 +232,38 @@ def risk_sheets(results: Row) -> list[Sheet]:
     return [Sheet("risk-rows", "Rows most at risk", note, columns, rows, named_by=2)]
 
 
+def target_sheets(results: Row) -> list[Sheet]:
+    """Every attacker on other targets, if some were attacked."""
+    found = results.get("other_targets")
+    if not found or not found["attackers"]:
+        return []
+    rows = []
+    for attack in found["attackers"]:
+        spreads = {spread["figure"]: spread for spread in attack["figures"]}
+        at_1, pooled = spreads["tpr_at_fpr_0.01"], attack["pooled"]
+        cells = [Cell(attack["name"]), Cell(learned_from(attack)), Cell(state_of(attack))]
+        for spread in (spreads["auc"], at_1):
+            cells += [
+                _figure(spread["target"]),
+                _figure(spread["mean"]),
+                Cell(between(min(spread["values"]), max(spread["values"])), min(spread["values"])),
+            ]
+        cells += [_figure(spreads["tpr_at_fpr_0.001"]["mean"])]
+        cells += [_figure(pooled["tpr"]), _interval(pooled, "")] if pooled else [Cell("–"), Cell("–")]
+        rows.append((at_1["mean"], cells))
+    note = (
+        f"{found['targets']} of the {found['models']} models of the online bank, each attacked in this model's place "
+        f"with the help of the others, at most {found['models'] - 2}. TPR at 0.01% is over the rows of all of them "
+        "together; its interval is a bootstrap over models. results.json has the figures of each model, and 95% "
+        "intervals of the means."
+    )
+    columns = ("attacker", "learned from", "state", "AUC, this model#", "mean#", "smallest–largest#",
+               "TPR at 1%, this model#", "mean#", "smallest–largest#", "TPR at 0.1%, mean#",
+               "TPR at 0.01%#", "95%#")  # fmt: skip
+    ordered = [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
+    return [Sheet("other-targets", "Other models in this model's place", note, columns, ordered, sorted_by=7)]
+
+
 def canary_sheets(results: Row) -> list[Sheet]:
     """Every attacker on mislabeled samples, if there are some."""
     canaries = results.get("canaries") or ()
@@ -294,7 +326,8 @@ def _figure(number: float | None, *, digits: int = 3, strong: bool = False, tint
 
 
 def _interval(attack: Row, name: str) -> Cell:
-    return Cell(between(attack[f"{name}_low"], attack[f"{name}_high"]), attack[f"{name}_low"])
+    low, high = (attack[f"{name}_{end}" if name else end] for end in ("low", "high"))
+    return Cell(between(low, high), low)
 
 
 def _dominated(by: Sequence[str]) -> Cell:

@@ -60,7 +60,7 @@ def short_name(attack: Row, among: Sequence[Row]) -> str:
     twins = [one for one in among if one["name"] == attack["name"] and one is not attack]
     words = [attack["name"]]
     if any(one["knowledge"] != attack["knowledge"] for one in twins):
-        words.append(learned_from(attack).split()[-1])
+        words.append(learned_from(attack).removesuffix(" bank").split()[-1])
     if any(one["adversary"] != attack["adversary"] for one in twins):
         words.append("adapts" if attack["adversary"] == "adaptive" else "unaware")
     return ", ".join(words)
@@ -95,6 +95,36 @@ def guessed(separation: float) -> float:
 def percent(number: float | None) -> str:
     """With one decimal; a dash for None."""
     return rounded(number, ".1%")
+
+
+def spread_figure(results: Row) -> str:
+    """The figure by which targets are compared: the AUC if there are too few rows for a false positive rate of 1%."""
+    return "auc" if min(attack["n_non_members"] for attack in results["attacks"]) < 100 else "tpr_at_fpr_0.01"
+
+
+def by_spread(found: Row, figure: str, *, defended: bool) -> list[tuple[Row, Row]]:
+    """The attackers on other targets in one state, each with the spread of a figure; the highest mean first."""
+    here = [
+        (one, next(spread for spread in one["figures"] if spread["figure"] == figure))
+        for one in found["attackers"]
+        if one["defended"] == defended
+    ]
+    return sorted(here, key=lambda pair: -pair[1]["mean"])
+
+
+def usual_in_words(spread: Row) -> str:
+    """What an attacker reaches on other targets and on the target itself, as the predicate of a sentence."""
+    share = spread["figure"] != "auc"
+    form = percent if share else rounded
+    figures = spread["mean"], min(spread["values"]), max(spread["values"]), spread["target"]
+    mean, low, high, here = map(form, figures)
+    place = {
+        "within": "which is usual for such models",
+        "above": "more than is usual for such models",
+        "below": "less than is usual for such models",
+    }[spread["place"]]
+    reaches = "finds {} of the members at a false positive rate of 1%" if share else "has an AUC of {}"
+    return f"{reaches.format(mean)} on average ({low} to {high}), and {here} for this model, {place}"
 
 
 def apart(one: Row, other: Row, change: Row | None = None) -> bool:

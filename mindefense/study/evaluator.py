@@ -40,7 +40,7 @@ class Evaluator:
         trials = runner.run()
         if defense is not None:
             trials += runner.run(scenario, title=f"attack {defense.name}")
-        return summarize(runner, scenario, trials, answers, self.subject(config))
+        return summarize(runner, scenario, trials, answers, self.subject(config), targets=config.targets)
 
     def runner(self, config: EvaluationConfig) -> AttackRunner:
         """The runner of the attackers on the target, with the shadow model if `config.knowledge` has ``"shadow"``.

@@ -14,6 +14,7 @@ from mindefense.defenses.classifier import DefenderClassifier
 from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation.config import EvaluationConfig
+from mindefense.evaluation.other_targets import check_targets
 from mindefense.evaluation.scenario import Scenario
 from mindefense.progress import Progress
 from mindefense.ranks import ProcessGroup
@@ -177,6 +178,9 @@ class Study(StudyFacts):
         Returns:
             See `evaluate`.
         """
+        config = config or EvaluationConfig()
+        if config.targets:  # before anything is trained
+            check_targets(config.targets, self.bank.planned("online"))
         with self.timed("total"):
             if pre_trained is not None:
                 self.adopt_target(pre_trained)
@@ -184,14 +188,12 @@ class Study(StudyFacts):
                 self.train_target(resume=resume)
             if self.preset.has_shadow:
                 self.train_shadow(resume=resume)
-            for kind in (config or EvaluationConfig()).banks():
+            for kind in config.banks():
                 self.train_shadows(kind, self.bank.planned(kind), resume=resume, jobs=jobs)
             if self.config.needs_defender:
                 self.train_defender(resume=resume)
             if self.config.defense != NONE:
-                self._defenses.use_banks(
-                    (config or EvaluationConfig()).banks()
-                )  # those of the evaluation: one scenario
+                self._defenses.use_banks(config.banks())  # those of the evaluation: one scenario
                 self.defend()
             evaluation = self.evaluate(config)
         return dataclasses.replace(evaluation, timings=dict(self.timings))

@@ -57,6 +57,7 @@ class ShadowBank:
         self.models = () if models is None else tuple(models)
         self.pool, self.population, self.is_offline = pool, population, is_offline
         self._labels_from = labels_from
+        self._part_of: tuple[ShadowBank, np.ndarray] | None = None
         self._measured: dict[tuple[str, int | None], list[tuple[Samples, np.ndarray]]] = {}
 
     def __len__(self) -> int:
@@ -94,6 +95,9 @@ class ShadowBank:
             variants: Whether it is computed from predicted classes of changed samples. What the models answer to these
                 is not remembered, since there are many.
         """
+        if self._part_of is not None:
+            whole, chosen = self._part_of
+            return whole.measure(name, of, samples, variants=variants)[chosen]
         if variants and self._labels_from is not None:
             return self._labels_from.measure(name, of, samples, variants=True)
         known = self._measured.setdefault((name, getattr(of, "seed", None)), [])
@@ -119,6 +123,23 @@ class ShadowBank:
         rows = {"pool": self.pool, "population": self.population, "is_offline": self.is_offline}
         same = self if keeps_labels else None
         return ShadowBank(targets, self.in_training, models=self.models, **rows, labels_from=same)
+
+    def take(self, chosen: np.ndarray) -> ShadowBank:
+        """The bank of some of the models, which shares what was measured.
+
+        Args:
+            chosen: ``(k,)`` numbers of the models.
+        """
+        part = ShadowBank(
+            [self.targets[number] for number in chosen],
+            self.in_training[chosen],
+            models=[self.models[number] for number in chosen] if self.models else None,
+            pool=self.pool,
+            population=self.population,
+            is_offline=self.is_offline,
+        )
+        part._part_of = self, chosen
+        return part
 
     def check_without(self, indices: np.ndarray, is_member: np.ndarray) -> None:
         """Refuses a bank that the target belongs to, or that was trained on just the target's members or non-members.

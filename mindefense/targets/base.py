@@ -102,6 +102,15 @@ class _Remembered:
         finally:
             self._keeps = before
 
+    @contextlib.contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Forgets at the end the answers that were stored inside."""
+        before = dict(self._answers)
+        try:
+            yield
+        finally:
+            self._answers = before
+
     def new(self, samples: np.ndarray) -> int:
         """Number of different rows among these without a stored answer."""
         return len(self._new(_digests(samples)))
@@ -214,6 +223,10 @@ class Model(abc.ABC):
         """Answers are neither remembered nor taken from memory inside, for queries that are made once."""
         return self._logits.forgetting()
 
+    def restoring(self) -> contextlib.AbstractContextManager[None]:
+        """Forgets at the end the answers that were stored inside."""
+        return self._logits.restoring()
+
     def check_repeats(self, samples: np.ndarray) -> None:
         """Runs the model a second time on some samples, in other batches than before.
 
@@ -304,9 +317,21 @@ class Target:
     def forgetting(self) -> Iterator[None]:
         """Answers are neither remembered nor taken from memory inside, for queries that are made once."""
         with contextlib.ExitStack() as stack:
-            for memory in (self._answers, *([self._labels] if self._labels is not None else [])):
+            for memory in self._memories():
                 stack.enter_context(memory.forgetting())
             yield
+
+    @contextlib.contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Forgets at the end the answers that were stored inside."""
+        with contextlib.ExitStack() as stack:
+            for memory in self._memories():
+                stack.enter_context(memory.restoring())
+            yield
+        self._again.clear()
+
+    def _memories(self) -> list[_Remembered]:
+        return [self._answers, *([self._labels] if self._labels is not None else [])]
 
     def new(self, samples: np.ndarray) -> int:
         """Number of these samples that have not been queried."""

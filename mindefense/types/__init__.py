@@ -26,6 +26,7 @@ from mindefense.types.results import (
     Slices,
     TargetFacts,
 )
+from mindefense.types.targets import OtherTargets, OverTargets, PooledRate, Spread
 from mindefense.types.trials import AttackResult, NotRun, Outputs, Trial
 from mindefense.types.verdicts import LEVELS, Check, LimitFound, Ruling, Verdict
 
@@ -47,7 +48,10 @@ __all__ = [
     "LimitFound",
     "MembershipMetrics",
     "NotRun",
+    "OtherTargets",
     "Outputs",
+    "OverTargets",
+    "PooledRate",
     "PrecisionAtPrior",
     "RateAtFnr",
     "RateAtFpr",
@@ -58,6 +62,7 @@ __all__ = [
     "Samples",
     "Slice",
     "Slices",
+    "Spread",
     "TargetFacts",
     "Trial",
     "UtilityMetrics",

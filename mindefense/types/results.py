@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mindefense.types.metrics import BudgetPoint, Change, UtilityMetrics
+from mindefense.types.targets import OtherTargets
 from mindefense.types.trials import AttackResult, NotRun, attacker_in_words, rounded
 from mindefense.types.verdicts import Check, Ruling, Verdict
 
@@ -202,6 +203,7 @@ class Evaluation:
         ruling: The outcome of a policy; None without one.
         evidence: Time and digests of what was evaluated; None if unknown.
         risks: The risk of each evaluated row, for each state of the target; empty without an online bank.
+        other_targets: The figures of the attackers on other targets; None if none were attacked.
     """
 
     dataset: str
@@ -228,6 +230,7 @@ class Evaluation:
     ruling: Ruling | None = None
     evidence: Evidence | None = None
     risks: tuple[RowRisks, ...] = dataclasses.field(default=(), compare=False)
+    other_targets: OtherTargets | None = None
 
     def __repr__(self) -> str:
         states = [f"undefended: {_verdict(self.undefended)}"]
