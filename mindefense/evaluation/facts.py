@@ -75,6 +75,7 @@ class BankFacts:
             and on the others.
         trained_on: Mean number of rows that a model was trained on, as far as these are known.
         of_target: Number of rows that the target was trained on; None if unknown.
+        overlapping: Number of population rows that are evaluated, or that a model of the bank was trained on.
     """
 
     models: int
@@ -83,6 +84,7 @@ class BankFacts:
     accuracy: tuple[float, float]
     trained_on: int = 0
     of_target: int | None = None
+    overlapping: int = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

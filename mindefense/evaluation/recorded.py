@@ -72,6 +72,9 @@ def evaluate_outputs(
     if defense is not None and outputs.defended_log_probs is not None:
         fix = "give only the undefended answers, or give no defense"
         raise InputError("defense", expected="none, since the outputs hold defended answers", got=defense.name, fix=fix)
+    if outputs.defended_log_probs is not None and shadows is not None:
+        # The defended answers to the population are not recorded, and both states are attacked in the same way.
+        shadows = dataclasses.replace(shadows, population=None)
     undefended = recorded_scenario(outputs, seed=seed, fit_share=fit_share, shadows=shadows)
     everyone = undefended.sets.everyone
     context = AttackContext(seed=seed)
@@ -147,9 +150,12 @@ def recorded_scenario(
                     fix="record more rows",
                 )
     sets = EvaluationSets(everyone, fit_rows, eval_rows, labelled=outputs.labels is not None, treated_alike=None)
-    model = RecordedModel(outputs.log_probs)
+    answers = outputs.log_probs
+    if shadows is not None and shadows.population is not None:
+        answers = np.concatenate((answers, shadows.population.of_target))  # further row numbers
+    model = RecordedModel(answers)
     banks = {} if shadows is None else {"online": _bank(shadows, everyone)}
-    return Scenario(_target(outputs.log_probs), sets, banks=banks, model=model, answers_variants=False)
+    return Scenario(_target(answers), sets, banks=banks, model=model, answers_variants=False)
 
 
 def _bank(shadows: ShadowOutputs, everyone: Rows) -> ShadowBank:
@@ -159,9 +165,14 @@ def _bank(shadows: ShadowOutputs, everyone: Rows) -> ShadowBank:
     rows = rows[(held.any(axis=0) & ~held.all(axis=0))[rows]]
     labels = np.empty(held.shape[1], np.int32)
     labels[everyone.indices()] = everyone.labels()
-    models = [RecordedModel(one) for one in shadows.log_probs]
-    targets = [_target(one) for one in shadows.log_probs]
-    return ShadowBank(targets, held, models=models, pool=Samples(rows, labels[rows], rows))
+    answers, population = shadows.log_probs, None
+    if (more := shadows.population) is not None:
+        answers = np.concatenate((answers, more.log_probs), axis=1)
+        others = held.shape[1] + np.arange(len(more.labels))
+        population = Samples(others, more.labels, others)
+    models = [RecordedModel(one) for one in answers]
+    targets = [_target(one) for one in answers]
+    return ShadowBank(targets, held, models=models, pool=Samples(rows, labels[rows], rows), population=population)
 
 
 def fit_recorded(

@@ -234,13 +234,19 @@ def _bank_facts(bank: ShadowBank, sets: EvaluationSets) -> BankFacts:
     ways = [model.logits for model in bank.models] or [target.query for target in bank.targets]
     is_correct = np.stack([ask(rows.features).argmax(axis=1) == rows.labels for ask in ways])
     # An offline bank is compared with no judged row; an online one should be with each of them.
-    compared = held if bank.is_offline else bank.trained_on(sets.everyone.indices())
+    everyone = sets.everyone.indices()
+    compared = held if bank.is_offline else bank.trained_on(everyone)
+    overlapping = 0
+    if bank.population is not None:
+        others = bank.population.indices
+        overlapping = int((np.isin(others, everyone) | bank.trained_on(others).any(axis=0)).sum())
     return BankFacts(
         models=len(bank),
         rows=compared.shape[1],
         uncompared=int((compared.all(axis=0) | ~compared.any(axis=0)).sum()),
         trained_on=int(bank.in_training.sum(axis=1).mean()),
         of_target=sets.target_rows,
+        overlapping=overlapping,
         accuracy=(float(is_correct[held].mean()), float(is_correct[~held].mean())),
     )
 

@@ -1,4 +1,4 @@
-"""Models of a bank in the target's place: closed forms, nulls, targets that leak more, and what is shared or refused."""
+"""Models of a bank in the target's place: closed forms, nulls, targets that leak more, and what is refused."""
 
 import dataclasses
 import json

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mindefense import Rounding, cli
+from mindefense.confidence import log_softmax
 from mindefense.data import load_outputs, load_shadow_outputs
 from mindefense.defenses.registry import DefenseSpec
 from mindefense.errors import DataError
@@ -98,6 +99,82 @@ def test_without_shadow_models_the_option_is_named(files):
     found = evaluate_outputs(load_outputs(files / "target.npz"), attacks=("confidence", "lira"))
     (left,) = (one for one in found.not_run if one.name == "lira")
     assert "--shadow_outputs" in left.reason
+
+
+def population(folder, to, *, without=(), **changed):
+    """The files with answers to 300 rows that no model was trained on, of which the first half is hard."""
+    rng, z = np.random.default_rng(9), 300
+    labels = rng.integers(0, C, z)
+    easy = np.where(np.arange(z) < z // 2, -2.0, 4.0)
+
+    def of_one(shift):
+        logits = 0.3 * rng.standard_normal((z, C))
+        logits[np.arange(z), labels] += easy + shift + 0.5 * rng.standard_normal(z)
+        return logits.astype(np.float32)
+
+    with np.load(folder / "shadows.npz") as held:
+        arrays = {**held, "population_logits": np.stack([of_one(0) for _ in range(K)]),
+                  "target_population_logits": of_one(0), "population_labels": labels, **changed}  # fmt: skip
+    np.savez(to / "shadows.npz", **{name: value for name, value in arrays.items() if name not in without})
+    return load_outputs(folder / "target.npz"), to / "shadows.npz"
+
+
+def test_rmia_compares_with_recorded_rows_of_a_population(files, tmp_path):
+    outputs, path = population(files, tmp_path)
+    shadows = load_shadow_outputs(path, outputs)
+    assert shadows.population.log_probs.shape == (K, 300, C)
+    found = evaluate_outputs(outputs, shadows=shadows, attacks=("rmia", "lira"), defense=Rounding(1))
+    plain = dataclasses.replace(shadows, population=None)
+    without = evaluate_outputs(outputs, shadows=plain, attacks=("rmia", "lira"), defense=Rounding(1))
+    by, before = ({(one.name, one.adversary, one.defended): one.metrics for one in these.attacks}
+                  for these in (found, without))  # fmt: skip
+    rmia = by["rmia", "static", False]
+    # A share of the population grows with the ratio, so the ranking is the same; the threshold is not.
+    assert rmia.auc == pytest.approx(before["rmia", "static", False].auc)
+    assert rmia.recall != before["rmia", "static", False].recall
+    assert rmia.balanced_accuracy > 0.8
+    assert by["rmia", "adaptive", True].auc > 0.6
+    assert by["lira", "static", False] == before["lira", "static", False]  # which has no use for a population
+
+
+def test_the_shares_are_those_of_the_population(files, tmp_path):
+    """A target that answers the population twice as surely as all shadow models leaves no row above it."""
+    outputs, path = population(files, tmp_path)
+    shadows = load_shadow_outputs(path, outputs)
+    surer = dataclasses.replace(shadows.population, of_target=np.zeros((300, C), np.float32) - 1e-6)
+    found = evaluate_outputs(outputs, shadows=dataclasses.replace(shadows, population=surer), attacks=("rmia",))
+    (rmia,) = (one for one in found.attacks if one.name == "rmia")
+    assert rmia.metrics.recall < 0.5  # the threshold of the bank is out of reach
+
+
+def test_behind_recorded_defended_answers_the_population_is_not_used(files, tmp_path):
+    outputs, path = population(files, tmp_path)
+    with np.load(path) as held:
+        np.savez(tmp_path / "both.npz", **held, defended_logits=-held["logits"])
+    outputs = dataclasses.replace(outputs, defended_log_probs=log_softmax(-outputs.log_probs))
+    found = evaluate_outputs(outputs, shadows=load_shadow_outputs(tmp_path / "both.npz", outputs), attacks=("rmia",))
+    assert {(one.adversary, one.defended) for one in found.attacks if one.name == "rmia"} == {
+        ("static", False), ("static", True), ("adaptive", True)}  # fmt: skip
+
+
+POPULATIONS = {
+    "no labels": ({"without": ("population_labels",)}, "population_labels: expected the true class of each"),
+    "no answers of the target": (
+        {"without": ("target_population_logits",)},
+        "expected one of target_population_logits.*got none",
+    ),
+    "fewer models": ({"population_logits": np.zeros((2, 300, C))}, rf"expected \({K}, 300, {C}\), got \(2, 300, {C}\)"),
+    "other rows": ({"target_population_logits": np.zeros((7, C))}, rf"expected \(300, {C}\), got \(7, {C}\)"),
+    "unknown classes": ({"population_labels": np.full(300, C)}, "population_labels"),
+}
+
+
+@pytest.mark.parametrize("case", POPULATIONS)
+def test_a_population_that_does_not_fit_is_refused(files, tmp_path, case):
+    changed, message = POPULATIONS[case]
+    outputs, path = population(files, tmp_path, **changed)
+    with pytest.raises(DataError, match=message):
+        load_shadow_outputs(path, outputs)
 
 
 WRONG = {

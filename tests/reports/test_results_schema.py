@@ -167,7 +167,8 @@ def test_a_field_that_is_not_described_is_refused_wherever_it_stands(recorded, s
 
 
 def test_a_field_that_is_missing_is_noticed_wherever_it_stands(recorded):
-    optional = {"$.risks", "$.other_targets", "$.confidences", "$.attacks[0].roc", "$.attacks[1].roc"}  # which older files lack
+    # Fields that older files lack.
+    optional = {"$.risks", "$.other_targets", "$.confidences", "$.attacks[0].roc", "$.attacks[1].roc"}
     for place, held in dict(objects_in(recorded)).items():
         for name in held:
             changed = copy.deepcopy(recorded)

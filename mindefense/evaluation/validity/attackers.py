@@ -220,6 +220,9 @@ def shadow_models(facts: Facts) -> Check | None:
         if bank.uncompared > LARGEST_UNCOMPARED * bank.rows:
             wrong.append(f"all or none of the {kind} models were trained on {bank.uncompared:,} of {bank.rows:,} rows")
             advice.append("train more models, each on another half of the rows")
+        if bank.overlapping:
+            wrong.append(f"{bank.overlapping:,} population rows are evaluated or were trained on by {kind} models")
+            advice.append("take the population from rows that no model was trained on and that are not evaluated")
     found = sentence(f"{'; '.join(said)}; the target, {own:.3f} of the members and {other:.3f} of the non-members")
     if not wrong:
         return Check("shadow-models", True, found)
