@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mindefense.data.outputs import RecordedOutputs, load_outputs
     from mindefense.data.pipelines import from_datasets
     from mindefense.data.purchase100 import load_purchase100
-    from mindefense.data.shadow_outputs import ShadowOutputs, load_shadow_outputs
+    from mindefense.data.shadow_outputs import PopulationOutputs, ShadowOutputs, load_shadow_outputs
     from mindefense.data.splits import Split, check_split, parts_split, published_split, split_from_config
     from mindefense.data.synthetic import make_cifar_like, make_location_like
     from mindefense.data.texas100 import load_texas100
@@ -32,7 +32,7 @@ _HOMES = {
     "outputs": ("RecordedOutputs", "load_outputs"),
     "pipelines": ("from_datasets",),
     "purchase100": ("load_purchase100",),
-    "shadow_outputs": ("ShadowOutputs", "load_shadow_outputs"),
+    "shadow_outputs": ("PopulationOutputs", "ShadowOutputs", "load_shadow_outputs"),
     "splits": ("Split", "check_split", "parts_split", "published_split", "split_from_config"),
     "synthetic": ("make_cifar_like", "make_location_like"),
     "texas100": ("load_texas100",),
@@ -41,6 +41,7 @@ __getattr__, __dir__ = lazy_names(__name__, _HOMES)
 __all__ = [
     "DATASETS",
     "SOURCES",
+    "PopulationOutputs",
     "RecordedOutputs",
     "ShadowOutputs",
     "Source",
