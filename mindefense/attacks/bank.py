@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from mindefense.attacks.bank_questions import LOG_ODDS, LOG_PROB
 from mindefense.attacks.bank_statistics import (
     ENOUGH_FOR_EACH_ROW,
     InAndOut,
     calibrated,
     fitted_a,
     lira,
-    log_odds,
     rmia,
     separations,
     tell_of_each_other,
 )
 from mindefense.attacks.base import Attack, check_fitted
-from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack
+from mindefense.attacks.label_only import is_image
 from mindefense.errors import InputError
 from mindefense.metrics import auc, best_threshold
-from mindefense.targets.bank import ShadowBank
+from mindefense.targets.bank import ShadowBank, Statistic
 from mindefense.targets.base import Target
 from mindefense.types import Samples
 
@@ -36,22 +36,8 @@ FEWEST_MODELS = 4
 """Models of a bank below which too few are left to compare with while another plays the target."""
 FEWEST_OTHERS = 2
 """Models that another one is compared with, at least."""
-CORRECT_SHARE = "correct-share"
-Statistic = Callable[[Target, Samples], np.ndarray]
-"""A model's answers to samples → ``(N,)`` float64, higher for rows that the model was trained on."""
-Values = Callable[[str, Statistic, Samples], np.ndarray]
-"""Name of a statistic, the statistic and samples → its values ``(N,)`` for the model that is attacked."""
-
-
-def log_odds_of_true_class(target: Target, samples: Samples) -> np.ndarray:
-    """The log-odds of the true class; see `bank_statistics.log_odds`."""
-    return log_odds(target.query(samples.features), samples.labels)
-
-
-def log_prob_of_true_class(target: Target, samples: Samples) -> np.ndarray:
-    """The log-probability of the true class."""
-    log_probs = target.query(samples.features)
-    return log_probs[np.arange(len(samples)), samples.labels].astype(np.float64)
+Values = Callable[[Statistic, Samples], np.ndarray]
+"""A statistic and samples → its values ``(N,)`` for the model that is attacked."""
 
 
 class BankAttack(Attack):
@@ -109,13 +95,13 @@ class BankAttack(Attack):
         is_known = ~np.isnan(values) if values.ndim == 1 else np.ones(len(values), bool)
         return values[is_known], truth[is_known]
 
-    def _measured(self, number: int, name: str, of: Statistic, samples: Samples) -> np.ndarray:
-        return self.bank_.measure(name, of, samples, variants=name == CORRECT_SHARE)[number]
+    def _measured(self, number: int, statistic: Statistic, samples: Samples) -> np.ndarray:
+        return self.bank_.measure(statistic, samples)[number]
 
     def score(self, target: Target, samples: Samples) -> np.ndarray:
         """``(N,)`` float64, higher = more likely a member."""
         check_fitted(self, "bank_")
-        return self._score(lambda name, of, rows: of(target, rows), samples, np.ones(len(self.bank_), bool))
+        return self._score(lambda statistic, rows: statistic(target, rows), samples, np.ones(len(self.bank_), bool))
 
     def separations(self, samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """How far apart the models of the bank that were and were not trained on a row are, as this attacker sees it.
@@ -131,20 +117,26 @@ class BankAttack(Attack):
         """Scores of a model by its statistics, calibrated by those models of the bank that `by` ``(K,)`` bool names."""
 
     def _in_and_out(
-        self, name: str, of: Statistic, samples: Samples, by: np.ndarray, *, each_row: bool | None = None
+        self, statistic: Statistic, samples: Samples, by: np.ndarray, *, each_row: bool | None = None
     ) -> InAndOut:
-        values = self.bank_.measure(name, of, samples, variants=name == CORRECT_SHARE)[by]
-        held = self.bank_.trained_on(samples.indices)[by]
-        each_row = len(self.bank_) >= ENOUGH_FOR_EACH_ROW if each_row is None else each_row
-        sides = InAndOut.of(values, held, each_row=each_row, like=self._on_the_pool(name, of, by))
-        # No model was trained on a row of the target, so a model of the bank must be attacked without such models too.
-        return sides.out_alone() if self.bank_.is_offline else sides
+        return self._sides(lambda rows: self.bank_.measure(statistic, rows)[by], samples, by, each_row=each_row)
 
-    def _on_the_pool(self, name: str, of: Statistic, by: np.ndarray) -> InAndOut:
-        """The sides of all rows of the pool, whose pooled deviations hold for every row that is scored."""
-        pool = self.bank_.rows
-        values = self.bank_.measure(name, of, pool, variants=name == CORRECT_SHARE)[by]
-        return InAndOut.of(values, self.bank_.trained_on(pool.indices)[by])
+    def _sides(
+        self,
+        of_bank: Callable[[Samples], np.ndarray],
+        samples: Samples,
+        by: np.ndarray,
+        *,
+        each_row: bool | None = None,
+    ) -> InAndOut:
+        """The two sides of a number of each model that `by` names, ``(k, n)`` for n samples."""
+        bank, pool = self.bank_, self.bank_.rows
+        each_row = len(bank) >= ENOUGH_FOR_EACH_ROW if each_row is None else each_row
+        # The pooled deviations are those of all rows of the pool, for every row that is scored.
+        like = InAndOut.of(of_bank(pool), bank.trained_on(pool.indices)[by])
+        sides = InAndOut.of(of_bank(samples), bank.trained_on(samples.indices)[by], each_row=each_row, like=like)
+        # No model was trained on a row of the target, so a model of the bank must be attacked without such models too.
+        return sides.out_alone() if bank.is_offline else sides
 
 
 def too_few_models(bank: ShadowBank) -> str | None:
@@ -163,28 +155,54 @@ def too_few_models(bank: ShadowBank) -> str | None:
 class LiraAttack(BankAttack):
     """The likelihood ratio attack; see `bank_statistics.lira`.
 
+    With several statistics, one for each query about a row, the log-likelihood ratios are added up, or the ratio of the
+    mean of the statistics is taken, whichever has the larger AUC on the bank.
+
     Args:
-        statistic: The statistic's name, under which the bank remembers it.
-        of: What Gaussians are fitted to; the log-odds of the true class in the paper.
+        name: Name of the attack.
+        statistics: What Gaussians are fitted to; the log-odds of the true class in the paper.
+
+    Attributes:
+        adds_: After `fit`: whether the ratios are added up.
     """
 
-    def __init__(self, statistic: str = "log-odds", of: Statistic = log_odds_of_true_class):
-        self.name = "lira-label" if statistic == CORRECT_SHARE else "lira"
-        self.asks = "variants" if statistic == CORRECT_SHARE else "samples"
-        self._statistic, self._of = statistic, of
+    def __init__(self, name: str = "lira", statistics: Sequence[Statistic] = (LOG_ODDS,)):
+        self.name = name
+        self.asks = _asks(statistics)
+        self._statistics, self.adds_ = tuple(statistics), True
+
+    def unsupported(self, samples: Samples) -> str | None:
+        """Excludes samples without the variants that the statistics need."""
+        if len(self._statistics) > 1 and not is_image(samples):
+            return "the samples are not images, so there is nothing to shift"
+        return None
 
     def separations(self, samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """See `BankAttack.separations`."""
+        """See `BankAttack.separations`; of several statistics, it is that of their mean."""
         held = self.bank_.trained_on(samples.indices)
         if self.bank_.is_offline or not held.any():
             return None
-        values = self.bank_.measure(self._statistic, self._of, samples, variants=self._statistic == CORRECT_SHARE)
-        everybody = np.ones(len(self.bank_), bool)
-        return separations(values, held, like=self._on_the_pool(self._statistic, self._of, everybody))
+        everybody, pool = np.ones(len(self.bank_), bool), self.bank_.rows
+        like = InAndOut.of(self._mean_of_bank(pool, everybody), self.bank_.trained_on(pool.indices))
+        return separations(self._mean_of_bank(samples, everybody), held, like=like)
+
+    def _learn(self) -> None:
+        if len(self._statistics) > 1:
+            areas = []
+            for self.adds_ in (True, False):
+                areas.append(auc(*self.on_the_bank()))
+            self.adds_ = areas[0] >= areas[1]
+        super()._learn()
 
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
-        bank = self._in_and_out(self._statistic, self._of, samples, by)
-        return lira(values(self._statistic, self._of, samples), bank)
+        if self.adds_:
+            each = [lira(values(one, samples), self._in_and_out(one, samples, by)) for one in self._statistics]
+            return np.sum(each, axis=0)
+        mean = np.mean([values(one, samples) for one in self._statistics], axis=0)
+        return lira(mean, self._sides(functools.partial(self._mean_of_bank, by=by), samples, by))
+
+    def _mean_of_bank(self, samples: Samples, by: np.ndarray) -> np.ndarray:
+        return np.mean([self.bank_.measure(one, samples)[by] for one in self._statistics], axis=0)
 
 
 class CalibratedAttack(BankAttack):
@@ -197,8 +215,7 @@ class CalibratedAttack(BankAttack):
     name = "calibrated"
 
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
-        bank = self._in_and_out("log-odds", log_odds_of_true_class, samples, by)
-        return calibrated(values("log-odds", log_odds_of_true_class, samples), bank)
+        return calibrated(values(LOG_ODDS, samples), self._in_and_out(LOG_ODDS, samples, by))
 
 
 class RmiaAttack(BankAttack):
@@ -229,24 +246,24 @@ class RmiaAttack(BankAttack):
             self.a_ = self._CONSTANTS[int(np.argmax(areas))]
         else:
             rows = self.bank_.rows
-            probs = np.exp(self.bank_.measure("log-prob", log_prob_of_true_class, rows))
+            probs = np.exp(self.bank_.measure(LOG_PROB, rows))
             self.a_ = fitted_a(probs, self.bank_.trained_on(rows.indices))
         super()._learn()
 
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
-        bank, known = self.bank_, log_prob_of_true_class
+        bank = self.bank_
         # Without a population, a row is compared with the pool: `samples` may be members alone.
         population = bank.rows if bank.population is None else bank.population
         probs, pool_held = (
-            np.exp(bank.measure("log-prob", known, bank.rows)[by]),
+            np.exp(bank.measure(LOG_PROB, bank.rows)[by]),
             bank.trained_on(bank.rows.indices)[by],
         )
         return rmia(
-            values("log-prob", known, samples),
-            bank.measure("log-prob", known, samples)[by],
+            values(LOG_PROB, samples),
+            bank.measure(LOG_PROB, samples)[by],
             bank.trained_on(samples.indices)[by],
-            population=values("log-prob", known, population),
-            bank_on_population=bank.measure("log-prob", known, population)[by],
+            population=values(LOG_PROB, population),
+            bank_on_population=bank.measure(LOG_PROB, population)[by],
             population_held=bank.trained_on(population.indices)[by],
             gamma=self.gamma,
             a=self.a_,
@@ -264,18 +281,23 @@ class BankClassifierAttack(BankAttack):
     that are learned and not assumed.
 
     Args:
-        statistics: The statistics by name.
+        name: Name of the attack.
+        statistics: The statistics.
         seed: Seeds the classifier.
         rounds: Rounds of boosting.
     """
 
-    def __init__(self, statistics: dict[str, Statistic] | None = None, *, seed: int = 0, rounds: int = 200):
-        self._rounds = rounds
-        self._statistics = statistics or {"log-odds": log_odds_of_true_class}
-        only = {CORRECT_SHARE: "bank-label", "log-odds": "bank-confidence"}
-        self.name = only[next(iter(self._statistics))] if len(self._statistics) == 1 else "bank"
-        self.asks = "variants" if CORRECT_SHARE in self._statistics else "samples"
-        self._seed = seed
+    def __init__(
+        self,
+        name: str = "bank-confidence",
+        statistics: Sequence[Statistic] = (LOG_ODDS,),
+        *,
+        seed: int = 0,
+        rounds: int = 200,
+    ):
+        self.name = name
+        self.asks = _asks(statistics)
+        self._statistics, self._seed, self._rounds = tuple(statistics), seed, rounds
 
     def _learn(self) -> None:
         from sklearn.ensemble import HistGradientBoostingClassifier
@@ -294,41 +316,14 @@ class BankClassifierAttack(BankAttack):
 
     def _features(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         columns = []
-        for name, of in self._statistics.items():
-            mine, bank = values(name, of, samples), self._in_and_out(name, of, samples, by, each_row=True)
+        for one in self._statistics:
+            mine, bank = values(one, samples), self._in_and_out(one, samples, by, each_row=True)
             columns += [mine, mine - bank.mean_out, bank.mean_out, bank.std_out]
             if not self.bank_.is_offline:
                 columns += [mine - bank.mean_in, bank.mean_in]
         return np.column_stack(columns)
 
 
-class CorrectShare:
-    """The share of a sample and its variants that a model classifies correctly: all that labels alone tell.
-
-    Bits are flipped where all features are 0 or 1, images are shifted, and noise is added to other features.
-
-    Args:
-        seed: Seeds the variants, which are those of the label-only attackers of that seed.
-
-    Source:
-        Choquette-Choo, Tramèr, Carlini & Papernot, ICML 2021, section 3.
-    """
-
-    def __init__(self, *, seed: int = 0):
-        self.seed = seed
-        self._kinds = BitFlipAttack(seed=seed), ShiftAttack(), NoiseRobustnessAttack(seed=seed)
-
-    def __call__(self, target: Target, samples: Samples) -> np.ndarray:
-        """``(N,)`` float64 in 0 … 1."""
-        attack = next(one for one in self._kinds if one.unsupported(samples) is None)
-        return attack.correct_share(target, samples)
-
-
-def label_statistics(seed: int) -> dict[str, Statistic]:
-    """The statistics of an attacker that sees predicted classes alone."""
-    return {CORRECT_SHARE: CorrectShare(seed=seed)}
-
-
-def all_statistics(seed: int) -> dict[str, Statistic]:
-    """The statistics of an attacker that sees confidences too."""
-    return {"log-odds": log_odds_of_true_class, **label_statistics(seed)}
+def _asks(statistics: Sequence[Statistic]) -> str:
+    """What an attacker with these statistics queries; see `Attack.asks`."""
+    return "samples" if all(one.asks == "samples" for one in statistics) else "variants"

@@ -141,17 +141,21 @@ def _mindarmour(method: str) -> Callable[[AttackContext], Attack]:
 
 
 def _label_lira(context: AttackContext) -> Attack:
-    name, of = next(iter(_load("bank", "label_statistics")(context.seed).items()))
-    return _load("bank", "LiraAttack")(name, of)
+    return _load("bank", "LiraAttack")("lira-label", [_load("bank_questions", "correct_share")(context.seed)])
 
 
-def _with_bank(kind: str, *statistics: str) -> Callable[[AttackContext], Attack]:
-    """Makes an attack with a bank from the names of functions that give its statistics."""
-    return lambda context: _load("bank", kind)(
-        *(_load("bank", name)(context.seed) for name in statistics),
-        seed=context.seed,
-        rounds=10 if context.smoke else 200,
-    )
+def _lira_augmented(context: AttackContext) -> Attack:
+    return _load("bank", "LiraAttack")("lira-augmented", _load("bank_questions", "log_odds_of_views")())
+
+
+def _bank_classifier(name: str, *, confidences: bool, labels: bool) -> Callable[[AttackContext], Attack]:
+    def make(context: AttackContext) -> Attack:
+        statistics = [_load("bank_questions", "LOG_ODDS")] if confidences else []
+        statistics += [_load("bank_questions", "correct_share")(context.seed)] if labels else []
+        rounds = 10 if context.smoke else 200
+        return _load("bank", "BankClassifierAttack")(name, statistics, seed=context.seed, rounds=rounds)
+
+    return make
 
 
 def _averaging(repeats: int, perturbation: float = 0.0) -> Callable[[AttackContext], Attack]:
@@ -253,6 +257,10 @@ ATTACKS: Mapping[str, AttackSpec] = {
         "The log-odds of the true class, and how likely they are for shadow models with and without the sample.",
         _BANK,
     ),
+    "lira-augmented": AttackSpec(
+        _lira_augmented,
+        "The log-odds of an image, of shifted ones and of its mirror image, compared with shadow models likewise.",
+    ),
     "rmia": AttackSpec(
         _plain("bank", "RmiaAttack"),
         "The confidence in the true class over its mean in shadow models, compared with that of other samples.",
@@ -267,17 +275,17 @@ ATTACKS: Mapping[str, AttackSpec] = {
         _BANK_LABEL,
     ),
     "bank-confidence": AttackSpec(
-        _with_bank("BankClassifierAttack"),
+        _bank_classifier("bank-confidence", confidences=True, labels=False),
         "The log-odds of the true class beside those of shadow models, by a classifier fitted on the shadow models.",
         _BANK,
     ),
     "bank-label": AttackSpec(
-        _with_bank("BankClassifierAttack", "label_statistics"),
+        _bank_classifier("bank-label", confidences=False, labels=True),
         "Predicted classes of changed samples alone beside those of shadow models, by a classifier likewise.",
         _BANK_LABEL,
     ),
     "bank": AttackSpec(
-        _with_bank("BankClassifierAttack", "all_statistics"),
+        _bank_classifier("bank", confidences=True, labels=True),
         "Confidences and predicted classes of changed samples beside those of shadow models, by a classifier likewise.",
         _BANK,
     ),

@@ -13,6 +13,27 @@ from mindefense.targets.base import Model, Target
 from mindefense.types import Samples
 
 
+@dataclasses.dataclass(frozen=True)
+class Statistic:
+    """One number for each sample, computed from a model's answers.
+
+    Attributes:
+        name: Its name; two statistics of the same name are the same one.
+        of: A model as a target and samples → ``(n,)`` float64, higher for samples that the model was trained on.
+        asks: What it needs to know: the answers to the ``"samples"``, to changed samples (``"variants"``), or only the
+            predicted classes of these (``"labels of variants"``). Answers to variants are not remembered, since there
+            are many.
+    """
+
+    name: str
+    of: Callable[[Target, Samples], np.ndarray]
+    asks: str = "samples"
+
+    def __call__(self, target: Target, samples: Samples) -> np.ndarray:
+        """``(n,)`` float64 of n samples."""
+        return self.of(target, samples)
+
+
 class ShadowBank:
     """K ≥ 1 models that an attacker trained, all of them undefended or all behind the same defense.
 
@@ -58,7 +79,7 @@ class ShadowBank:
         self.pool, self.population, self.is_offline = pool, population, is_offline
         self._labels_from = labels_from
         self._part_of: tuple[ShadowBank, np.ndarray] | None = None
-        self._measured: dict[tuple[str, int | None], list[tuple[Samples, np.ndarray]]] = {}
+        self._measured: dict[str, list[tuple[Samples, np.ndarray]]] = {}
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -78,37 +99,22 @@ class ShadowBank:
             raise InputError("shadows", expected="a bank with rows to learn from", got="no pool", fix="give it a pool")
         return self.pool
 
-    def measure(
-        self,
-        name: str,
-        of: Callable[[Target, Samples], np.ndarray],
-        samples: Samples,
-        *,
-        variants: bool = False,
-    ) -> np.ndarray:
-        """``(K, n)`` float64: one number of each model for each sample, computed once for a name and a row.
-
-        Args:
-            name: What the number is called.
-            of: A target and samples → ``(n,)``; with an attribute ``seed`` if it depends on one.
-            samples: The rows.
-            variants: Whether it is computed from predicted classes of changed samples. What the models answer to these
-                is not remembered, since there are many.
-        """
+    def measure(self, statistic: Statistic, samples: Samples) -> np.ndarray:
+        """``(K, n)`` float64: a statistic of each model for each sample, computed once for a row."""
         if self._part_of is not None:
             whole, chosen = self._part_of
-            return whole.measure(name, of, samples, variants=variants)[chosen]
-        if variants and self._labels_from is not None:
-            return self._labels_from.measure(name, of, samples, variants=True)
-        known = self._measured.setdefault((name, getattr(of, "seed", None)), [])
+            return whole.measure(statistic, samples)[chosen]
+        if statistic.asks == "labels of variants" and self._labels_from is not None:
+            return self._labels_from.measure(statistic, samples)
+        known = self._measured.setdefault(statistic.name, [])
         for held, values in known:
             places = np.searchsorted(held.indices, samples.indices).clip(max=len(held) - 1)
             if _are_equal(held.take(places), samples):
                 return values[:, places]
         with contextlib.ExitStack() as stack:
-            for memory in (*self.models, *self.targets) if variants else ():
+            for memory in () if statistic.asks == "samples" else (*self.models, *self.targets):
                 stack.enter_context(memory.forgetting())
-            values = np.stack([of(target, samples) for target in self.targets])
+            values = np.stack([statistic(target, samples) for target in self.targets])
         order = np.argsort(samples.indices, kind="stable")
         known.append((samples.take(order), values[:, order]))
         return values

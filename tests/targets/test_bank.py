@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mindefense.errors import InputError
-from mindefense.targets.bank import ShadowBank, trained_on
+from mindefense.targets.bank import ShadowBank, Statistic, trained_on
 from mindefense.targets.base import Target
 from mindefense.types import Samples
 
@@ -55,26 +55,42 @@ def test_answers_to_variants_are_not_remembered():
     def share(target, samples):
         return (target.labels(samples.features) == samples.labels).astype(np.float64)
 
-    bank.measure("share", share, rows, variants=True)
+    measured = Statistic("share", share, asks="labels of variants")
+    bank.measure(measured, rows)
     assert bank.targets[0].new(rows.features) == 1  # which rows that are equal count as
     assert bank.targets[0].queries == 4
-    bank.measure("share", share, rows, variants=True)
+    bank.measure(measured, rows)
     assert seen == [4]  # the measure is remembered
 
 
-def test_a_measure_is_not_remembered_for_other_features_or_another_seed():
-    class Sum:
-        seed = 0
-
-        def __call__(self, target, samples):
-            return samples.features.sum(axis=1) + self.seed
+def test_a_measure_is_not_remembered_for_other_features_or_another_statistic():
+    def sums(more):
+        return Statistic(f"sum and {more}", lambda target, samples: samples.features.sum(axis=1) + more)
 
     bank = ShadowBank([Target(lambda x: np.log(x))], np.array([[True, False, True]]))
     samples = Samples(np.arange(6.0).reshape(3, 2), np.zeros(3, int), np.array([2, 0, 1]))
-    of = Sum()
-    assert bank.measure("sum", of, samples).tolist() == [[1, 5, 9]]
-    assert bank.measure("sum", of, samples.take(np.array([2, 1]))).tolist() == [[9, 5]]
+    assert bank.measure(sums(0), samples).tolist() == [[1, 5, 9]]
+    assert bank.measure(sums(0), samples.take(np.array([2, 1]))).tolist() == [[9, 5]]
     other = dataclasses.replace(samples, features=samples.features + 1)
-    assert bank.measure("sum", of, other).tolist() == [[3, 7, 11]]
-    of.seed = 10
-    assert bank.measure("sum", of, samples).tolist() == [[11, 15, 19]]
+    assert bank.measure(sums(0), other).tolist() == [[3, 7, 11]]
+    assert bank.measure(sums(10), samples).tolist() == [[11, 15, 19]]
+
+
+def test_only_a_measure_of_labels_is_taken_from_the_undefended_models():
+    """A defense that keeps predicted classes changes the confidences about changed samples, too."""
+    asked = {"plain": 0, "defended": 0}
+
+    def answering(name):
+        def respond(rows):
+            asked[name] += len(rows)
+            return np.log(np.full((len(rows), 2), 0.5, np.float32))
+
+        return Target(respond)
+
+    bank = ShadowBank([answering("plain")], np.zeros((1, 4), bool))
+    behind = bank.behind([answering("defended")], keeps_labels=True)
+    rows = Samples(np.arange(12, dtype=np.float32).reshape(4, 3), np.zeros(4, np.int32), np.arange(4))
+    for asks, name in (("variants", "defended"), ("labels of variants", "plain"), ("samples", "defended")):
+        before = dict(asked)
+        behind.measure(Statistic(asks, lambda target, samples: target.query(samples.features)[:, 0], asks), rows)
+        assert {key: asked[key] - before[key] for key in asked} == {**dict.fromkeys(asked, 0), name: 4}, asks
