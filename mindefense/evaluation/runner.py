@@ -366,6 +366,10 @@ class AttackRunner:
         everyone = self.undefended.sets.everyone
         parts = [attack.separations(samples) for samples in (everyone.members, everyone.non_members)]
         columns = [np.concatenate(column) for column in zip(*(part for part in parts if part is not None), strict=True)]
+        if columns and scenario.defense is not None and scenario.defense.knows:
+            # Rows that the defense was fitted on are treated differently from others.
+            is_fit = np.isin(everyone.indices(), self.undefended.sets.known.indices())
+            columns = [np.where(is_fit, np.nan, column) for column in columns]
         if columns and len(columns[0]) == len(everyone):
             defended, models = scenario.defense is not None, len(attack.bank_)
             self.risks.append(

@@ -115,6 +115,16 @@ class StudyDefenses:
         found = {kind: bank for kind in self._banks if (bank := self._bank.load(kind)) is not None}
         return Scenario.undefended(target, self.sets, shadow=shadow, banks=found)
 
+    def unfinished_banks(self) -> list[str]:
+        """For each chosen bank with fewer models than the study plans, what there is and what to do."""
+        found = []
+        for kind in self._banks:
+            there, planned = self._bank.count(kind), self._bank.planned(kind)
+            if 0 < there < planned:
+                rest = f"`mindefense train-shadows --out {self._parts.store.out} --resume` trains the others"
+                found.append(f"the {kind} bank has {there} of {planned} planned shadow models: {rest}")
+        return found
+
     def bank_sizes(self) -> dict[str, object]:
         """The number of shadow models of each bank, as a setting of the results; empty without a bank."""
         counts = {kind: count for kind in self._banks if (count := self._bank.count(kind))}

@@ -57,6 +57,8 @@ class Evaluator:
             config.attacks, context=context, knowledge=config.knowledge, adversary=config.adversary
         )
         stages = self._parts.stages
+        for line in self._defenses.unfinished_banks():
+            stages.progress.say(line)
         runner = AttackRunner(attackers, undefended, progress=stages.progress, timed=stages.timed)
         runner.check_somebody()
         return runner

@@ -66,6 +66,8 @@ def test_behind_a_defense_rows_that_it_was_fitted_on_judge_nobody(files):
     found = evaluate_outputs(outputs, shadows=shadows, attacks=("lira",), defense=defense)
     judged = {one.defended: one.metrics.n_members for one in found.attacks if one.name == "lira"}
     assert judged == {False: N // 2, True: N // 4}
+    unknown = {one.defended: int(np.isnan(one.separation).sum()) for one in found.risks}
+    assert unknown == {False: 0, True: N // 2}
 
 
 def test_a_recorded_defense_has_no_adaptive_attackers_with_shadow_models(files):

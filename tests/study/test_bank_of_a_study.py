@@ -71,6 +71,14 @@ def test_offline_models_hold_none_of_the_judged_rows_nor_members(banked):
     assert bank.is_offline
 
 
+def test_an_unfinished_bank_is_named_with_the_command_that_finishes_it(copied, capsys):
+    (copied / "shadows" / "online-003.ckpt").unlink()
+    assert cli.main(["evaluate", "--out", str(copied), "--attacks", "gap,confidence,lira"]) == 0
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "the online bank has 3 of 4 planned shadow models" in said
+    assert f"mindefense train-shadows --out {copied} --resume" in said
+
+
 def test_a_bank_grows_by_models_and_leaves_the_others(copied, capsys):
     before = {path.name: path.read_bytes() for path in (copied / "shadows").glob("online-*.ckpt")}
     assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "5", "--online"]) == 0
