@@ -15,7 +15,6 @@ from threadpoolctl import threadpool_limits
 
 from mindefense.attacks.bank_questions import LOG_ODDS, LOG_PROB
 from mindefense.attacks.bank_statistics import (
-    ENOUGH_FOR_EACH_ROW,
     InAndOut,
     calibrated,
     fitted_a,
@@ -116,25 +115,15 @@ class BankAttack(Attack):
     def _score(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         """Scores of a model by its statistics, calibrated by those models of the bank that `by` ``(K,)`` bool names."""
 
-    def _in_and_out(
-        self, statistic: Statistic, samples: Samples, by: np.ndarray, *, each_row: bool | None = None
-    ) -> InAndOut:
-        return self._sides(lambda rows: self.bank_.measure(statistic, rows)[by], samples, by, each_row=each_row)
+    def _in_and_out(self, statistic: Statistic, samples: Samples, by: np.ndarray) -> InAndOut:
+        return self._sides(lambda rows: self.bank_.measure(statistic, rows)[by], samples, by)
 
-    def _sides(
-        self,
-        of_bank: Callable[[Samples], np.ndarray],
-        samples: Samples,
-        by: np.ndarray,
-        *,
-        each_row: bool | None = None,
-    ) -> InAndOut:
+    def _sides(self, of_bank: Callable[[Samples], np.ndarray], samples: Samples, by: np.ndarray) -> InAndOut:
         """The two sides of a number of each model that `by` names, ``(k, n)`` for n samples."""
         bank, pool = self.bank_, self.bank_.rows
-        each_row = len(bank) >= ENOUGH_FOR_EACH_ROW if each_row is None else each_row
         # The pooled deviations are those of all rows of the pool, for every row that is scored.
         like = InAndOut.of(of_bank(pool), bank.trained_on(pool.indices)[by])
-        sides = InAndOut.of(of_bank(samples), bank.trained_on(samples.indices)[by], each_row=each_row, like=like)
+        sides = InAndOut.of(of_bank(samples), bank.trained_on(samples.indices)[by], like=like)
         # No model was trained on a row of the target, so a model of the bank must be attacked without such models too.
         return sides.out_alone() if bank.is_offline else sides
 
@@ -317,7 +306,7 @@ class BankClassifierAttack(BankAttack):
     def _features(self, values: Values, samples: Samples, by: np.ndarray) -> np.ndarray:
         columns = []
         for one in self._statistics:
-            mine, bank = values(one, samples), self._in_and_out(one, samples, by, each_row=True)
+            mine, bank = values(one, samples), self._in_and_out(one, samples, by)
             columns += [mine, mine - bank.mean_out, bank.mean_out, bank.std_out]
             if not self.bank_.is_offline:
                 columns += [mine - bank.mean_in, bank.mean_in]

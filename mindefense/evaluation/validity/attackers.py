@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from mindefense.attacks.bank_statistics import ENOUGH_FOR_EACH_ROW
 from mindefense.attacks.registry import kinds
 from mindefense.evaluation.facts import Facts, Training, training_name
 from mindefense.evaluation.validity.wording import NEAR_CHANCE, counted, in_a_list, sentence
@@ -24,6 +23,8 @@ FEWEST_ROWS = 0.5
 """Smallest number of training rows of a bank's model, as a share of the target's."""
 LARGEST_UNCOMPARED = 0.05
 """Largest share of a bank's rows that all or none of its models may be trained on."""
+FEW_MODELS = 16
+"""Number of models of a bank below which the deviation of a row is mostly that over all rows."""
 LARGEST_GAP_DIFFERENCE = 0.15
 """Largest difference between the generalization gaps of shadow model and target."""
 
@@ -207,8 +208,8 @@ def shadow_models(facts: Facts) -> Check | None:
             f"the {bank.models} {kind} models correctly classify {held:.3f} of the rows that they were trained on and "
             f"{unheld:.3f} of the others"
         )
-        if bank.models < ENOUGH_FOR_EACH_ROW:
-            said[-1] += ", and share one standard deviation for all rows"
+        if bank.models < FEW_MODELS:
+            said[-1] += ", and are so few that a row's standard deviation is mostly that over all rows"
         if abs((held - unheld) - (own - other)) > LARGEST_GAP_DIFFERENCE:
             wrong.append(f"the {kind} models generalize differently from the target")
             advice.append("train them exactly as the target was trained, on as many rows")
