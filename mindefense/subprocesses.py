@@ -1,13 +1,18 @@
-"""Runs code in a child process, so that a crash or a hang does not affect this process."""
+"""Runs code in child processes: where it may crash or hang, and work of one core each side by side."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from multiprocessing import resource_tracker
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 SAYS = "mindefense: "
 """Prefix of the line with a child's answer; its other output is ignored."""
@@ -59,3 +64,50 @@ def ask_child(code: str, *arguments: str, timeout: float, environment: Mapping[s
 def cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes() -> int:
+    """Number of processes for work of one core each: one per core, and at most ``LOKY_MAX_CPU_COUNT`` as in joblib."""
+    from joblib import cpu_count
+
+    return min(cores(), cpu_count())
+
+
+def side_by_side(works: Iterable[Callable[[], Result]], jobs: int) -> Iterator[Result]:
+    """Runs functions in processes of one core each; yields their results in the order of the functions.
+
+    The exception of the function that fails first in time ends the others, and so does an interrupt of this process.
+
+    Args:
+        works: The functions, which are pickled; taken as processes become free.
+        jobs: Number of processes; 1 to stay in this one.
+    """
+    if jobs == 1:
+        for work in works:
+            yield work()
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config("loky", inner_max_num_threads=1):
+        with _interrupts_blocked():
+            results = Parallel(jobs, return_as="generator", max_nbytes=None, pre_dispatch="1.5*n_jobs")(
+                delayed(work)() for work in works
+            )
+        yield from results
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes that are started inside never get an interrupt; the process that started them ends them.
+
+    A terminal sends Ctrl-C to all processes, and those that are still importing packages would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # of multiprocessing, whose start ends the blocking
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -7,6 +7,8 @@ import pytest
 
 from mindefense.errors import InputError
 from mindefense.models.mlp import MLP
+from mindefense.models.nsh import NSH
+from mindefense.targets.cell import forward
 from mindefense.training import TrainConfig, train_classifier
 from mindefense.training.dense import DenseTask, train_dense, train_side_by_side
 
@@ -52,8 +54,50 @@ def test_training_is_mindspores_but_for_rounding(changes):
         assert len(history) < config.epochs
 
 
+NETWORKS = {"one stack": lambda seed: MLP((12, 32, 16, 1), seed=seed), "two branches": lambda seed: NSH(6, seed=seed)}
+
+
+def membership_rows(n=90, seed=0):
+    features, _ = rows(n, seed)
+    return features, features[:, 0] + features[:, 7] > 1
+
+
+def membership_task(network, config, *, seed=0):
+    net = NETWORKS[network](seed)
+    return DenseTask(net.weights(), *membership_rows(), config, getattr(net, "branches", ()))
+
+
+@pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.01, "batch_size": 500}], ids=str)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_network_of_one_output_is_mindspores_but_for_rounding(network, changes):
+    config = dataclasses.replace(CONFIG, loss="sigmoid", **changes)
+    net = NETWORKS[network](7)
+    wanted = train_classifier(net, *membership_rows(), config, progress=False)
+    layers, history = train_dense(membership_task(network, config, seed=7))
+    for (weight, bias), (right_weight, right_bias), (start, _) in zip(
+        layers, net.weights(), NETWORKS[network](7).weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, right_weight, atol=2e-5)
+        np.testing.assert_allclose(bias, right_bias, atol=2e-5)
+        assert np.abs(weight - start).max() > 20 * 2e-5
+    np.testing.assert_allclose([e.loss for e in history], [e.loss for e in wanted], rtol=1e-4)
+    np.testing.assert_allclose([e.accuracy for e in history], [e.accuracy for e in wanted], atol=1e-6)
+    loaded = NETWORKS[network](8)
+    loaded.load_weights(layers)
+    features, _ = membership_rows()
+    np.testing.assert_allclose(forward(loaded, features), forward(net, features), atol=1e-4)
+
+
+def test_weights_that_do_not_fit_the_branches_are_refused():
+    weights = NSH(6).weights()
+    for other in (weights[:-1], [*weights, weights[-1]], weights[3:] + weights[:3]):
+        with pytest.raises(InputError, match="weights: expected shapes"):
+            NSH(6).load_weights(other)
+
+
 def test_number_of_processes_changes_no_bit():
-    tasks = [task(dataclasses.replace(CONFIG, seed=seed), seed=seed) for seed in range(5)]
+    tasks = [task(dataclasses.replace(CONFIG, seed=seed), seed=seed) for seed in range(3)]
+    tasks += [membership_task(network, dataclasses.replace(CONFIG, loss="sigmoid")) for network in NETWORKS]
     alone, side_by_side = (list(train_side_by_side(iter(tasks), jobs)) for jobs in (1, 2))
     for (layers, history), (others, other_history) in zip(alone, side_by_side, strict=True):
         assert history == other_history
@@ -70,9 +114,10 @@ def test_start_weights_stay_as_they_are():
     assert all((a == b).all() for a, (b, _) in zip(before, one.start, strict=True))
 
 
-def test_loss_that_becomes_infinite_is_an_error():
-    with (
-        np.errstate(all="ignore"),
-        pytest.raises(InputError, match=r"the loss became (nan|inf) in epoch \d.*learning rate below 1e\+06"),
-    ):
-        train_dense(task(dataclasses.replace(CONFIG, learning_rate=1e6)))
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_loss_that_becomes_infinite_is_an_error_of_one_line(jobs):
+    config = dataclasses.replace(CONFIG, learning_rate=1e6)
+    tasks = [task(config), membership_task("two branches", dataclasses.replace(config, loss="sigmoid"))]
+    for one in tasks:
+        with pytest.raises(InputError, match=r"^the loss became (nan|inf) in epoch \d; .*learning rate below 1e\+06"):
+            list(train_side_by_side([one], jobs))

@@ -8,7 +8,7 @@ from mindefense.lazy import lazy_names
 
 _HOMES = {
     "averaging": ("AveragingAttack",),
-    "base": ("Attack", "ScoreAttack", "prior_threshold"),
+    "base": ("Attack", "FitInParts", "ScoreAttack", "prior_threshold"),
     "boundary": ("BoundaryDistanceAttack",),
     "classifier": ("ClassifierAttack",),
     "label_only": ("BitFlipAttack", "NoiseRobustnessAttack", "ShiftAttack"),
@@ -34,6 +34,7 @@ __all__ = [
     "ClassifierAttack",
     "ConfidenceAttack",
     "EntropyAttack",
+    "FitInParts",
     "GapAttack",
     "LossAttack",
     "MaxConfidenceAttack",
@@ -50,7 +51,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mindefense.attacks.averaging import AveragingAttack
-    from mindefense.attacks.base import Attack, ScoreAttack, prior_threshold
+    from mindefense.attacks.base import Attack, FitInParts, ScoreAttack, prior_threshold
     from mindefense.attacks.boundary import BoundaryDistanceAttack
     from mindefense.attacks.classifier import ClassifierAttack
     from mindefense.attacks.label_only import BitFlipAttack, NoiseRobustnessAttack, ShiftAttack

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,19 @@ from mindefense.errors import InputError
 from mindefense.metrics import best_threshold
 from mindefense.targets.base import Target
 from mindefense.types import Samples
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FitInParts:
+    """A fit whose long part needs neither the target nor the attack, so that another process can do it.
+
+    Attributes:
+        work: The long part. It is pickled, and should use one core and not import MindSpore, which takes seconds.
+        finish: Takes the result of `work`, in the attack's process. The attack is then fitted, as by `Attack.fit`.
+    """
+
+    work: Callable[[], Any]
+    finish: Callable[[Any], object]
 
 
 class Attack(abc.ABC):
@@ -32,6 +46,7 @@ class Attack(abc.ABC):
             ``"offline"`` are for attacks with a bank of shadow models; see `mindefense.attacks.bank.BankAttack`.
         fits_scores: Whether the scores depend on the samples it was fitted on; it is then not evaluated on them. False
             if `fit` only finds `threshold_`: its ranking may then be evaluated on every sample.
+        fits_in_parts: Whether `fit_in_parts` may return the parts of `fit`. Such attacks are fitted side by side.
         asks: ``"samples"`` if it queries the target with the samples alone; ``"variants"`` if also with changed
             samples, for which recorded outputs have no answers.
         needs_labels: Whether it uses the true classes, which recorded outputs may lack.
@@ -46,6 +61,7 @@ class Attack(abc.ABC):
     name: ClassVar[str] | str
     needs_fit: ClassVar[bool] | bool = True
     fits_scores: ClassVar[bool] | bool = True
+    fits_in_parts: ClassVar[bool] | bool = False
     learns_from: ClassVar[tuple[str, ...]] | tuple[str, ...] = ("auditor", "shadow")
     asks: ClassVar[str] | str = "samples"
     needs_labels: ClassVar[bool] | bool = True
@@ -62,6 +78,10 @@ class Attack(abc.ABC):
     @abc.abstractmethod
     def fit(self, target: Target, members: Samples, non_members: Samples) -> Attack:
         """Learns from the target's answers to `members`, on which it was trained, and `non_members`; returns self."""
+
+    def fit_in_parts(self, target: Target, members: Samples, non_members: Samples) -> FitInParts | None:
+        """Queries the target as `fit` does, and returns the rest of `fit`; None if only `fit` can do it."""
+        return None
 
     @abc.abstractmethod
     def score(self, target: Target, samples: Samples) -> np.ndarray:

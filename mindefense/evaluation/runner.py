@@ -1,4 +1,7 @@
-"""Runs attackers. Each is fitted once on the undefended scenario, and once more for every defense."""
+"""Runs attackers. Each is fitted once on the undefended scenario, and once more for every defense.
+
+Attackers that are fitted in parts (`Attack.fit_in_parts`) are fitted side by side, in one process for each core.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from mindefense.evaluation.scenario import Rows, Scenario
 from mindefense.metrics import membership_metrics, tpr_at_fpr
 from mindefense.metrics.identified import SMALL_FPRS
 from mindefense.progress import Progress, progress_of
+from mindefense.subprocesses import processes, side_by_side
 from mindefense.targets.base import Target
 from mindefense.types import AttackResult, NotRun, RatesByAll, RowRisks, Trial
 
@@ -180,17 +184,17 @@ class AttackRunner:
         trials = []
         title = title or ("attack" if defense is None else "attack the defended")
         with self.progress.stage(title, len(plan)) as advance:
-            for name, _, knowledge in plan:
+            for position, (name, declared, knowledge) in enumerate(plan):
                 judged = functools.partial(self._judge, name=name, scenario=scenario, knowledge=knowledge)
-                # Only attackers that are fitted can adapt, and only to a defense.
-                adaptive = defense is not None and knowledge != "none" and "adaptive" in self.attackers.adversary
+                static, adaptive = self._adversaries(knowledge, scenario)
                 if adaptive and knowledge in BANKS and knowledge not in scenario.banks:
                     adaptive = False
                     reason = (
                         "the defended answers of the shadow models, which adaptive attackers need, are not recorded"
                     )
                     self._not_run.append(NotRun(name, knowledge, reason))
-                static = defense is None or knowledge == "none" or "static" in self.attackers.adversary
+                if declared.fits_in_parts:
+                    self._fit_side_by_side(plan[position:], scenario)
                 with self._timed(f"attack {name}"):
                     if static:
                         trials.append(judged(self._static(name, knowledge), adversary="static"))
@@ -198,6 +202,12 @@ class AttackRunner:
                         trials.append(judged(self._adapted(name, knowledge), adversary="adaptive"))
                 advance(1, name)
         return trials
+
+    def _adversaries(self, knowledge: str, scenario: Scenario) -> tuple[bool, bool]:
+        """Whether attackers of a knowledge take part in a scenario as static and as adaptive ones."""
+        if knowledge == "none" or scenario.defense is None:  # only a fit can adapt, and only to a defense
+            return True, False
+        return "static" in self.attackers.adversary, "adaptive" in self.attackers.adversary
 
     def with_target(self, number: int, others: np.ndarray) -> list[Trial]:
         """Runs every attacker on a model of the online bank, in the states that the target was last attacked in.
@@ -318,14 +328,9 @@ class AttackRunner:
         attack = self.attackers.specs[name].make(self.attackers.context)
         if isinstance(attack, BankAttack):
             return attack.fit(scenario.banks[knowledge])
-        rows, _ = self._rows(knowledge)
-        if rows is None:
+        if self._rows(knowledge)[0] is None:
             return attack
-        target = scenario.target
-        if knowledge == "shadow":
-            assert scenario.shadows is not None
-            target = scenario.shadows[0]
-        rows = rows.first(attack.max_samples)
+        target, rows = self._known(attack, scenario, knowledge)
         estimate = getattr(attack, "estimate", None)
         if estimate is not None:
             queries, seconds = estimate(target, rows.members)
@@ -335,16 +340,64 @@ class AttackRunner:
                 f"(at most {self.attackers.context.max_queries} queries per sample: --max_queries)"
             )
         attack.fit(target, rows.members, rows.non_members)
+        self._note_training(attack, target, rows, name, knowledge, adversary)
+        return attack
+
+    def _fit_side_by_side(self, plan: Sequence[tuple[str, Attack, str]], scenario: Scenario) -> None:
+        """Fits those of a plan that are fitted in parts, side by side if there are several of them and several cores.
+
+        Those that are not fitted here are fitted in their turn.
+        """
+        undone = [
+            (name, knowledge, adversary)
+            for name, declared, knowledge in plan
+            if declared.fits_in_parts and self._rows(knowledge)[0] is not None
+            for adversary, takes_part in zip(ADVERSARIES, self._adversaries(knowledge, scenario), strict=True)
+            if takes_part and (name, knowledge) not in self._kept(adversary)
+        ]
+        if min(len(undone), processes()) < 2:
+            return
+        with self._timed(f"attack {', '.join(dict.fromkeys(name for name, _, _ in undone))}"):
+            begun = []
+            for name, knowledge, adversary in undone:
+                attack = self.attackers.specs[name].make(self.attackers.context)
+                target, rows = self._known(attack, self.undefended if adversary == "static" else scenario, knowledge)
+                parts = attack.fit_in_parts(target, rows.members, rows.non_members)
+                if parts is not None:
+                    begun.append((parts, attack, target, rows, (name, knowledge, adversary)))
+            results = list(side_by_side((parts.work for parts, *_ in begun), min(len(begun), processes()) or 1))
+            for (parts, attack, target, rows, names), result in zip(begun, results, strict=True):
+                parts.finish(result)
+                self._note_training(attack, target, rows, *names)
+                self._kept(names[-1])[names[:2]] = attack
+
+    def _kept(self, adversary: str) -> dict[tuple[str, str], Attack]:
+        """The fitted attackers by name and knowledge."""
+        return self._fitted if adversary == "static" else self._adaptive
+
+    def _known(self, attack: Attack, scenario: Scenario, knowledge: str) -> tuple[Target, Rows]:
+        """The target that an attacker is fitted on, and the rows whose membership it knows."""
+        rows, _ = self._rows(knowledge)
+        assert rows is not None
+        target = scenario.target
+        if knowledge == "shadow":
+            assert scenario.shadows is not None
+            target = scenario.shadows[0]
+        return target, rows.first(attack.max_samples)
+
+    def _note_training(
+        self, attack: Attack, target: Target, rows: Rows, name: str, knowledge: str, adversary: str
+    ) -> None:
+        """Records how an attacker was fitted, for the checks."""
+        training = training_name(name, knowledge, adversary)
         history = getattr(attack, "history_", None)
         if history is not None:
             # Balanced, because the accuracy in the history rewards guessing if there are more rows of one kind.
             names = {"name": name, "knowledge": knowledge, "adversary": adversary, "defended": False}
             accuracy = judge(attack, target, rows, rows, **names).result.metrics.balanced_accuracy
-            losses = [epoch.loss for epoch in history]
-            self.trainings[training_name(name, knowledge, adversary)] = Training(losses=losses, accuracy=accuracy)
+            self.trainings[training] = Training(losses=[epoch.loss for epoch in history], accuracy=accuracy)
         elif hasattr(attack, "stopped_"):
-            self.trainings[training_name(name, knowledge, adversary)] = Training(stopped=attack.stopped_)
-        return attack
+            self.trainings[training] = Training(stopped=attack.stopped_)
 
     def _judge(self, attack: Attack, name: str, scenario: Scenario, knowledge: str, adversary: str) -> Trial:
         names = {"name": name, "knowledge": knowledge, "adversary": adversary}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from mindspore import nn, ops
 
@@ -59,6 +61,26 @@ class NSH(nn.Cell):
         """The membership logits of `x`."""
         branches = (self.confidence(x[:, : self.classes]), self.label(x[:, self.classes :]))
         return self.joint(ops.relu(ops.concat(branches, 1)))
+
+    @property
+    def branches(self) -> tuple[int, int]:
+        """Number of layers of each of the two branches, which come first in `weights`."""
+        return len(self.confidence.layers), len(self.label.layers)
+
+    def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """``(W (in, out), b (out,))`` float32 of every layer, copied: confidences, label, then both together."""
+        return [layer for part in (self.confidence, self.label, self.joint) for layer in part.weights()]
+
+    def load_weights(self, weights: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Sets ``(W (in, out), b (out,))`` of every layer, in the order of `weights`.
+
+        Raises:
+            InputError: If the number of layers or a shape does not fit this network.
+        """
+        first, second = self.branches
+        self.confidence.load_weights(weights[:first])
+        self.label.load_weights(weights[first : first + second])
+        self.joint.load_weights(weights[first + second :])
 
 
 def nsh_inputs(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Trains fully connected networks by plain descent on one core each, many side by side. Needs only NumPy.
+"""Trains dense networks by plain descent on one core each, many side by side. Needs only NumPy.
 
 The matrix products of such small networks gain little from threads: N processes of one core each train more models a
 minute than one process of N threads (benchmarks/bank.py). One core for each also gives the same bits for any number of
@@ -9,54 +9,60 @@ from its weights only by rounding.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from mindefense.confidence import sigmoid
+from mindefense.subprocesses import side_by_side
 from mindefense.training.config import Epoch, TrainConfig, check_loss
 
 Layers = Sequence[tuple[np.ndarray, np.ndarray]]
 """``W (in, out)`` and ``b (out,)`` float32 of each layer, with ReLU between the layers."""
+Trained = tuple[Layers, tuple[Epoch, ...]]
+"""The trained layers, in the order of `DenseTask.start`, and the figures of all epochs."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DenseTask:
     """One training.
 
+    Without branches, the network is one stack of layers. With branches, each of them is a stack that gets its own
+    columns of the features; ReLU of their outputs, side by side, is the input of the last stack.
+
     Attributes:
-        start: Initial weights.
-        features: ``(N, widths[0])`` rows.
-        labels: ``(N,)`` int classes.
-        config: Settings; momentum and random crops are not available, and the loss is ``"softmax"``.
+        start: Initial weights: the layers of all branches one after the other, then those of the last stack.
+        features: ``(N, F)`` rows; the first layers of the branches take F numbers together.
+        labels: ``(N,)`` int classes for the loss ``"softmax"``, 0/1 or bool for ``"sigmoid"``.
+        config: Settings; momentum and random crops are not available.
+        branches: Number of layers of each branch; none for one stack.
     """
 
     start: Layers
     features: np.ndarray
     labels: np.ndarray
     config: TrainConfig
+    branches: tuple[int, ...] = ()
 
 
-def train_side_by_side(tasks: Iterable[DenseTask], jobs: int) -> Iterator[tuple[Layers, tuple[Epoch, ...]]]:
+def train_side_by_side(tasks: Iterable[DenseTask], jobs: int) -> Iterator[Trained]:
     """Trains networks in processes of one core each; yields the results of `train_dense` in the order of the tasks.
 
     Args:
         tasks: The trainings, taken as processes become free.
         jobs: Number of processes; 1 to stay in this one.
     """
-    if jobs == 1:
-        yield from map(train_dense, tasks)
-        return
-    from joblib import Parallel, delayed, parallel_config
-
-    with parallel_config("loky", inner_max_num_threads=1):
-        yield from Parallel(jobs, return_as="generator", max_nbytes=None, pre_dispatch="1.5*n_jobs")(
-            delayed(train_dense)(task) for task in tasks
-        )
+    return side_by_side((functools.partial(train_dense, task) for task in tasks), jobs)
 
 
-def train_dense(task: DenseTask) -> tuple[Layers, tuple[Epoch, ...]]:
+def train_dense(task: DenseTask, *, on_epoch: Callable[[Epoch], None] | None = None) -> Trained:
     """Trains a network on one core.
+
+    Args:
+        task: The training.
+        on_epoch: Called after every epoch.
 
     Returns:
         The trained layers, and the figures of all epochs.
@@ -70,9 +76,12 @@ def train_dense(task: DenseTask) -> tuple[Layers, tuple[Epoch, ...]]:
     with threadpool_limits(1):
         descent = _Descent(task)
         while not task.config.ends(history):
-            loss, accuracy = descent.run(len(history))
+            with np.errstate(over="ignore", invalid="ignore"):  # the error below says it in one line
+                loss, accuracy = descent.run(len(history))
             check_loss(loss, len(history), task.config)
             history.append(Epoch(len(history) + 1, task.config.epochs, loss, accuracy))
+            if on_epoch is not None:
+                on_epoch(history[-1])
     return descent.layers, tuple(history)
 
 
@@ -80,10 +89,17 @@ class _Descent:
     """The steps of one training."""
 
     def __init__(self, task: DenseTask):
-        self.layers = [(weight.astype(np.float32), bias.astype(np.float32)) for weight, bias in task.start]
+        ends = np.cumsum(task.branches, dtype=int).tolist()
+        *branches, self._last = [_Stack(task.start[a:b]) for a, b in zip([0, *ends], [*ends, None], strict=True)]
+        self._branches = branches
         self._config, self._labels = task.config, task.labels.astype(np.int64)
-        self._features = task.features.astype(np.float32)
-        self._changes = [np.empty_like(weight) for weight, _ in self.layers]
+        self._parts = _columns(task.features.astype(np.float32), [stack.inputs for stack in branches or [self._last]])
+        self._loss = _softmax_loss if task.config.loss == "softmax" else _sigmoid_loss
+
+    @property
+    def layers(self) -> Layers:
+        """The weights in the order of `DenseTask.start`."""
+        return [layer for stack in (*self._branches, self._last) for layer in stack.layers]
 
     def run(self, number: int) -> tuple[float, float]:
         """Trains epoch `number`, counted from 0, and returns its mean loss and share of rows classified correctly."""
@@ -98,31 +114,103 @@ class _Descent:
         return float(total) / steps, correct / n
 
     def _step(self, rows: np.ndarray, rate: float) -> tuple[np.float32, int]:
-        config, last = self._config, len(self.layers) - 1
-        values = [self._features[rows]]
-        for level, (weight, bias) in enumerate(self.layers):
-            z = values[-1] @ weight
-            z += bias
-            values.append(z if level == last else np.maximum(z, 0, out=z))
-        logits, labels = values.pop(), self._labels[rows]
-        correct = int((logits.argmax(axis=1) == labels).sum())
-        logits -= logits.max(axis=1, keepdims=True)
-        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        spread = config.label_smoothing / log_p.shape[1]
-        truth = np.full_like(log_p, spread)
-        truth[np.arange(len(rows)), labels] += np.float32(1 - config.label_smoothing)
-        loss = -(truth * log_p).sum(axis=1).mean()
+        logits = self._forward([part[rows] for part in self._parts])
+        loss, correct, slope = self._loss(logits, self._labels[rows], self._config.label_smoothing)
         # The gradient includes the learning rate, so that an update is a single subtraction.
-        slope = (np.exp(log_p) - truth) * np.float32(rate / len(rows))
-        decay = np.float32(config.weight_decay * rate)
-        for level in range(last, -1, -1):
+        slope *= np.float32(rate / len(rows))
+        self._backward(slope, np.float32(self._config.weight_decay * rate))
+        return loss, correct
+
+    def _forward(self, parts: list[np.ndarray]) -> np.ndarray:
+        if not self._branches:
+            return self._last.forward(parts[0])
+        outputs = [stack.forward(part) for stack, part in zip(self._branches, parts, strict=True)]
+        joined = np.concatenate(outputs, axis=1)
+        return self._last.forward(np.maximum(joined, 0, out=joined))
+
+    def _backward(self, slope: np.ndarray, decay: np.float32) -> None:
+        if not self._branches:
+            self._last.backward(slope, decay)
+            return
+        slope = self._last.backward(slope, decay, through_inputs=True)
+        slopes = _columns(slope, [stack.outputs for stack in self._branches])
+        for stack, part in zip(self._branches, slopes, strict=True):
+            stack.backward(part, decay)
+
+
+class _Stack:
+    """Dense layers with ReLU between them.
+
+    Args:
+        start: Initial weights, which are copied.
+    """
+
+    def __init__(self, start: Layers):
+        self.layers = [(weight.astype(np.float32), bias.astype(np.float32)) for weight, bias in start]
+        self.inputs, self.outputs = len(start[0][0]), len(start[-1][1])
+        self._changes = [np.empty_like(weight) for weight, _ in self.layers]
+        self._values: list[np.ndarray] = []
+
+    def forward(self, inputs: np.ndarray) -> np.ndarray:
+        """``(n, outputs)`` float32 of ``(n, inputs)``; keeps the inputs of all layers for `backward`."""
+        self._values = [inputs]
+        last = len(self.layers) - 1
+        for level, (weight, bias) in enumerate(self.layers):
+            z = self._values[-1] @ weight
+            z += bias
+            self._values.append(z if level == last else np.maximum(z, 0, out=z))
+        return self._values.pop()
+
+    def backward(self, slope: np.ndarray, decay: np.float32, *, through_inputs: bool = False) -> np.ndarray:
+        """Updates the weights.
+
+        Args:
+            slope: ``(n, outputs)`` learning rate × gradient of the loss with respect to the outputs of `forward`.
+            decay: Learning rate × weight decay.
+            through_inputs: Whether the inputs of `forward` are values of ReLU whose gradient is needed too.
+
+        Returns:
+            Learning rate × gradient with respect to what that ReLU was applied to, ``(n, inputs)``; without
+            `through_inputs` with respect to the outputs of the first layer.
+        """
+        for level in range(len(self.layers) - 1, -1, -1):
             (weight, bias), change = self.layers[level], self._changes[level]
-            np.matmul(values[level].T, slope, out=change)
+            np.matmul(self._values[level].T, slope, out=change)
             if decay:
                 change += decay * weight
             bias -= slope.sum(axis=0)
-            if level:
+            if level or through_inputs:
                 slope = slope @ weight.T
-                slope *= values[level] > 0
+                slope *= self._values[level] > 0
             weight -= change
-        return loss, correct
+        return slope
+
+
+def _columns(values: np.ndarray, widths: Sequence[int]) -> list[np.ndarray]:
+    """Copies of groups of adjacent columns, in memory row by row as the matrix products need them."""
+    return [np.ascontiguousarray(part) for part in np.split(values, np.cumsum(widths)[:-1], axis=1)]
+
+
+def _softmax_loss(logits: np.ndarray, labels: np.ndarray, smoothing: float) -> tuple[np.float32, int, np.ndarray]:
+    """Mean loss of a batch, number of rows classified correctly, and n × gradient with respect to the logits.
+
+    Args:
+        logits: ``(n, C)`` float32; overwritten.
+        labels: ``(n,)`` int classes.
+        smoothing: `TrainConfig.label_smoothing`.
+    """
+    correct = int((logits.argmax(axis=1) == labels).sum())
+    logits -= logits.max(axis=1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    truth = np.full_like(log_p, smoothing / log_p.shape[1])
+    truth[np.arange(len(labels)), labels] += np.float32(1 - smoothing)
+    return -(truth * log_p).sum(axis=1).mean(), correct, np.exp(log_p) - truth
+
+
+def _sigmoid_loss(logits: np.ndarray, labels: np.ndarray, smoothing: float) -> tuple[np.float32, int, np.ndarray]:
+    """The same for ``(n, 1)`` float32 logits and ``(n,)`` int labels 0 and 1; without smoothing."""
+    truth = labels[:, None].astype(np.float32)
+    correct = int(((logits > 0) == truth).sum())
+    # -log σ(z) for members and -log σ(-z) for non-members, in a form that does not overflow.
+    losses = np.maximum(logits, 0) - logits * truth + np.log1p(np.exp(-np.abs(logits)))
+    return losses.mean(), correct, sigmoid(logits) - truth

@@ -324,27 +324,84 @@ def test_neural_attack_tells_its_epochs(worlds):
     assert attack.net_.widths == (CLASSES, 1024, 512, 256, 128, 1)
 
 
+@pytest.mark.parametrize("device", ["CPU", "GPU"])
 @pytest.mark.parametrize("attack_class", [NeuralAttack, NSHAttack])
-def test_network_is_of_its_seed_and_trained_on_what_it_may_see(attack_class, worlds, monkeypatch):
+def test_network_is_of_its_seed_and_trained_on_what_it_may_see(attack_class, device, worlds, monkeypatch):
     told = []
-    monkeypatch.setattr(neural, "train_classifier", lambda *arguments, **_: told.extend(arguments))
+    monkeypatch.setattr(neural, "device_in_use", lambda: device)
+    monkeypatch.setattr(neural, "train_classifier", lambda *arguments, **_: told.append(arguments))
+    monkeypatch.setattr(neural, "train_dense", lambda task, **_: told.append(task) or (task.start, ()))
     world, target = worlds["confidence"], Target(log_softmax)
     config = dataclasses.replace(SHORT, seed=4)
     attack = attack_class(config).fit(target, world.fit_members, world.fit_non_members)
-    net, inputs, is_member, given = told
-    assert net is attack.net_
-    assert given == config
+    (given,) = told
+    if device == "CPU":
+        inputs, is_member, settings = given.features, given.labels, given.config
+    else:
+        net, inputs, is_member, settings = given
+        assert net is attack.net_
+    assert settings == config
     powers = np.exp(np.concatenate((world.fit_members.features, world.fit_non_members.features)).astype(np.float64))
     probs = powers / powers.sum(axis=1, keepdims=True)
     if attack_class is NeuralAttack:
-        wanted, same = np.sort(probs, axis=1), MLP(net.widths, seed=4)
+        wanted, same = np.sort(probs, axis=1), MLP(attack.net_.widths, seed=4)
     else:
         labels = np.concatenate((world.fit_members.labels, world.fit_non_members.labels))
         wanted, same = nsh_inputs(probs, labels), NSH(CLASSES, seed=4)
     np.testing.assert_allclose(inputs, wanted, atol=1e-6)
     assert is_member.tolist() == [True] * FIT + [False] * FIT
-    for weight, other in zip(net.get_parameters(), same.get_parameters(), strict=True):
+    for weight, other in zip(attack.net_.get_parameters(), same.get_parameters(), strict=True):
         np.testing.assert_array_equal(weight.asnumpy(), other.asnumpy())
+
+
+@pytest.mark.parametrize(("attack_class", "config"), [(NeuralAttack, SHORT), (NSHAttack, NSH_SHORT)])
+def test_network_on_a_cpu_is_the_one_that_mindspore_trains(attack_class, config, worlds, monkeypatch):
+    world, config = worlds["confidence"], dataclasses.replace(config, epochs=3)
+    found = []
+    for device in ("CPU", "GPU"):
+        monkeypatch.setattr(neural, "device_in_use", lambda device=device: device)
+        told, target = [], Target(log_softmax)
+        attack = attack_class(config, on_epoch=told.append).fit(target, world.fit_members, world.fit_non_members)
+        assert attack.history_ == tuple(told)
+        found.append((attack.score(target, world.members), [epoch.loss for epoch in told], attack.threshold_))
+    (scores, losses, threshold), (wanted, wanted_losses, wanted_threshold) = found
+    np.testing.assert_allclose(scores, wanted, atol=1e-5)
+    np.testing.assert_allclose(losses, wanted_losses, rtol=1e-5)
+    assert threshold == wanted_threshold
+
+
+def test_another_network_than_ours_is_trained_by_mindspore(worlds):
+    class Doubled(MLP):
+        def construct(self, x):
+            return 2 * super().construct(x)
+
+    class Other(NeuralAttack):
+        def _new_network(self, classes):
+            return Doubled((classes, 8, 1), seed=1)
+
+    world, target = worlds["confidence"], Target(log_softmax)
+    members, non_members = world.fit_members, world.fit_non_members
+    momentum = dataclasses.replace(SHORT, momentum=0.5)
+    for attack in (Other(SHORT), NeuralAttack(momentum)):
+        assert attack.fits_in_parts
+        assert attack.fit_in_parts(target, members, non_members) is None
+    assert NeuralAttack(SHORT).fit_in_parts(target, members, non_members) is not None
+
+
+def test_network_that_calls_back_or_has_its_own_fit_is_not_fitted_in_parts():
+    class Own(NeuralAttack):
+        def fit(self, target, members, non_members):
+            return super().fit(target, members, non_members)
+
+    assert NeuralAttack().fits_in_parts
+    assert not NeuralAttack(on_epoch=print).fits_in_parts
+    assert not Own().fits_in_parts
+
+
+def test_answers_that_are_not_finite_are_refused_before_the_training(worlds):
+    world = worlds["confidence"]
+    with pytest.raises(InputError, match="features: expected finite numbers, got NaN or infinity"):
+        NeuralAttack(SHORT).fit(Target(lambda rows: rows * np.nan), world.fit_members, world.fit_non_members)
 
 
 def test_neural_attack_is_the_published_one_by_default():
