@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of
+from mindefense.checkpoint import Checkpoint, load_checkpoint, parameters_of
 from mindefense.errors import CheckpointError, InputError
 from mindefense.runtime import versions
 from mindefense.study.bank_training import Trainings, is_dense
@@ -237,14 +237,12 @@ class StudyBank:
         return self._loaded[kind]
 
     def _load(self, kind: str) -> ShadowBank | None:
-        count, preset, data = self.count(kind), self._parts.preset, self._parts.rows.data
+        count, data = self.count(kind), self._parts.rows.data
         if not count or not self.has_rows(kind):
             return None
         models, held = [], []
         for number in range(count):
-            net = preset.build(0)
-            load_into(net, self._open(kind, number))
-            models.append(self._networks.as_network(net))
+            models.append(self._networks.as_network(self.role(kind, number), self._open(kind, number)))
             held.append(self.indices(kind, number))
         rows = self.rows(kind)
         learned_from = _IN_SMOKE if self._parts.config.smoke else LEARNED_FROM
