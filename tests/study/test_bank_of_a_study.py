@@ -10,9 +10,10 @@ from mindefense import cli
 from mindefense.attacks.bank_questions import LOG_ODDS, correct_share
 from mindefense.checkpoint import load_checkpoint, parameters_of
 from mindefense.errors import CheckpointError
-from mindefense.study import Study
+from mindefense.study import Study, bank_training
 from mindefense.study.bank_training import Trainings
 from mindefense.study.shared import FEW, SharedWork
+from mindefense.training.dense import Processes
 
 ATTACKS = ("lira", "rmia", "calibrated", "lira-label", "bank-confidence", "bank-label", "bank")
 
@@ -90,6 +91,29 @@ def test_a_lost_model_comes_back_with_the_same_weights(copied):
     assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "4"]) == 0
     after = load_checkpoint(path).parameters
     assert {name: value.tobytes() for name, value in after.items()} == {n: v.tobytes() for n, v in before.items()}
+
+
+def test_the_number_of_processes_is_measured_unless_it_is_given(copied, monkeypatch, capsys):
+    asked = []
+
+    def fastest(task, count, cores):
+        asked.append(count)
+        return Processes(2, {1: 270.0, 2: 480.0})
+
+    monkeypatch.setattr(bank_training, "fastest_processes", fastest)
+    paths = [copied / "shadows" / f"online-{number:03d}.ckpt" for number in (2, 3)]
+    before = [load_checkpoint(path).parameters for path in paths]
+    for options, told in (([], 1), (["--jobs", "1"], 0)):
+        for path in paths:
+            path.unlink()
+        capsys.readouterr()
+        assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "4", "--online", *options]) == 0
+        line = "train 2 online shadows: 2 processes side by side (measured: 1 process 270 steps/s, 2 processes 480 "
+        assert " ".join("".join(capsys.readouterr()).split()).count(line) == told
+        after = [load_checkpoint(path).parameters for path in paths]
+        for one, other in zip(before, after, strict=True):
+            assert all((one[name] == other[name]).all() for name in one)
+    assert asked == [2]
 
 
 class Alone:
