@@ -9,68 +9,63 @@ python benchmarks/ranks.py --study runs/location
 """
 
 import argparse
-import dataclasses
 import math
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from mindefense.evaluation.config import EvaluationConfig
+from mindefense.ranks import Job, ProcessGroup, part_of
 from mindefense.runtime import use_device
 from mindefense.study import Study, shared
-from mindefense.targets.cell import forward
 
 RANKS = (1, 2, 3, 4, 8, 16, 32, 64)
 
 
-@dataclasses.dataclass
-class Watch:
-    """A `Executor` that works in this process and notes what there was to share."""
+class OneRank:
+    """A group of one rank, which does all jobs in this process and notes what there was to share.
 
-    net: Any
-    feed: dict[str, Any]
-    asked: list[tuple[float, int]]
-    reshaped: list[tuple[float, int]]
+    Attributes:
+        asked: Seconds and batches of each question to a network.
+        of_bank: Rows of each question to a shadow model of a bank.
+        reshaped: Seconds and rows of each reshaping.
+    """
 
-    def forward(self, samples: np.ndarray, *, noise: Any, on_rows: Callable[[int], None] | None) -> np.ndarray:
-        """Logits, and how long they took for how many batches."""
-        began = time.perf_counter()
-        logits = forward(self.net, samples, noise=noise, on_rows=on_rows, **self.feed)
-        self.asked.append((time.perf_counter() - began, math.ceil(len(samples) / self.feed["batch_size"])))
-        return logits
+    rank, size, leads, on_this_host = 0, 1, True, 1
 
-    def reshape(
-        self,
-        defense: Any,
-        clean_probs: np.ndarray,
-        start_logits: np.ndarray,
-        *,
-        draws: np.ndarray | None,
-        on_progress: Callable[[int], None] | None,
-    ) -> np.ndarray:
-        """Reshaped vectors, and how long they took for how many rows."""
-        began = time.perf_counter()
-        probs = defense.reshape(clean_probs, start_logits, draws=draws, on_progress=on_progress)
-        self.reshaped.append((time.perf_counter() - began, len(probs)))
-        return probs
-
-
-class Watched:
-    """In the place of `SharedWork`: gives every network a watch."""
-
-    def __init__(self, study: Study):
-        """Watches this study's networks."""
-        preset = study.preset
-        self._feed = {"prepare": preset.prepare, "batch_size": preset.query_batch, "as_graph": True}
+    def __init__(self, batch: int):
+        """Without notes yet, for questions of so many rows per batch."""
+        self._batch = batch
         self.asked: list[tuple[float, int]] = []
+        self.of_bank: list[int] = []
         self.reshaped: list[tuple[float, int]] = []
 
-    def network(self, role: str, cell: Any) -> Watch:
-        """A watch on this network."""
-        return Watch(cell, self._feed, self.asked, self.reshaped)
+    def lead(self, job: str, settings: Any = None, arrays: Any = None, *, here: Job) -> np.ndarray | None:
+        """Does a job."""
+        began = time.perf_counter()
+        found = here(settings or {}, arrays or {})
+        taken = time.perf_counter() - began
+        if job == "forward":
+            rows = len(arrays["samples"])
+            self.asked.append((taken, math.ceil(rows / self._batch)))
+            if settings["role"].startswith("shadows/"):
+                self.of_bank.append(rows)
+        elif job == "reshape":
+            self.reshaped.append((taken, len(arrays["clean_probs"])))
+        return found
+
+
+def watched(study: Study) -> OneRank:
+    """Has everything done by one rank that ranks would share; compiles the network before anything is timed."""
+    preset = study.preset
+    crew = OneRank(preset.query_batch)
+    work = shared.SharedWork(cast(ProcessGroup, crew), preset, study.data.num_classes, amp="O0")
+    work.network("to compile", preset.build(0)).forward(study.data.features[:1], noise=None, on_rows=None)
+    crew.asked.clear()
+    study._parts.shared = work
+    return crew
 
 
 def asking(calls: list[tuple[float, int]], ranks: int) -> float:
@@ -84,6 +79,16 @@ def reshaping(calls: list[tuple[float, int]], ranks: int) -> float:
     return sum(seconds * min(1, its_rows / rows) for seconds, rows, its_rows in most)
 
 
+def print_bank(rows: list[int], models: int, batch: int) -> None:
+    """What the busiest rank does for a bank: models that it trains, and rows that it asks in all questions."""
+    print("| ranks | models trained by the busiest rank | rows asked by the busiest rank |")
+    print("|---|---|---|")
+    for ranks in RANKS:
+        parts = [[part_of(n, rank=rank, size=ranks, block=batch) for n in rows] for rank in range(ranks)]
+        most = max(sum(part.stop - part.start for part in its_parts) for its_parts in parts)
+        print(f"| {ranks} | {math.ceil(models / ranks)} | {most:,} |")
+
+
 def main() -> int:
     """Evaluates and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,27 +97,28 @@ def main() -> int:
     args = parser.parse_args()
     use_device("CPU")
     study = Study(None, args.study)
-    watched = Watched(study)
-    study._parts.shared = watched  # type: ignore[assignment]
+    crew = watched(study)
     began = time.perf_counter()
     study.evaluate(EvaluationConfig(attacks=tuple(args.attacks.split(",")) if args.attacks else None))
     total = time.perf_counter() - began
-    asked, reshaped = (sum(seconds for seconds, _ in calls) for calls in (watched.asked, watched.reshaped))
+    asked, reshaped = (sum(seconds for seconds, _ in calls) for calls in (crew.asked, crew.reshaped))
     rest = total - asked - reshaped
-    batches = sum(batches for _, batches in watched.asked)
-    rows = sum(rows for _, rows in watched.reshaped)
-    print(f"in all {total:.1f} s: asking networks {asked:.1f} s ({len(watched.asked)} times, {batches} batches),")
-    print(f"reshaping {reshaped:.1f} s ({len(watched.reshaped)} times, {rows} rows), all else {rest:.1f} s")
+    batches = sum(batches for _, batches in crew.asked)
+    rows = sum(rows for _, rows in crew.reshaped)
+    print(f"in all {total:.1f} s: asking networks {asked:.1f} s ({len(crew.asked)} times, {batches} batches),")
+    print(f"reshaping {reshaped:.1f} s ({len(crew.reshaped)} times, {rows} rows), all else {rest:.1f} s")
     for name, seconds in sorted(study.timings.items(), key=lambda item: -item[1]):
         if name.startswith("attack ") and seconds > 0.01 * total:
             print(f"  {name}: {seconds:.1f} s")
     print("| ranks | batches of the busiest rank | asking | reshaping | all else | in all | of one rank |")
     print("|---|---|---|---|---|---|---|")
     for ranks in RANKS:
-        most = sum(math.ceil(batches / ranks) for _, batches in watched.asked)
-        parts = asking(watched.asked, ranks), reshaping(watched.reshaped, ranks), rest
+        most = sum(math.ceil(batches / ranks) for _, batches in crew.asked)
+        parts = asking(crew.asked, ranks), reshaping(crew.reshaped, ranks), rest
         figures = " | ".join(f"{seconds:.1f} s" for seconds in (*parts, sum(parts)))
         print(f"| {ranks} | {most} | {figures} | {sum(parts) / total:.0%} |")
+    if crew.of_bank:
+        print_bank(crew.of_bank, study.bank.count("online") + study.bank.count("offline"), study.preset.query_batch)
     return 0
 
 

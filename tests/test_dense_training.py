@@ -9,8 +9,8 @@ from mindefense.errors import InputError
 from mindefense.models.mlp import MLP
 from mindefense.models.nsh import NSH
 from mindefense.targets.cell import forward
-from mindefense.training import TrainConfig, train_classifier
-from mindefense.training.dense import DenseTask, train_dense, train_side_by_side
+from mindefense.training import TrainConfig, dense, train_classifier
+from mindefense.training.dense import DenseTask, Processes, fastest_processes, train_dense, train_side_by_side
 
 WIDTHS = (12, 32, 16, 5)
 CONFIG = TrainConfig(epochs=6, learning_rate=0.1, decay_every=4, batch_size=16, seed=3)
@@ -105,6 +105,46 @@ def test_number_of_processes_changes_no_bit():
             (a == b).all() for one, two in zip(layers, others, strict=True) for a, b in zip(one, two, strict=True)
         )
     assert (alone[0][0][0][0] != alone[1][0][0][0]).any()
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Steps per second that a measurement finds, by number of processes, in place of those of this machine."""
+    rates, asked = {1: 270.0, 2: 480.0, 4: 400.0}, []
+
+    def counts(task, jobs, most, seconds):
+        asked.append((jobs, most, seconds > 0))
+        return [(rates[jobs], 0.0, 1.0)]
+
+    monkeypatch.setattr(dense, "_counts", counts)
+    return asked
+
+
+def test_the_fastest_number_of_processes_is_chosen_and_told(measured):
+    found = fastest_processes(task(dataclasses.replace(CONFIG, epochs=200)), 8, 4)
+    assert found == Processes(2, {1: 270.0, 2: 480.0, 4: 400.0})
+    told = "1 process 270 steps/s, 2 processes 480 steps/s, 4 processes 400 steps/s"
+    assert str(found) == f"2 processes side by side (measured: {told})"
+    assert measured == [(4, 4, False), (1, 4, True), (2, 4, True), (4, 4, True)]
+
+
+@pytest.mark.parametrize(("count", "epochs", "cores"), [(4, 10_000, 4), (8, 10, 4), (8, 10_000, 1)])
+def test_few_or_short_trainings_or_one_core_are_not_measured(measured, count, epochs, cores):
+    found = fastest_processes(task(dataclasses.replace(CONFIG, epochs=epochs)), count, cores)
+    assert found == Processes(cores)
+    assert not measured
+
+
+def test_a_measurement_counts_steps_and_leaves_the_training_as_it_is(monkeypatch):
+    monkeypatch.setattr(dense, "_MEASURED", 0.01)
+    one = task(dataclasses.replace(CONFIG, epochs=200))
+    before, _ = train_dense(task())
+    found = fastest_processes(one, 5, 2)
+    assert list(found.rates) == [1, 2]
+    assert found.jobs in found.rates
+    assert all(rate > 0 for rate in found.rates.values())
+    after, _ = train_dense(dataclasses.replace(one, config=CONFIG))
+    assert all((a == b).all() for (a, _), (b, _) in zip(before, after, strict=True))
 
 
 def test_start_weights_stay_as_they_are():

@@ -91,7 +91,7 @@ def add_jobs_argument(parser: argparse._ActionsContainer) -> None:
         type=values.positive,
         metavar="N",
         help="processes of one core each that train MLPs side by side on a CPU; the models are the same for any number "
-        "(default: one per core)",
+        "(default: the fastest by a short measurement, or one per core for few models and with --distributed)",
     )
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into, parameters_of
+from mindefense.checkpoint import Checkpoint, load_checkpoint, parameters_of
 from mindefense.errors import CheckpointError, InputError
 from mindefense.runtime import versions
-from mindefense.study.bank_training import Trainings, is_dense
+from mindefense.study.bank_training import Trained, Trainings, is_dense
 from mindefense.study.networks import StudyNetworks, StudyParts
 from mindefense.study.store import mark_of
-from mindefense.subprocesses import cores
 from mindefense.targets.bank import LEARNED_FROM, POPULATION, BankRows, ShadowBank, bank_rows, trained_on
 from mindefense.targets.base import clean_target
 from mindefense.training import Epoch, TrainConfig, columns_of, train_classifier
@@ -110,9 +109,10 @@ class StudyBank:
             kind: ``"online"`` or ``"offline"``.
             count: How many models the bank is to have.
             resume: Whether a training that was stopped goes on. Finished models of this study stay in either case.
-            jobs: Processes on each rank that train MLPs side by side on a CPU; None for one per core. Other networks,
-                and other devices, train one model after the other on each rank. The weights are the same for any
-                number of processes and ranks.
+            jobs: Processes on each rank that train MLPs side by side on a CPU; None for the number that a short
+                measurement finds fastest, which is shown, and on several ranks for one per core. Other networks, and
+                other devices, train one model after the other on each rank. The weights are the same for any number
+                of processes and ranks.
 
         Returns:
             The files of the models that were trained now.
@@ -173,7 +173,7 @@ class StudyBank:
             chosen = np.stack([np.searchsorted(used, held[number]) for number in numbers])
             configs = [self.training(kind, number) for number in numbers]
             trainings = Trainings(samples.features, samples.labels, chosen, configs)
-            run = trainings.run(parts.preset, jobs or cores()) if shared is None else shared.run(trainings, jobs)
+            run = self._run_here(kind, trainings, jobs) if shared is None else shared.run(trainings, jobs)
             for number, (net, history) in zip(numbers, run, strict=True):
                 done += 1
                 described = {
@@ -183,6 +183,16 @@ class StudyBank:
                 }
                 parts.store.save(self.role(kind, number), parameters_of(net), described)
                 advance(history[-1].of, f"{done} of {len(missing)}")
+
+    def _run_here(self, kind: str, trainings: Trainings, jobs: int | None) -> Iterator[Trained]:
+        """Trains models in this process and `jobs` others; None for as many as are fastest."""
+        preset, progress = self._parts.preset, self._parts.stages.progress
+        if jobs is None:
+            processes = trainings.processes(preset)
+            jobs = processes.jobs
+            if processes.rates:
+                progress.say(f"train {len(trainings.configs)} {kind} shadows: {processes}")
+        return trainings.run(preset, jobs)
 
     def _train_cell(self, kind: str, number: int, resume: bool, on_epoch: Callable[[Epoch], None]) -> None:
         """Trains any network with MindSpore."""
@@ -237,14 +247,12 @@ class StudyBank:
         return self._loaded[kind]
 
     def _load(self, kind: str) -> ShadowBank | None:
-        count, preset, data = self.count(kind), self._parts.preset, self._parts.rows.data
+        count, data = self.count(kind), self._parts.rows.data
         if not count or not self.has_rows(kind):
             return None
         models, held = [], []
         for number in range(count):
-            net = preset.build(0)
-            load_into(net, self._open(kind, number))
-            models.append(self._networks.as_network(net))
+            models.append(self._networks.as_network(self.role(kind, number), self._open(kind, number)))
             held.append(self.indices(kind, number))
         rows = self.rows(kind)
         learned_from = _IN_SMOKE if self._parts.config.smoke else LEARNED_FROM

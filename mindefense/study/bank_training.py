@@ -15,8 +15,9 @@ from mindefense.models.mlp import MLP
 from mindefense.ranks import part_of
 from mindefense.runtime import device_in_use
 from mindefense.study.presets import Preset
+from mindefense.subprocesses import cores
 from mindefense.training import Epoch, TrainConfig, train_classifier, trains_in_steps
-from mindefense.training.dense import DenseTask, train_side_by_side
+from mindefense.training.dense import DenseTask, Processes, fastest_processes, train_side_by_side
 
 Trained = tuple[nn.Cell, tuple[Epoch, ...]]
 
@@ -46,6 +47,12 @@ class Trainings:
         """Some of them."""
         return dataclasses.replace(self, rows=self.rows[part], configs=self.configs[part])
 
+    def processes(self, preset: Preset) -> Processes:
+        """How many processes train the models fastest; one if they are no MLPs on a CPU. It may be measured."""
+        if not is_dense(preset):
+            return Processes(1)
+        return fastest_processes(next(self._tasks(preset)), len(self.configs), cores())
+
     def run(self, preset: Preset, jobs: int) -> Iterator[Trained]:
         """Trains the models; yields each as soon as it and those before it are trained.
 
@@ -59,14 +66,14 @@ class Trainings:
                 features, labels = self.features[rows], self.labels[rows]
                 yield net, train_classifier(net, features, labels, config, prepare=preset.prepare, progress=False)
             return
-        tasks = (
-            DenseTask(_mlp(preset, config.seed).weights(), self.features[rows], self.labels[rows], config)
-            for rows, config in zip(self.rows, self.configs, strict=True)
-        )
-        for layers, history in train_side_by_side(tasks, min(jobs, len(self.configs)) or 1):
+        for layers, history in train_side_by_side(self._tasks(preset), min(jobs, len(self.configs)) or 1):
             net = _mlp(preset, 0)
             net.load_weights(layers)
             yield net, history
+
+    def _tasks(self, preset: Preset) -> Iterator[DenseTask]:
+        for rows, config in zip(self.rows, self.configs, strict=True):
+            yield DenseTask(_mlp(preset, config.seed).weights(), self.features[rows], self.labels[rows], config)
 
     # ---------------------------------------------------------------- between ranks
 

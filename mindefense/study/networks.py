@@ -114,15 +114,20 @@ class StudyNetworks:
             CheckpointError: See `checkpoint`.
         """
         if role not in self._networks:
-            preset, shared = self._parts.preset, self._parts.shared
-            net = preset.build(0)
-            load_into(net, self.checkpoint(role))
-            self._networks[role] = self.as_network(net, spread=None if shared is None else shared.network(role, net))
+            self._networks[role] = self.as_network(role, self.checkpoint(role))
         return self._networks[role]
 
-    def as_network(self, net: nn.Cell, *, spread: Executor | None = None) -> Network:
-        """A trained Cell of the study's architecture as a model, in the study's precision."""
-        preset = self._parts.preset
+    def as_network(self, role: str, checkpoint: Checkpoint) -> Network:
+        """A trained network of the study's architecture as a model in the study's precision, queried on all ranks.
+
+        Args:
+            role: Its name among the ranks: ``"target"``, ``"shadow"``, or the name of a model's file in a bank.
+            checkpoint: Its parameters.
+        """
+        preset, shared = self._parts.preset, self._parts.shared
+        net = preset.build(0)
+        load_into(net, checkpoint)
+        spread: Executor | None = None if shared is None else shared.network(role, net)
         return Network(
             auto_mixed_precision(net, self._parts.amp),
             prepare=preset.prepare,

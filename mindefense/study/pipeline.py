@@ -106,7 +106,7 @@ class Study(StudyFacts):
             kind: ``"online"`` to train each model on half of the evaluated rows, ``"offline"`` on none of them.
             count: Number of models of the whole bank; existing models are not trained again.
             resume: Whether to continue an interrupted training.
-            jobs: Processes of one core each that train MLPs side by side on a CPU; None for one per core.
+            jobs: Processes of one core each that train MLPs side by side on a CPU; None for the fastest number.
 
         Returns:
             The files of the newly trained models.
@@ -173,7 +173,7 @@ class Study(StudyFacts):
             pre_trained: A checkpoint of the target, see `adopt_target`; None to train the target.
             resume: Whether to continue interrupted trainings.
             config: The attackers and their knowledge; None for the default.
-            jobs: Processes of one core each that train MLPs side by side on a CPU; None for one per core.
+            jobs: Processes of one core each that train MLPs side by side on a CPU; None for the fastest number.
 
         Returns:
             See `evaluate`.

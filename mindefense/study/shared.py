@@ -1,4 +1,4 @@
-"""Distributes the heavy work of a study over all ranks of a job: queries, reshaping, and training on images.
+"""Distributes the heavy work of a study over all ranks of a job: queries, reshaping, and training.
 
 Rank 0 runs the study. The other ranks have copies of its networks and defenses and compute their part of each job.
 Rows are divided at the batch boundaries of one process, so that the answers are the same to the last bit for any number
@@ -8,6 +8,7 @@ of ranks.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -64,7 +65,8 @@ class SharedWork:
     def __init__(self, crew: ProcessGroup, preset: Preset, classes: int, *, amp: str):
         self.crew, self._preset, self._classes, self._amp = crew, preset, classes, amp
         self.query_batch = preset.query_batch
-        self._networks: dict[str, nn.Cell] = {}
+        self._weights: dict[str, Mapping[str, np.ndarray]] = {}
+        self._in_use: str | None = None
         self._defense: Defense | None = None
         self._given: Defense | None = None
         self._feed: dict[str, Any] = {
@@ -86,7 +88,12 @@ class SharedWork:
         self.crew.lead(_OPEN, settings, here=lambda settings, arrays: None)
 
     def network(self, role: str, cell: nn.Cell) -> SharedNetwork:
-        """Gives every rank a copy of a network."""
+        """Gives every rank a copy of a network: the target, the shadow model, or a model of a bank.
+
+        Args:
+            role: The network's name; a later network of the same name replaces it.
+            cell: The trained network.
+        """
         self.crew.lead("take_network", {"role": role}, parameters_of(cell), here=self.take_network)
         return SharedNetwork(self, role)
 
@@ -148,11 +155,9 @@ class SharedWork:
         }
 
     def take_network(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Builds a network of the preset with the given parameters."""
-        net = self._preset.build(0)
-        for parameter in net.get_parameters():
-            parameter.set_data(ms.Tensor(arrays[parameter.name]))
-        self._networks[settings["role"]] = auto_mixed_precision(net, self._amp)
+        """Keeps the parameters of a network of the preset."""
+        self._weights[settings["role"]] = arrays
+        self._in_use = None  # the Cell may hold earlier parameters of this role
 
     def take_defense(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Builds a defense, which replaces the previous one."""
@@ -183,7 +188,26 @@ class SharedWork:
         noise = settings["noise"]
         if noise is not None:
             noise = KeyedNoise(bytes.fromhex(noise["key"]), noise["scale"])
-        return forward(self._networks[settings["role"]], samples[part], noise=noise, **self._feed)
+        return forward(self._network(settings["role"]), samples[part], noise=noise, **self._feed)
+
+    def _network(self, role: str) -> nn.Cell:
+        """The network of a role, valid until the next call.
+
+        All roles share one Cell, because compiling it takes longer than replacing its parameters and answering a
+        thousand rows, and a bank may have 64 models.
+        """
+        net, cell = self._cell
+        if self._in_use != role:
+            for parameter in net.get_parameters():
+                parameter.set_data(ms.Tensor(self._weights[role][parameter.name]))
+            self._in_use = role
+        return cell
+
+    @functools.cached_property
+    def _cell(self) -> tuple[nn.Cell, nn.Cell]:
+        """A network of the preset, and the same network in the precision of the queries."""
+        net = self._preset.build(0)
+        return net, auto_mixed_precision(net, self._amp)
 
     def reshape(self, settings: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """This rank's part of the reshaped vectors."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -23,6 +24,11 @@ Layers = Sequence[tuple[np.ndarray, np.ndarray]]
 """``W (in, out)`` and ``b (out,)`` float32 of each layer, with ReLU between the layers."""
 Trained = tuple[Layers, tuple[Epoch, ...]]
 """The trained layers, in the order of `DenseTask.start`, and the figures of all epochs."""
+
+FEW_TASKS, FEW_STEPS = 4, 5000
+"""Up to so many trainings, or steps of all trainings, take no longer than a measurement can save."""
+_MEASURED = 0.4
+"""Seconds for which the steps of each number of processes are counted."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,6 +51,84 @@ class DenseTask:
     labels: np.ndarray
     config: TrainConfig
     branches: tuple[int, ...] = ()
+
+    def steps(self) -> int:
+        """Largest number of steps of the training."""
+        return self.config.epochs * math.ceil(len(self.labels) / self.config.batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """How many processes train side by side.
+
+    Attributes:
+        jobs: Number of processes, at least 1.
+        rates: Measured steps per second of all processes together, by number of processes; empty if not measured.
+
+    Example:
+        >>> str(Processes(2, {1: 270.4, 2: 480.3}))
+        '2 processes side by side (measured: 1 process 270 steps/s, 2 processes 480 steps/s)'
+    """
+
+    jobs: int
+    rates: dict[int, float] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        measured = ", ".join(f"{_counted(jobs)} {rate:.0f} steps/s" for jobs, rate in self.rates.items())
+        return f"{_counted(self.jobs)} side by side" + (f" (measured: {measured})" if measured else "")
+
+
+def _counted(jobs: int) -> str:
+    return f"{jobs} process" + "es" * (jobs > 1)
+
+
+def fastest_processes(task: DenseTask, count: int, cores: int) -> Processes:
+    """Finds by a short measurement how many processes train fastest: one, half as many as there are cores, or all.
+
+    More processes are not always faster, for example where two cores are one core with hyper-threading. The trained
+    weights do not depend on the number. Few or short trainings get a process per core without a measurement.
+
+    Args:
+        task: One of the trainings, which is not changed.
+        count: Number of trainings, at least 1.
+        cores: Number of cores, at least 1.
+    """
+    most = min(cores, count)
+    if most == 1 or count <= FEW_TASKS or count * task.steps() <= FEW_STEPS:
+        return Processes(most)
+    candidates = sorted({1, max(1, min(cores // 2, count)), most})
+    _counts(task, most, most, 0.0)  # starts the processes, which the trainings use afterwards
+    rates = {jobs: _rate(_counts(task, jobs, most, _MEASURED)) for jobs in candidates}
+    return Processes(max(candidates, key=lambda jobs: rates[jobs]), rates)
+
+
+def _counts(task: DenseTask, jobs: int, most: int, seconds: float) -> list[tuple[int, float, float]]:
+    """What `_count` finds in `jobs` of `most` processes at the same time."""
+    from joblib import Parallel, delayed, parallel_config
+
+    if jobs == 1:
+        return [_count(task, seconds)]
+    with parallel_config("loky", inner_max_num_threads=1):
+        return Parallel(most, max_nbytes=None, batch_size=1)(delayed(_count)(task, seconds) for _ in range(jobs))
+
+
+def _count(task: DenseTask, seconds: float) -> tuple[int, float, float]:
+    """Number of steps within so many seconds, and the times of begin and end."""
+    from threadpoolctl import threadpool_limits
+
+    steps = 0
+    with threadpool_limits(1):
+        descent, began = _Descent(task), time.time()  # a clock that all processes share
+        while (ended := time.time()) < began + seconds:
+            descent.try_step()
+            steps += 1
+    return steps, began, ended
+
+
+def _rate(counts: Sequence[tuple[int, float, float]]) -> float:
+    """Steps per second, from the first begin to the last end."""
+    steps, began, ended = zip(*counts, strict=True)
+    return sum(steps) / (max(ended) - min(began))
 
 
 def train_side_by_side(tasks: Iterable[DenseTask], jobs: int) -> Iterator[Trained]:
@@ -112,6 +196,10 @@ class _Descent:
             loss, right = self._step(order[step * batch : (step + 1) * batch], rate)
             total, correct = total + loss, correct + right
         return float(total) / steps, correct / n
+
+    def try_step(self) -> None:
+        """Computes a step of learning rate 0, which takes as long as any other and leaves the weights."""
+        self._step(np.arange(min(self._config.batch_size, len(self._labels))), 0.0)
 
     def _step(self, rows: np.ndarray, rate: float) -> tuple[np.float32, int]:
         logits = self._forward([part[rows] for part in self._parts])

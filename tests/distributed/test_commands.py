@@ -12,9 +12,11 @@ from launcher import ROOT, command, end, environment, first_handed_out, said_by
 
 from mindefense.checkpoint import load_checkpoint
 
-ATTACKS = "gap,confidence,mindarmour-lr,shokri-label,nn,label-flips,averaging-8,lira"
-"""One of every kind: thresholds, scikit-learn, a network, changed rows, repeated queries, a bank of shadow models."""
+ATTACKS = "gap,confidence,mindarmour-lr,shokri-label,nn,label-flips,averaging-8,lira,lira-label"
+"""One of every kind: thresholds, scikit-learn, a network, changed rows, repeated queries, banks of shadow models."""
 MINDEFENSE = ROOT / "mindefense" / "__main__.py"
+COUNTED = ROOT / "tests" / "distributed" / "counted.py"
+BANK = [f"shadows/online-{number:03d}" for number in range(4)]
 
 
 def columns(folder):
@@ -33,7 +35,7 @@ def results(folder):
 def check_same(folder, alone):
     """Every score and figure of `folder` is that of one process, which had more attackers."""
     here, there = columns(folder), columns(alone)
-    assert len(here) == 9 + 6 + 31  # with the risk of each row in two states, and lira in three
+    assert len(here) == 9 + 6 + 34  # with the risk of each row in two states, and either lira in three
     here = {name: column for name, column in here.items() if "risk" not in name}  # by the best of the attackers there
     assert here == {name: there[name] for name in here}
 
@@ -46,6 +48,17 @@ def check_same(folder, alone):
         for held in (here, there):  # with more attackers there are more questions
             held[part].pop("queries", None) if isinstance(held[part], dict) else None
         assert here[part] == there[part], part
+
+
+def check_every_rank_asked_the_bank(counts, judged):
+    """Every model was asked about the judged rows without and with noise, and once more with 32 changed copies."""
+    if len(counts) == 1:
+        assert counts == [{}]  # there is nobody to share with
+        return
+    for model in BANK:
+        rows = [count[model] for count in counts]
+        assert sum(rows) == (1 + 1 + 33) * judged
+        assert min(rows) > 0.4 * sum(rows)
 
 
 def is_running(process):
@@ -72,11 +85,14 @@ def test_a_job_that_takes_too_long_leaves_no_process(launch, tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_evaluating_an_old_study(launch, staged, tmp_path, workers):
-    shutil.copytree(staged, tmp_path / "out")
-    (tmp_path / "out" / "results.json").unlink()
-    ended = launch(workers, MINDEFENSE, "evaluate", "--out", tmp_path / "out", "--attacks", ATTACKS, "--distributed")
+    out = tmp_path / "out"
+    shutil.copytree(staged, out)
+    (out / "results.json").unlink()
+    ended = launch(workers, COUNTED, tmp_path, "evaluate", "--out", out, "--attacks", ATTACKS, "--distributed")
     assert ended.code == 0, ended.said
-    check_same(tmp_path / "out", staged)
+    check_same(out, staged)
+    counts = [json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(workers)]
+    check_every_rank_asked_the_bank(counts, judged=len(columns(out)["index"]))
     assert "wrote " in ended.said[0]
     assert not any("mindefense" in said or "gap" in said for said in ended.said[1:])
 
@@ -86,8 +102,7 @@ def test_the_example_from_end_to_end(launch, staged, tmp_path):
     ended = launch(3, example, "--smoke", "--out", out, "--attacks", ATTACKS, "--distributed")
     assert ended.code == 0, ended.said
     check_same(out, staged)
-    bank = [f"shadows/online-{number:03d}" for number in range(4)]
-    for name in ("target", "shadow", "defender", "defense", *bank):
+    for name in ("target", "shadow", "defender", "defense", *BANK):
         here, there = (load_checkpoint(folder / f"{name}.ckpt").parameters for folder in (out, staged))
         assert {key: array.tobytes() for key, array in here.items()} == {
             key: array.tobytes() for key, array in there.items()

@@ -55,7 +55,7 @@ def test_training_on_images_keeps_ranks_alike_and_their_crops_apart(found):
 
 
 def test_networks_and_defenses_answer_with_the_same_bits(found):
-    names = ("logits", "few", "defenmi", "memguard", "memguard-budget-0.5")
+    names = ("logits", "few", "bank", "defenmi", "memguard", "memguard-budget-0.5")
     assert found["studies"] == {f"{model} {name}": True for model in ("mlp", "vgg16") for name in names}
 
 

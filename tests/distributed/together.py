@@ -155,6 +155,7 @@ def studies(crew):
         rows = []
         found[f"{model} logits"] = bool((together.logits(samples) == logits).all())
         found[f"{model} few"] = bool((together.logits(data.features[-3:]) == alone.logits(data.features[-3:])).all())
+        found[f"{model} bank"] = answers_of_a_bank(work, preset, together, samples[:40], **feed)
         classifier = DefenderClassifier(data.num_classes, seed=1)
         memguard = MemGuard(classifier)
         for defense in (DefenMI(classifier, class_mean_probs(logits)), memguard, MemGuardBudget(memguard, 0.5)):
@@ -166,6 +167,18 @@ def studies(crew):
             found[f"{model} {defense.name}"] = answers[0].tobytes() == answers[1].tobytes() and sum(rows) == 60
             rows.clear()
     return found
+
+
+def answers_of_a_bank(work, preset, target, samples, **feed):
+    """Whether networks that are asked in turns, and one that was replaced, answer with their own weights."""
+    before = target.ask(samples)
+    nets = [preset.build(seed) for seed in (6, 7, 8)]
+    alone = [Network(net, **feed).logits(samples) for net in nets]
+    bank = [Network(net, spread=work.network(f"model {k}", net), **feed) for k, net in enumerate(nets[:2])]
+    found = [bank[number].ask(samples) for number in (0, 1, 0, 1)]
+    found.append(Network(nets[2], spread=work.network("model 1", nets[2]), **feed).ask(samples))
+    same = [(one == alone[number]).all() for one, number in zip(found, (0, 1, 0, 1, 2), strict=True)]
+    return bool(all(same) and (target.ask(samples) == before).all() and (alone[1] != alone[2]).any())
 
 
 def main(out):

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from mindefense import cli
+from mindefense.attacks.bank_questions import LOG_ODDS, correct_share
 from mindefense.checkpoint import load_checkpoint, parameters_of
 from mindefense.errors import CheckpointError
-from mindefense.study import Study
+from mindefense.study import Study, bank_training
 from mindefense.study.bank_training import Trainings
+from mindefense.study.shared import FEW, SharedWork
+from mindefense.training.dense import Processes
 
 ATTACKS = ("lira", "rmia", "calibrated", "lira-label", "bank-confidence", "bank-label", "bank")
 
@@ -96,6 +99,69 @@ def test_a_lost_model_comes_back_with_the_same_weights(copied):
     assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "4"]) == 0
     after = load_checkpoint(path).parameters
     assert {name: value.tobytes() for name, value in after.items()} == {n: v.tobytes() for n, v in before.items()}
+
+
+def test_the_number_of_processes_is_measured_unless_it_is_given(copied, monkeypatch, capsys):
+    asked = []
+
+    def fastest(task, count, cores):
+        asked.append(count)
+        return Processes(2, {1: 270.0, 2: 480.0})
+
+    monkeypatch.setattr(bank_training, "fastest_processes", fastest)
+    paths = [copied / "shadows" / f"online-{number:03d}.ckpt" for number in (2, 3)]
+    before = [load_checkpoint(path).parameters for path in paths]
+    for options, told in (([], 1), (["--jobs", "1"], 0)):
+        for path in paths:
+            path.unlink()
+        capsys.readouterr()
+        assert cli.main(["train-shadows", "--out", str(copied), "--shadows", "4", "--online", *options]) == 0
+        line = "train 2 online shadows: 2 processes side by side (measured: 1 process 270 steps/s, 2 processes 480 "
+        assert " ".join("".join(capsys.readouterr()).split()).count(line) == told
+        after = [load_checkpoint(path).parameters for path in paths]
+        for one, other in zip(before, after, strict=True):
+            assert all((one[name] == other[name]).all() for name in one)
+    assert asked == [2]
+
+
+class Alone:
+    """In the place of the ranks of a job: one that does all in this process, and counts rows by job and network."""
+
+    rank, size, leads, on_this_host = 0, 1, True, 1
+
+    def __init__(self):
+        self.rows = {}
+
+    def lead(self, job, settings=None, arrays=None, *, here):
+        found = here(settings or {}, arrays or {})
+        if job in ("forward", "reshape"):
+            key = (job, (settings or {}).get("role"))
+            self.rows[key] = self.rows.get(key, 0) + len(found)
+        return found
+
+
+def measured(study):
+    """What attackers ask the online bank, undefended and behind the study's defense."""
+    study._defenses.use_banks(("online",))
+    behind = study.behind(study._defenses.load(), "the defense", "keyed")
+    found = []
+    for bank in (study.bank.load("online"), behind.banks["online"]):
+        rows, few = (bank.pool.take(np.arange(count)) for count in (FEW + 1, 20))
+        found += [bank.measure(LOG_ODDS, rows), bank.measure(LOG_ODDS, bank.population)]
+        found.append(bank.measure(correct_share(0), few))
+    return found
+
+
+def test_ranks_share_all_that_a_bank_is_asked_and_answer_with_the_same_bits(banked):
+    crew, study = Alone(), Study(None, banked)
+    study._parts.shared = SharedWork(crew, study.preset, study.data.num_classes, amp="O0")
+    for one, other in zip(measured(study), measured(Study(None, banked)), strict=True):
+        assert one.tobytes() == other.tobytes()
+    population = len(study.bank.load("online").population)
+    for number in range(4):
+        # Without and with noise; then 20 rows and 32 changed copies of each, whose labels the defense keeps.
+        assert crew.rows["forward", f"shadows/online-{number:03d}"] == 2 * (FEW + 1 + population) + 33 * 20
+    assert crew.rows["reshape", None] == 4 * (FEW + 1)  # the population is too small to be sent
 
 
 def test_a_model_of_another_study_is_refused(copied):
