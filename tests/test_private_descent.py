@@ -108,8 +108,8 @@ def test_noise_is_secret_unless_a_seed_is_given():
 
 
 def test_private_training_learns_with_little_noise():
-    config = dataclasses.replace(CONFIG, epochs=100, decay_every=None, noise_multiplier=0.05, clip_norm=1.0, weight_decay=0.0,
-                                 label_smoothing=0.0)  # fmt: skip
+    learning = {"epochs": 100, "decay_every": None, "noise_multiplier": 0.05, "clip_norm": 1.0}
+    config = dataclasses.replace(CONFIG, **learning, weight_decay=0.0, label_smoothing=0.0)
     assert train_dense(task(config))[1][-1].accuracy > 0.8
 
 

@@ -219,6 +219,31 @@ def banks(held: Sequence[Results]) -> str:
     return _table(head, rows)
 
 
+def targets(held: Sequence[Results]) -> str:
+    """Attackers on models of the bank in the target's place: means, smallest and largest, of one evaluation."""
+    (results,) = held
+    found = results["other_targets"]
+    spread = "mean (smallest–largest)"
+    head = ("attacker", "learned from", "state", "AUC: this model", spread, "TPR at 1% FPR: this model", spread,
+            "standard deviation", "TPR at 0.01% FPR, all")  # fmt: skip
+    rows = []
+    for one in found["attackers"]:
+        spreads = {spread["figure"]: spread for spread in one["figures"]}
+        state = "undefended" if not one["defended"] else f"defended, {one['adversary']}"
+        row = [one["name"], _learned_from(one["knowledge"]), state]
+        for spread in (spreads["auc"], spreads["tpr_at_fpr_0.01"]):
+            values = spread["values"]
+            row += [
+                rounded(spread["target"]),
+                f"{rounded(spread['mean'])} ({rounded(min(values))}–{rounded(max(values))})",
+            ]
+        row.append(rounded(spreads["tpr_at_fpr_0.01"]["deviation"]))
+        pooled = one["pooled"]
+        row.append(f"{rounded(pooled['tpr'])} ({rounded(pooled['low'])}–{rounded(pooled['high'])})" if pooled else "–")
+        rows.append(row)
+    return _table(head, rows)
+
+
 BLOCKS: Mapping[str, Callable[[Sequence[Results]], str]] = {
     "answers": answers,
     "made_with": made_with,
@@ -228,6 +253,7 @@ BLOCKS: Mapping[str, Callable[[Sequence[Results]], str]] = {
     "tradeoff": tradeoff,
     "matrix": matrix,
     "banks": banks,
+    "targets": targets,
 }
 
 

@@ -40,6 +40,10 @@ class TrainConfig:
         label_smoothing: Share ε of the label's weight that is spread evenly over all C classes, in [0, 1): the true
             class has the weight 1 − ε + ε/C and every other class ε/C (Szegedy et al. 2016, section 7). Only for the
             loss ``"softmax"``; reported losses are those of the smoothed labels.
+        noise_multiplier: Standard deviation of the noise in differentially private training, as a multiple of
+            `clip_norm`; 0 for plain training. Private training draws each row for each step with the probability batch
+            size / number of rows.
+        clip_norm: Largest L2 norm of a row's gradient in private training.
     """
 
     epochs: int = 200
@@ -55,6 +59,8 @@ class TrainConfig:
     augment: bool = False
     until_accuracy: float | None = None
     label_smoothing: float = 0.0
+    noise_multiplier: float = 0.0
+    clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("decay_every", 1), ("seed", 0), ("warmup_epochs", 0)):
@@ -75,6 +81,14 @@ class TrainConfig:
             raise InputError("weight_decay", expected="a finite number of at least 0", got=repr(self.weight_decay))
         if self.until_accuracy is not None and not 0 < self.until_accuracy <= 1:
             raise InputError("until_accuracy", expected="a share in (0, 1]", got=repr(self.until_accuracy))
+        if not 0 <= self.noise_multiplier < math.inf:
+            got = repr(self.noise_multiplier)
+            raise InputError("noise_multiplier", expected="a finite number of at least 0", got=got)
+        if not 0 < self.clip_norm < math.inf:
+            raise InputError("clip_norm", expected="a finite number above 0", got=repr(self.clip_norm))
+        if self.noise_multiplier and self.until_accuracy is not None:
+            expected = "None for private training, because the number of epochs would reveal information on the rows"
+            raise InputError("until_accuracy", expected=expected, got=repr(self.until_accuracy))
         if not 0 <= self.label_smoothing < 1:
             raise InputError("label_smoothing", expected="a share in [0, 1)", got=repr(self.label_smoothing))
         if self.label_smoothing and self.loss != "softmax":

@@ -44,6 +44,7 @@ class DenseTask:
         labels: ``(N,)`` int classes for the loss ``"softmax"``, 0/1 or bool for ``"sigmoid"``.
         config: Settings; momentum and random crops are not available.
         branches: Number of layers of each branch; none for one stack.
+        noise_seed: Seed of noise and sampling in private training; None for secret ones.
     """
 
     start: Layers
@@ -51,6 +52,7 @@ class DenseTask:
     labels: np.ndarray
     config: TrainConfig
     branches: tuple[int, ...] = ()
+    noise_seed: int | None = None
 
     def steps(self) -> int:
         """Largest number of steps of the training."""
@@ -118,7 +120,7 @@ def _count(task: DenseTask, seconds: float) -> tuple[int, float, float]:
 
     steps = 0
     with threadpool_limits(1):
-        descent, began = _Descent(task), time.time()  # a clock that all processes share
+        descent, began = Descent(task), time.time()  # a clock that all processes share
         while (ended := time.time()) < began + seconds:
             descent.try_step()
             steps += 1
@@ -158,7 +160,12 @@ def train_dense(task: DenseTask, *, on_epoch: Callable[[Epoch], None] | None = N
 
     history: list[Epoch] = []
     with threadpool_limits(1):
-        descent = _Descent(task)
+        if task.config.noise_multiplier:
+            from mindefense.training.private import PrivateDescent  # which imports this module
+
+            descent: Descent = PrivateDescent(task)
+        else:
+            descent = Descent(task)
         while not task.config.ends(history):
             with np.errstate(over="ignore", invalid="ignore"):  # the error below says it in one line
                 loss, accuracy = descent.run(len(history))
@@ -169,12 +176,12 @@ def train_dense(task: DenseTask, *, on_epoch: Callable[[Epoch], None] | None = N
     return descent.layers, tuple(history)
 
 
-class _Descent:
+class Descent:
     """The steps of one training."""
 
     def __init__(self, task: DenseTask):
         ends = np.cumsum(task.branches, dtype=int).tolist()
-        *branches, self._last = [_Stack(task.start[a:b]) for a, b in zip([0, *ends], [*ends, None], strict=True)]
+        *branches, self._last = [Stack(task.start[a:b]) for a, b in zip([0, *ends], [*ends, None], strict=True)]
         self._branches = branches
         self._config, self._labels = task.config, task.labels.astype(np.int64)
         self._parts = _columns(task.features.astype(np.float32), [stack.inputs for stack in branches or [self._last]])
@@ -226,28 +233,32 @@ class _Descent:
             stack.backward(part, decay)
 
 
-class _Stack:
+class Stack:
     """Dense layers with ReLU between them.
 
     Args:
         start: Initial weights, which are copied.
+
+    Attributes:
+        layers: The weights.
+        values: After `forward`: the inputs of each layer.
     """
 
     def __init__(self, start: Layers):
         self.layers = [(weight.astype(np.float32), bias.astype(np.float32)) for weight, bias in start]
         self.inputs, self.outputs = len(start[0][0]), len(start[-1][1])
         self._changes = [np.empty_like(weight) for weight, _ in self.layers]
-        self._values: list[np.ndarray] = []
+        self.values: list[np.ndarray] = []
 
     def forward(self, inputs: np.ndarray) -> np.ndarray:
         """``(n, outputs)`` float32 of ``(n, inputs)``; keeps the inputs of all layers for `backward`."""
-        self._values = [inputs]
+        self.values = [inputs]
         last = len(self.layers) - 1
         for level, (weight, bias) in enumerate(self.layers):
-            z = self._values[-1] @ weight
+            z = self.values[-1] @ weight
             z += bias
-            self._values.append(z if level == last else np.maximum(z, 0, out=z))
-        return self._values.pop()
+            self.values.append(z if level == last else np.maximum(z, 0, out=z))
+        return self.values.pop()
 
     def backward(self, slope: np.ndarray, decay: np.float32, *, through_inputs: bool = False) -> np.ndarray:
         """Updates the weights.
@@ -263,15 +274,28 @@ class _Stack:
         """
         for level in range(len(self.layers) - 1, -1, -1):
             (weight, bias), change = self.layers[level], self._changes[level]
-            np.matmul(self._values[level].T, slope, out=change)
+            np.matmul(self.values[level].T, slope, out=change)
             if decay:
                 change += decay * weight
             bias -= slope.sum(axis=0)
             if level or through_inputs:
                 slope = slope @ weight.T
-                slope *= self._values[level] > 0
+                slope *= self.values[level] > 0
             weight -= change
         return slope
+
+    def slopes(self, slope: np.ndarray) -> list[np.ndarray]:
+        """Gradients with respect to the outputs of each layer before ReLU, ``(n, width)`` each; changes no weight.
+
+        Args:
+            slope: ``(n, outputs)`` gradient of the loss of each row with respect to the outputs of `forward`.
+        """
+        found = [slope]
+        for level in range(len(self.layers) - 1, 0, -1):
+            slope = slope @ self.layers[level][0].T
+            slope *= self.values[level] > 0
+            found.append(slope)
+        return found[::-1]
 
 
 def _columns(values: np.ndarray, widths: Sequence[int]) -> list[np.ndarray]:
