@@ -38,7 +38,7 @@ def test_results_come_in_order():
 
 def test_error_of_a_function_is_the_one_it_raises():
     with pytest.raises(InputError, match=r"^x: expected 1, got 2; do y$"):
-        list(side_by_side([functools.partial(_refuse)] * 2, 2))
+        list(side_by_side([_refuse, _refuse], 2))
 
 
 def _refuse():
