@@ -100,7 +100,10 @@ class BankAttack(Attack):
     def score(self, target: Target, samples: Samples) -> np.ndarray:
         """``(N,)`` float64, higher = more likely a member."""
         check_fitted(self, "bank_")
-        return self._score(lambda statistic, rows: statistic(target, rows), samples, np.ones(len(self.bank_), bool))
+        everybody = np.ones(len(self.bank_), bool)
+        # Another model of the bank in the target's place has been measured with the bank.
+        measured = self.bank_.measures_of(target)
+        return self._score(measured or (lambda statistic, rows: statistic(target, rows)), samples, everybody)
 
     def separations(self, samples: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """How far apart the models of the bank that were and were not trained on a row are, as this attacker sees it.

@@ -119,6 +119,16 @@ class ShadowBank:
         known.append((samples.take(order), values[:, order]))
         return values
 
+    def measures_of(self, target: Target) -> Callable[[Statistic, Samples], np.ndarray] | None:
+        """Statistics of a model of the bank that this one is a part of, ``(n,)`` for n samples; None for others."""
+        if self._part_of is None:
+            return None
+        whole, _ = self._part_of
+        for number, one in enumerate(whole.targets):
+            if one is target:
+                return lambda statistic, samples: whole.measure(statistic, samples)[number]
+        return None
+
     def behind(self, targets: Sequence[Target], *, keeps_labels: bool) -> ShadowBank:
         """The same models behind a defense.
 

@@ -121,3 +121,18 @@ def test_only_images_have_views():
     assert "not images" in attack.unsupported(table)
     assert attack.unsupported(Views(10).rows) is None
     assert attack.asks == "variants"
+
+
+@pytest.mark.parametrize("name", ATTACKERS)
+def test_a_model_of_the_bank_that_is_attacked_is_not_asked_again(name):
+    world = Views(100)
+    bank = world.bank(8)
+    attack = ATTACKERS[name]().fit(bank.take(np.arange(2, 8)))
+    for statistic in attack._statistics:
+        bank.measure(statistic, world.rows)
+    before = bank.targets[0].queries
+    scores = attack.score(bank.targets[0], world.rows)
+    assert bank.targets[0].queries == before
+    twin = Target(bank.targets[0].query)  # the same answers, but another object, which has to be asked
+    assert np.array_equal(scores, attack.score(twin, world.rows))
+    assert twin.queries
