@@ -7,14 +7,17 @@ import pytest
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
 from dp_accounting.pld import PLDAccountant
 
+from mindefense.checkpoint import load_checkpoint, parameters_of
 from mindefense.errors import InputError
 from mindefense.metrics import epsilon_lower_bound
 from mindefense.models.mlp import MLP
-from mindefense.training import TrainConfig
+from mindefense.models.vgg import vgg16
+from mindefense.training import TrainConfig, train_classifier
 from mindefense.training import private as private_module
 from mindefense.training.accounting import noise_for_epsilon, spent_epsilon, usual_delta
 from mindefense.training.dense import DenseTask, train_dense
 from mindefense.training.private import PrivateDescent, clip_factors, secret_generator
+from mindefense.training.private_engines import PrivateRows, private_engine
 
 WIDTHS = (12, 32, 16, 5)
 CONFIG = TrainConfig(
@@ -80,6 +83,74 @@ def test_steps_are_those_of_the_algorithm_computed_row_by_row():
         np.testing.assert_allclose(bias, right_bias, atol=1e-5)
         assert np.abs(weight - start).max() > 1e-2
     assert [epoch.number for epoch in history] == [1, 2, 3]
+
+
+def test_any_network_is_trained_row_by_row_as_an_mlp_is():
+    """MindSpore's gradients of single rows, clipped and added, are those of NumPy's; only rounding differs."""
+    config = dataclasses.replace(CONFIG, noise_multiplier=1e-9)
+    one = task(config)
+    wanted, history = train_dense(one)
+    net = MLP(WIDTHS, seed=1)
+    engine = PrivateRows(net, one.features, one.labels, config, None, noise_seed=one.noise_seed)
+    figures = [engine.run(number) for number in range(config.epochs)]
+    for (weight, bias), (right_weight, right_bias) in zip(net.weights(), wanted, strict=True):
+        np.testing.assert_allclose(weight, right_weight, atol=2e-5)
+        # The weights' penalty is the same; biases have none.
+        np.testing.assert_allclose(bias, right_bias, atol=2e-5)
+    np.testing.assert_allclose(figures, [(epoch.loss, epoch.accuracy) for epoch in history], rtol=1e-4)
+
+
+def test_the_noise_of_any_network_has_the_deviation_it_should():
+    """With a clipping norm so small that only noise is left, a step of rate 1 moves weights by σ · C / batch."""
+    config = dataclasses.replace(CONFIG, epochs=1, learning_rate=1.0, noise_multiplier=1e6, clip_norm=1e-6,
+                                 weight_decay=0.0, batch_size=90, warmup_epochs=0)  # fmt: skip
+    net = MLP((12, 64, 5), seed=1)
+    before = net.weights()
+    PrivateRows(net, *rows(), config, None, noise_seed=5).run(0)
+    pairs = zip(net.weights(), before, strict=True)
+    moved = np.concatenate([(after[k] - start[k]).ravel() for after, start in pairs for k in (0, 1)])
+    assert moved.std() == pytest.approx(1 / 90, rel=0.1)
+
+
+def test_train_classifier_trains_privately_and_resumes(tmp_path):
+    features, labels = rows()
+    path = tmp_path / "net.ckpt"
+    nets = [MLP(WIDTHS, seed=1) for _ in range(3)]
+    short = dataclasses.replace(CONFIG, weight_decay=0.0)
+    train_classifier(nets[0], features, labels, short, progress=False, noise_seed=3)
+    train_dense(dataclasses.replace(task(short), config=short))
+    assert np.array_equal(nets[0].weights()[0][0], train_dense(task(short))[0][0][0])
+
+    def interrupt(epoch):
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_classifier(nets[1], features, labels, short, checkpoint=path, checkpoint_every=1, on_epoch=interrupt)
+    kept = load_checkpoint(path)
+    history = train_classifier(nets[2], features, labels, short, checkpoint=path, resume=True, progress=False)
+    assert [epoch.number for epoch in history] == [1, 2, 3]
+    moved = np.abs(nets[2].weights()[0][0] - parameters_of(nets[1])["layers.0.weight"].T).max()
+    assert 0 < moved < 1  # one further epoch from the stored weights
+    assert kept.description["train"]["noise_multiplier"] == short.noise_multiplier
+
+
+@pytest.mark.parametrize(
+    ("build", "changes", "message"),
+    [
+        (lambda: vgg16(5, 32, width_multiplier=0.05), {}, "no batch normalization"),
+        (lambda: MLP(WIDTHS), {"momentum": 0.9}, "momentum, augment: expected 0"),
+    ],
+)
+def test_what_would_break_the_guarantee_is_refused(build, changes, message):
+    config = dataclasses.replace(CONFIG, **changes)
+    with pytest.raises(InputError, match=message):
+        private_engine(build(), *rows(), config, None)
+
+
+def test_an_end_that_depends_on_the_rows_is_refused():
+    with pytest.raises(InputError, match="until_accuracy: expected None for private training"):
+        dataclasses.replace(CONFIG, until_accuracy=0.9)
 
 
 def test_a_gradient_is_scaled_down_to_the_norm_and_never_up():

@@ -28,8 +28,11 @@ _STATE = "optimizer."
 
 
 def trains_in_steps(config: TrainConfig, prepare: InputTransform | None) -> bool:
-    """Whether a training runs step by step, which many ranks can share, instead of an epoch at a time in one graph."""
-    return prepare is not None or bool(config.momentum) or config.augment
+    """Whether a training runs step by step, which many ranks can share, instead of an epoch at a time in one graph.
+
+    Private training, whose noise one process draws, is not shared.
+    """
+    return (prepare is not None or bool(config.momentum) or config.augment) and not config.noise_multiplier
 
 
 class Engine(Protocol):
@@ -163,7 +166,7 @@ class _Step(nn.Cell):
         self.add_up: Any = ops.AllReduce() if is_shared else None
         self.net = net.set_train(True)
         self.optimizer = make_optimizer(net, config, rates)
-        self.loss = _Loss(net, config)
+        self.loss = RowLoss(net, config)
         self.gradient = ms.value_and_grad(self.loss, None, self.optimizer.parameters, has_aux=True)
 
     def optimizer_state(self) -> dict[str, ms.Parameter]:
@@ -196,7 +199,7 @@ class EpochGraph(nn.Cell):
         labels = labels.astype(np.float32 if config.loss == "sigmoid" else np.int32)
         self.features = ms.Parameter(ms.Tensor(features.astype(np.float32)), "train.features", requires_grad=False)
         self.labels = ms.Parameter(ms.Tensor(labels), "train.labels", requires_grad=False)
-        self.loss = _Loss(net, config)
+        self.loss = RowLoss(net, config)
         self.gradient = ms.value_and_grad(self.loss, None, self.weights, has_aux=True)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -253,7 +256,7 @@ class EpochGraph(nn.Cell):
         return total, right
 
 
-class _Loss(nn.Cell):
+class RowLoss(nn.Cell):
     """Weighted sum of the rows' losses, and the logits it came from."""
 
     def __init__(self, net: nn.Cell, config: TrainConfig):
@@ -264,6 +267,7 @@ class _Loss(nn.Cell):
         self.cross_entropy = ops.BCEWithLogitsLoss("none")
 
     def construct(self, features, labels, weight):
+        """The weighted sum of the losses, and the logits."""
         logits = self.net(features)
         if self.binary:
             losses = self.cross_entropy(logits.reshape(-1), labels, ops.ones_like(weight), ops.ones_like(weight))

@@ -21,6 +21,7 @@ from mindefense.targets.base import InputTransform
 from mindefense.targets.cell import forward
 from mindefense.training.config import Epoch, TrainConfig, check_loss, columns_of
 from mindefense.training.engines import Engine, EpochGraph, Steps, trains_in_steps
+from mindefense.training.private_engines import private_engine
 
 
 def train_classifier(
@@ -37,8 +38,11 @@ def train_classifier(
     on_epoch: Callable[[Epoch], None] | None = None,
     progress: Progress | bool | None = None,
     crew: ProcessGroup | None = None,
+    noise_seed: int | None = None,
 ) -> tuple[Epoch, ...]:
     """Trains `net` in place.
+
+    With `config.noise_multiplier` the training is differentially private; see `mindefense.training.private`.
 
     Args:
         net: Cell from ``(N, ...)`` float32 to logits, ``(N, C)`` for softmax and ``(N, 1)`` for sigmoid.
@@ -57,6 +61,8 @@ def train_classifier(
             function. `checkpoint` and `resume` are those of rank 0. The weights differ slightly with the number of
             ranks, because sums are rounded differently and batch normalization gets other parts. None to train on
             this rank alone.
+        noise_seed: Seed of noise and sampling in private training, for tests and for shadow models of an attacker; None
+            for secret ones, without which there is no privacy.
 
     Returns:
         The figures of all epochs, those before a resume included.
@@ -69,8 +75,10 @@ def train_classifier(
     check_rows(net, features, labels, config.loss, prepare=prepare)
     # Converted to JSON's types, so that a resume can compare it with the checkpoint's.
     described = json.loads(json.dumps({**(description or {}), "train": dataclasses.asdict(config)}))
-    if trains_in_steps(config, prepare):
-        engine: Engine = Steps(net, features, labels, config, prepare, crew)
+    if config.noise_multiplier:
+        engine: Engine = private_engine(net, features, labels, config, prepare, noise_seed=noise_seed)
+    elif trains_in_steps(config, prepare):
+        engine = Steps(net, features, labels, config, prepare, crew)
     else:
         engine = EpochGraph(net, features, labels, config)
     history: list[Epoch] = []
