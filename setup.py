@@ -28,6 +28,7 @@ setup(
         "numpy>=1.26,<2",
         "scikit-learn>=1.4,<1.10",
         "scipy>=1.11",
+        "dp-accounting>=0.4,<0.7",
         "joblib>=1.3",
         "threadpoolctl>=3.1",
         "psutil>=5.9",

@@ -488,6 +488,8 @@ def test_published_settings():
         "augment": False,
         "until_accuracy": None,
         "label_smoothing": 0.0,
+        "noise_multiplier": 0.0,
+        "clip_norm": 1.0,
     }
 
 

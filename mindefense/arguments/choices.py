@@ -18,6 +18,8 @@ TRAINING = (
     "until_accuracy",
     "weight_decay",
     "label_smoothing",
+    "epsilon",
+    "training",
     "augment",
     "canaries",
 )

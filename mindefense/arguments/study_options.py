@@ -65,6 +65,21 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of each label's weight that is spread over all classes",
     )
     group.add_argument(
+        "--epsilon",
+        type=values.above_0,
+        metavar="EPSILON",
+        help="train with differential privacy (DP-SGD) of this ε and δ = 1/members², and the shadow models likewise; "
+        "mlp only, with other rates and batches than published unless they are given",
+    )
+    group.add_argument(
+        "--training",
+        type=values.ways,
+        default=(),
+        metavar="NAME=VALUE,…",
+        help="the same by the names that `mindefense compare --training` uses: early-stopping, weight-decay, "
+        "label-smoothing, dp",
+    )
+    group.add_argument(
         "--canaries",
         type=values.positive,
         metavar="N",

@@ -6,6 +6,7 @@ Nothing here imports MindSpore, so that a mistake is reported at once.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 
 from mindefense.attacks.registry import ATTACKS
@@ -137,6 +138,17 @@ def members(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     _checked(read_row_numbers, text)
     return text
+
+
+def above_0(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return number
 
 
 def fraction(text: str) -> float:

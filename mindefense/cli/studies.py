@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mindefense.arguments import EXIT_GATE, EXIT_INCONCLUSIVE, EXIT_STRICT, TRAINING
 from mindefense.cli.outcome import Outcome
@@ -314,6 +315,7 @@ def _new_study(args: argparse.Namespace):
     idle = [name for name in TRAINING if args.pre_trained and given.get(name)]
     if idle:
         raise InputError(f"--{idle[0]}", expected="no --pre_trained beside it", got=args.pre_trained, fix="drop one")
+    given |= _trained_as(given)
     real = "cifar100" if given["model"] == "vgg16" else "location"
     dataset = given["dataset"] or ("synthetic" if args.data_path is None else real)
     given |= {"dataset": dataset, "model": given["model"] or ("vgg16" if dataset == "cifar100" else "mlp")}
@@ -326,6 +328,25 @@ def _new_study(args: argparse.Namespace):
             given[name] = os.path.abspath(given[name])
     out = args.out or os.path.join("runs", dataset + ("-smoke" if args.smoke else ""))
     return _open_study(given, out, args)
+
+
+def _trained_as(given: Mapping[str, Any]) -> dict[str, float]:
+    """The settings that ``--training`` names."""
+    from mindefense.defenses.registry import parse_ways
+
+    found: dict[str, float] = {}
+    for way in parse_ways(given.get("training") or ()):
+        if way.is_private:
+            fix = "use dp=EPSILON, or compare it: `mindefense compare --training`"
+            raise InputError("--training", expected="a way that every device has", got=str(way), fix=fix)
+        for name, value in way.settings.items():
+            if given.get(name) is not None:
+                fix = "drop one of them"
+                raise InputError(
+                    f"--training {way}", expected=f"no --{name} beside it", got=f"{given[name]:g}", fix=fix
+                )
+            found[name] = value
+    return found
 
 
 def _open_study(given, out, args: argparse.Namespace):

@@ -313,9 +313,14 @@ def _each_once(what: str, specs: tuple) -> tuple:
     return specs
 
 
-_TRAINING = {"early-stopping": "until_accuracy", "weight-decay": "weight_decay", "label-smoothing": "label_smoothing"}
+_TRAINING = {
+    "early-stopping": "until_accuracy",
+    "weight-decay": "weight_decay",
+    "label-smoothing": "label_smoothing",
+    "dp": "epsilon",
+}
 _SHARES = ("early-stopping", "label-smoothing")
-TRAINING_LINEUP = ("early-stopping=0.9", "weight-decay=0.005", "label-smoothing=0.3", "dp=1")
+TRAINING_LINEUP = ("early-stopping=0.9", "weight-decay=0.005", "label-smoothing=0.3", "dp=8")
 """Ways of training that a comparison can evaluate."""
 
 
@@ -325,7 +330,9 @@ class TrainingSpec:
 
     Attributes:
         name: ``"early-stopping"`` (the value is the training accuracy at which it ends), ``"weight-decay"``,
-            ``"label-smoothing"`` or ``"dp"`` (the value is the noise multiplier of differentially private descent).
+            ``"label-smoothing"``, ``"dp"`` (the value is the ε of differentially private training), or
+            ``"dp-mindarmour"`` (that of MindArmour, which only runs on GPU and Ascend; the value is the noise
+            multiplier).
         value: Its setting.
     """
 
@@ -340,7 +347,7 @@ class TrainingSpec:
             InputError: If there is no such way, or its value is not a number.
         """
         name, _, value = text.partition("=")
-        known, number = [*_TRAINING, "dp"], _number(value)
+        known, number = [*_TRAINING, "dp-mindarmour"], _number(value)
         if name not in known or number is None or number <= 0 or (number > 1 and name in _SHARES):
             expected = f"NAME=VALUE with {' or '.join(known)} and a number above 0; shares up to 1"
             raise InputError("training", expected=expected, got=repr(text))
@@ -348,8 +355,8 @@ class TrainingSpec:
 
     @property
     def is_private(self) -> bool:
-        """Whether it is differentially private."""
-        return self.name == "dp"
+        """Whether it is the differentially private training of MindArmour."""
+        return self.name == "dp-mindarmour"
 
     @property
     def settings(self) -> dict[str, float]:

@@ -334,11 +334,28 @@ def answer_trust(checks: Sequence[Row], results: Row) -> Answer:
     if results["smoke"] or results["synthetic"]:
         what = "a smoke test" if results["smoke"] else "made-up data"
         limit = f"These are figures of {what}: do not quote them. " + limit
+    lines = [limit, *_privacy(results)]
     if not checks:
-        return Answer(question, "Nothing was checked.", "mixed", [limit])
+        return Answer(question, "Nothing was checked.", "mixed", lines)
     count = f"All {len(checks)}" if not failed else f"{len(failed)} of {len(checks)}"
     short = f"{count} checks of the measurement {'failed' if failed else 'passed'}."
     if results["smoke"] or results["synthetic"]:
         short = "Not at all: " + short[0].lower() + short[1:]
     points = [(check["name"], f"{check['found']} {check['meaning']}".strip()) for check in failed]
-    return Answer(question, short, tone, [limit], points)
+    return Answer(question, short, tone, lines, points)
+
+
+def _privacy(results: Row) -> list[str]:
+    """What private training guarantees, beside what the attackers prove."""
+    privacy = results["settings"].get("privacy")
+    if not privacy:
+        return []
+    proved = max(attack["epsilon_low"] for attack in results["attacks"])
+    said = (
+        f"The training was differentially private: ε = {privacy['epsilon']:.3g} at δ = {privacy['delta']:.2g} for each "
+        f"member ({privacy['steps']:,} steps with noise of {privacy['noise_multiplier']:.3g} times the clipping norm). "
+        f"The attackers prove that ε is at least {proved:.2g}"
+    )
+    if proved > privacy["epsilon"]:
+        return [f"{said}, which contradicts this guarantee: look for an error in the training before anything else."]
+    return [f"{said}; a smaller figure proves nothing."]

@@ -49,7 +49,16 @@ _ORDINARY = {"alignment": "corrected", "width_multiplier": 1.0, "batch_size": 64
 _TRAINED_BY = (
     *("dataset", "data_path", "split_config", "split_section", "defense", "alignment", "max_steps", "seed", "smoke"),
     *("model", "epochs", "learning_rate", "schedule", "warmup_epochs", "until_accuracy", "weight_decay"),
-    *("label_smoothing", "canaries", "batch_size", "image_size", "width_multiplier", "members", "num_samples"),
+    *(
+        "label_smoothing",
+        "epsilon",
+        "canaries",
+        "batch_size",
+        "image_size",
+        "width_multiplier",
+        "members",
+        "num_samples",
+    ),
     *("augment", "parity", "amp"),
 )
 _ATTACKED_BY = ("attacks", "knowledge", "adversary", "noise", "max_queries", "targets")

@@ -64,7 +64,8 @@ class Trainings:
             for rows, config in zip(self.rows, self.configs, strict=True):
                 net = preset.build(config.seed)
                 features, labels = self.features[rows], self.labels[rows]
-                yield net, train_classifier(net, features, labels, config, prepare=preset.prepare, progress=False)
+                how = {"prepare": preset.prepare, "progress": False, "noise_seed": config.seed}
+                yield net, train_classifier(net, features, labels, config, **how)
             return
         for layers, history in train_side_by_side(self._tasks(preset), min(jobs, len(self.configs)) or 1):
             net = _mlp(preset, 0)
@@ -73,7 +74,9 @@ class Trainings:
 
     def _tasks(self, preset: Preset) -> Iterator[DenseTask]:
         for rows, config in zip(self.rows, self.configs, strict=True):
-            yield DenseTask(_mlp(preset, config.seed).weights(), self.features[rows], self.labels[rows], config)
+            start = _mlp(preset, config.seed).weights()
+            # The noise of the attacker's own models need not be secret, so that the bank can be repeated.
+            yield DenseTask(start, self.features[rows], self.labels[rows], config, noise_seed=config.seed)
 
     # ---------------------------------------------------------------- between ranks
 

@@ -10,9 +10,11 @@ from mindefense.errors import InputError
 from mindefense.evaluation.comparison import Contest, contender
 from mindefense.evaluation.config import EvaluationConfig
 from mindefense.private import epsilon, why_not_private
+from mindefense.study.config import StudyConfig
 from mindefense.study.pipeline import Study
 from mindefense.study.store import StudyStore
 from mindefense.study.trainer import CLIP_NORM
+from mindefense.training import TrainConfig
 from mindefense.types import Comparison, NotRun
 
 DELTA = 1e-5
@@ -54,7 +56,7 @@ def compare(
             got="one from --pre_trained, whose training is unknown", fix="compare without --training",
         )  # fmt: skip
     for way in ways:
-        dataclasses.replace(study.preset.train, **way.settings)  # raises for a value out of range
+        config_of(study, way)  # raises for a value out of range
     if any(spec.searches for spec in specs):
         study.defender()  # raises for a missing stage before anything is attacked
     with study.timed("compare"):
@@ -105,9 +107,20 @@ def _within(max_steps: int | None, defenses: Sequence[str]) -> tuple[tuple[Defen
     return parse_lineup(fitting, max_steps=max_steps), not_run
 
 
+def config_of(study: Study, way: TrainingSpec) -> StudyConfig:
+    """The settings of a study whose target is trained in another way.
+
+    Raises:
+        InputError: If a value is out of range.
+    """
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    dataclasses.replace(study.preset.train, **{name: value for name, value in way.settings.items() if name in fields})
+    return dataclasses.replace(study.config, defense=NONE, **way.settings)
+
+
 def trained_otherwise(study: Study, way: TrainingSpec) -> Study:
     """A study of the same data whose target and shadow model have a defense in training; trains what is missing."""
-    config = dataclasses.replace(study.config, defense=NONE, **way.settings)
+    config = config_of(study, way)
     out = study.out / "compare" / str(way)
     store = StudyStore(out)
     begun = store.holds_study and store.read_config() == config

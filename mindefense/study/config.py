@@ -11,6 +11,7 @@ from mindefense.defenses.registry import NONE, DefenseSpec
 from mindefense.defenses.search import ALIGNMENTS
 from mindefense.errors import InputError
 from mindefense.study.registry import IMAGES, MODELS, TABLES
+from mindefense.training.accounting import LARGEST_EPSILON
 
 SYNTHETIC = "synthetic"
 DATASETS = (SYNTHETIC, *_DATASETS)
@@ -50,6 +51,8 @@ class StudyConfig:
         until_accuracy: Training accuracy, 0 … 1, after which the training ends; None to train for all epochs.
         weight_decay: L2 penalty of its weights; None for the published one.
         label_smoothing: Share of each label that is spread over all classes in training; None for the published one.
+        epsilon: ε of differentially private training (DP-SGD), with δ = 1 / members²; None for plain training. Only for
+            MLPs. Unless given, learning rate, epochs and batch size are then others than the published ones.
         shadows: Shadow models of the online bank; half as many, if at least 4, are in the offline bank. 0 for no
             banks; None for 8, 4 in a smoke test, and 0 with images, whose models take long to train.
         canaries: Number of the evaluation's members, and of its non-members, that get a wrong label and are reported
@@ -86,6 +89,7 @@ class StudyConfig:
     until_accuracy: float | None = None
     weight_decay: float | None = None
     label_smoothing: float | None = None
+    epsilon: float | None = None
     canaries: int | None = None
     shadows: int | None = None
     batch_size: int = 64
@@ -121,6 +125,13 @@ class StudyConfig:
             raise InputError("seed", expected="a whole number from 0 to 2**32 - 1", got=repr(self.seed))
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise InputError("batch_size", expected="a whole number of at least 1", got=repr(self.batch_size))
+        if self.epsilon is not None:
+            if not 0 < self.epsilon <= LARGEST_EPSILON:
+                expected = f"a number above 0 and at most {LARGEST_EPSILON:g}"
+                raise InputError("epsilon", expected=expected, got=repr(self.epsilon))
+            if self.samples == IMAGES:
+                fix = "its batch normalization mixes the rows of a batch, so that no row has a gradient of its own"
+                raise InputError("epsilon", expected="model mlp", got=f"model {self.model}", fix=fix)
         if self.shadows is not None and (
             not isinstance(self.shadows, int) or not (self.shadows == 0 or self.shadows >= 4)
         ):

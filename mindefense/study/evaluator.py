@@ -15,6 +15,7 @@ from mindefense.evaluation.summary import Subject, answers_of, checks_of, summar
 from mindefense.runtime import device_in_use
 from mindefense.study.defending import StudyDefenses
 from mindefense.study.networks import StudyNetworks, StudyParts
+from mindefense.training.accounting import spent_by
 from mindefense.types import Check, Evaluation, Outputs, Trial
 
 
@@ -116,8 +117,14 @@ class Evaluator:
             "split": split.name,
             "order": split.permutation,
             "target_training": described.get("train"),
+            **({"privacy": privacy} if (privacy := self._privacy()) else {}),
             **self._defenses.bank_sizes(),
         }
+
+    def _privacy(self) -> dict[str, float] | None:
+        """What the training of the target has spent; None if it was not private."""
+        config = self._networks.trainings["target"]
+        return spent_by(config, len(self._parts.rows.split.target_members)) if config.noise_multiplier else None
 
     def _trainings_done(self) -> dict[str, Training]:
         """The trainings of the study's networks, as far as their files record them."""

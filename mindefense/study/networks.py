@@ -25,6 +25,7 @@ from mindefense.study.store import StudyStore, mark_of
 from mindefense.targets.base import Executor
 from mindefense.targets.cell import Network, parameters_sha256
 from mindefense.training import PUBLISHED_DEFENDER, TrainConfig
+from mindefense.training.accounting import with_noise
 
 _SEEDS = {"target": 0, "shadow": 1, "defender": 2}
 """Offset of each network's seed from the study's seed. Attack networks have offset 3."""
@@ -94,6 +95,9 @@ class StudyNetworks:
     def trainings(self) -> dict[str, TrainConfig]:
         """The training settings of each network, each with its own seed."""
         config, target, defender = self._parts.config, self._parts.preset.train, PUBLISHED_DEFENDER
+        if config.epsilon is not None:
+            # Models of the attacker, who knows the settings, have the same noise.
+            target = with_noise(target, config.epsilon, len(self._parts.rows.split.target_members))
         if config.smoke:
             defender = dataclasses.replace(defender, epochs=SMOKE_EPOCHS)
         published = {"target": target, "shadow": target, "defender": defender}

@@ -15,7 +15,7 @@ from mindefense.models.vgg import vgg16
 from mindefense.study.config import StudyConfig
 from mindefense.study.registry import MODELS
 from mindefense.targets.base import Identity, InputTransform
-from mindefense.training import PUBLISHED_TARGET, PUBLISHED_VGG16, TrainConfig
+from mindefense.training import PRIVATE_TARGET, PUBLISHED_TARGET, PUBLISHED_VGG16, TrainConfig
 
 SMOKE_EPOCHS = 8
 QUERY_BATCH = 512
@@ -71,7 +71,7 @@ def mlp_preset(config: StudyConfig, columns: int, classes: int) -> Preset:
         build=lambda seed: MLP(widths, seed=seed),
         architecture={"name": "mlp", "widths": list(widths)},
         prepare=None,
-        train=_train(config, PUBLISHED_TARGET),
+        train=_train(config, PUBLISHED_TARGET if config.epsilon is None else PRIVATE_TARGET),
         fit_share=0.5,
         checkpoint_every=50,
         has_shadow=True,
@@ -117,6 +117,8 @@ def preset_for(config: StudyConfig, *, columns: int, classes: int) -> Preset:
 
 def _train(config: StudyConfig, published: TrainConfig) -> TrainConfig:
     chosen = {name: getattr(config, name) for name in _TRAINING if getattr(config, name) is not None}
+    if config.epsilon is not None and config.batch_size == StudyConfig.batch_size:
+        del chosen["batch_size"]  # it is the default of plain training
     if config.smoke and config.epochs is None:
         chosen["epochs"] = SMOKE_EPOCHS
     return dataclasses.replace(published, **chosen)

@@ -17,6 +17,7 @@ from mindefense.runtime import versions
 from mindefense.study.networks import StudyNetworks, StudyParts
 from mindefense.study.provenance import check_finished
 from mindefense.training import train_classifier, trains_in_steps
+from mindefense.training.accounting import spent_by
 from mindefense.types import Samples
 
 CLIP_NORM = 1.0
@@ -52,6 +53,13 @@ class Trainer:
         """Begins the study and trains the target."""
         net = self._networks.start("target")  # raises for an invalid size before anything is written
         self.begin(resume=resume)
+        config = self._networks.trainings["target"]
+        if config.noise_multiplier:
+            spent = spent_by(config, len(self.samples("target")))
+            self._parts.stages.progress.say(
+                f"differentially private training: ε = {spent['epsilon']:.3g} at δ = {spent['delta']:.2g} for each "
+                f"member, by {spent['steps']:,} steps with noise of {config.noise_multiplier:.3g} clipping norms"
+            )
         self._train("target", net, resume=resume)
 
     def train_shadow(self, *, resume: bool) -> None:
@@ -133,7 +141,9 @@ class Trainer:
         samples, config, preset = self.samples(role), self._networks.trainings[role], self._parts.preset
         self._networks.forget(role)
         with self._parts.stages.training(f"train {role}", config.epochs) as on_epoch:
-            train = functools.partial(train_classifier, prepare=preset.prepare)
+            # The target's noise is secret; that of the attacker's model need not be.
+            noise_seed = None if role == "target" else config.seed
+            train = functools.partial(train_classifier, prepare=preset.prepare, noise_seed=noise_seed)
             shared = self._parts.shared
             if shared is not None and trains_in_steps(config, preset.prepare):
                 train = shared.train

@@ -13,6 +13,7 @@ from mindefense.lazy import lazy_names
 _HOMES = {
     "config": (
         "LOSSES",
+        "PRIVATE_TARGET",
         "PUBLISHED_ATTACK",
         "PUBLISHED_DEFENDER",
         "PUBLISHED_TARGET",
@@ -29,6 +30,7 @@ _HOMES = {
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
 __all__ = [
     "LOSSES",
+    "PRIVATE_TARGET",
     "PUBLISHED_ATTACK",
     "PUBLISHED_DEFENDER",
     "PUBLISHED_TARGET",
@@ -47,6 +49,7 @@ __all__ = [
 if TYPE_CHECKING:
     from mindefense.training.config import (
         LOSSES,
+        PRIVATE_TARGET,
         PUBLISHED_ATTACK,
         PUBLISHED_DEFENDER,
         PUBLISHED_TARGET,

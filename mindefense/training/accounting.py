@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any
 
 from mindefense.errors import InputError
+from mindefense.training.config import TrainConfig
 
 LARGEST_EPSILON = 1e3
 """An ε beyond which no noise multiplier is searched: the guarantee would say nothing."""
@@ -72,6 +74,39 @@ def noise_for_epsilon(epsilon: float, sampling_rate: float, steps: int, delta: f
         low /= 1.1
     found = float(brentq(excess, low, high, xtol=1e-4 * high))
     return found if excess(found) <= 0 else found * (1 + 2e-4)
+
+
+def with_noise(config: TrainConfig, epsilon: float, rows: int) -> TrainConfig:
+    """The training with the smallest noise with which it spends at most ε, for δ = `usual_delta`.
+
+    Args:
+        config: The training.
+        epsilon: ε above 0.
+        rows: Number of training rows.
+    """
+    rate, steps = _sampling(config, rows)
+    noise = noise_for_epsilon(float(epsilon), rate, steps, usual_delta(rows))
+    return dataclasses.replace(config, noise_multiplier=noise)
+
+
+def spent_by(config: TrainConfig, rows: int) -> dict[str, float]:
+    """What a private training spends: its ε, δ, noise multiplier, clipping norm, sampling rate and number of steps."""
+    rate, steps = _sampling(config, rows)
+    delta = usual_delta(rows)
+    return {
+        "epsilon": spent_epsilon(config.noise_multiplier, rate, steps, delta),
+        "delta": delta,
+        "noise_multiplier": config.noise_multiplier,
+        "clip_norm": config.clip_norm,
+        "sampling_rate": rate,
+        "steps": steps,
+    }
+
+
+def _sampling(config: TrainConfig, rows: int) -> tuple[float, int]:
+    """The probability with which a row is in a step, and the number of steps, of a private training."""
+    batch = min(config.batch_size, rows)
+    return batch / rows, config.epochs * math.ceil(rows / batch)
 
 
 def usual_delta(rows: int) -> float:

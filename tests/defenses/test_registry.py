@@ -212,14 +212,15 @@ def test_lineup_refuses_what_is_no_defense():
         ("early-stopping=0.9", {"until_accuracy": 0.9}),
         ("weight-decay=0.005", {"weight_decay": 0.005}),
         ("label-smoothing=0.3", {"label_smoothing": 0.3}),
-        ("dp=1", {}),
+        ("dp=1", {"epsilon": 1.0}),
+        ("dp-mindarmour=1", {}),
     ],
 )
 def test_ways_to_train_change_their_setting(text, settings):
     spec = TrainingSpec.parse(text)
     assert spec.settings == settings
     assert str(spec) == text
-    assert spec.is_private == (text == "dp=1")
+    assert spec.is_private == text.startswith("dp-mindarmour")
 
 
 @pytest.mark.parametrize("name", [setting for way in TRAINING_LINEUP for setting in TrainingSpec.parse(way).settings])

@@ -141,7 +141,12 @@ def test_a_seed_belongs_to_recorded_outputs(tmp_path, capsys):
 def compared(staged, tmp_path_factory):
     out = tmp_path_factory.mktemp("compared") / "out"
     shutil.copytree(staged, out)
-    arguments = ["--defenses", "defenmi,label-only,laplace=0.5", "--training", "early-stopping=0.02,dp=1"]
+    arguments = [
+        "--defenses",
+        "defenmi,label-only,laplace=0.5",
+        "--training",
+        "early-stopping=0.02,dp=8,dp-mindarmour=1",
+    ]
     assert cli.main(["compare", "--out", str(out), "--attacks", "confidence,averaging-8", *arguments]) == 0
     return out
 
@@ -155,16 +160,18 @@ def test_a_comparison_leaves_the_page_that_its_file_makes(compared, tmp_path):
 def test_a_comparison_has_every_way_to_defend(compared):
     held = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
     contenders = {contender["name"]: contender for contender in held["contenders"]}
-    assert list(contenders) == ["none", "defenmi", "label-only", "laplace=0.5", "early-stopping=0.02"]
-    assert [(entry["name"], entry["knowledge"]) for entry in held["not_run"]] == [("dp=1", "training")]
+    assert list(contenders) == ["none", "defenmi", "label-only", "laplace=0.5", "early-stopping=0.02", "dp=8"]
+    assert [(entry["name"], entry["knowledge"]) for entry in held["not_run"]] == [("dp-mindarmour=1", "training")]
     for name, contender in contenders.items():
         states = {attack["defended"] for attack in contender["attacks"]}
-        assert states == {name not in ("none", "early-stopping=0.02")}
+        assert states == {name not in ("none", "early-stopping=0.02", "dp=8")}
         averaged = any(attack["name"] == "averaging-8" for attack in contender["attacks"])
         assert averaged == (name in ("defenmi", "laplace=0.5"))
         assert contender["checks"]
     assert contenders["none"]["utility"]["mean_l1"] == 0 < contenders["label-only"]["utility"]["mean_l1"]
     assert contenders["early-stopping=0.02"]["in_training"]
+    assert contenders["dp=8"]["in_training"]
+    assert contenders["dp=8"]["config"] == {"epsilon": 8.0}
     # A label says to an attacker what the gap attack knows, and no more.
     label_only = contenders["label-only"]
     auc = {attack["auc"] for attack in label_only["attacks"] if attack["knowledge"] == "shadow"}
@@ -198,7 +205,14 @@ def test_the_comparison_agrees_with_the_evaluation(compared, staged):
 def test_a_comparison_is_a_table_for_spreadsheets_too(compared):
     with (compared / "comparison.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["name"] for row in rows] == ["none", "defenmi", "label-only", "laplace=0.5", "early-stopping=0.02"]
+    assert [row["name"] for row in rows] == [
+        "none",
+        "defenmi",
+        "label-only",
+        "laplace=0.5",
+        "early-stopping=0.02",
+        "dp=8",
+    ]
     assert float(rows[0]["mean_l1"]) == 0
 
 
