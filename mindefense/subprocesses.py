@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing import resource_tracker
 from typing import TypeVar
 
+from mindefense.errors import MindefenseError
+
 Result = TypeVar("Result")
 
 SAYS = "mindefense: "
@@ -81,19 +83,29 @@ def side_by_side(works: Iterable[Callable[[], Result]], jobs: int) -> Iterator[R
     Args:
         works: The functions, which are pickled; taken as processes become free.
         jobs: Number of processes; 1 to stay in this one.
+
+    Raises:
+        MindefenseError: If the operating system ends one of the processes.
     """
     if jobs == 1:
         for work in works:
             yield work()
         return
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     with parallel_config("loky", inner_max_num_threads=1):
         with _interrupts_blocked():
             results = Parallel(jobs, return_as="generator", max_nbytes=None, pre_dispatch="1.5*n_jobs")(
                 delayed(work)() for work in works
             )
-        yield from results
+        try:
+            yield from results
+        except TerminatedWorkerError as error:
+            raise MindefenseError(
+                f"one of {jobs} processes that worked side by side was killed",
+                fix="this often means that memory ran out: use fewer processes (--jobs), or close other programs",
+            ) from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from mindefense import subprocesses
-from mindefense.errors import InputError
+from mindefense.errors import InputError, MindefenseError
 from mindefense.subprocesses import processes, side_by_side
 
 WAITING = """
@@ -39,6 +39,15 @@ def test_results_come_in_order():
 def test_error_of_a_function_is_the_one_it_raises():
     with pytest.raises(InputError, match=r"^x: expected 1, got 2; do y$"):
         list(side_by_side([_refuse, _refuse], 2))
+
+
+def test_a_process_that_is_killed_is_named_in_one_line():
+    with pytest.raises(MindefenseError, match=r"^one of 2 processes .* was killed; this often means .*--jobs"):
+        list(side_by_side([_die, _die], 2))
+
+
+def _die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _refuse():
