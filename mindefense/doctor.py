@@ -70,6 +70,7 @@ PACKAGES = {
     "numpy": Needed(">=1.26,<2", "NumPy 2 breaks mindspore.dataset"),
     "scikit-learn": Needed(">=1.4,<1.10", "1.10 removes the argument `penalty`, which MindArmour uses"),
     "scipy": Needed(">=1.11"),
+    "dp-accounting": Needed(">=0.4,<0.7"),
     "joblib": Needed(">=1.3"),
     "threadpoolctl": Needed(">=3.1"),
     "psutil": Needed(">=5.9"),

@@ -43,6 +43,8 @@ COMMON = {
         "--adversary",
         "--noise",
         "--max_queries",
+        "--targets",
+        "--targets",
         "--strict",
         "--fail_above",
         "--fail_by",

@@ -188,7 +188,7 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="also attack N models of the online bank, each in the target's place and with the help of the others: "
-        "states how much the figures vary between models trained in the same way (default: 0)",
+        "states how much the figures vary between models trained in the same way; at least 5 (default: 0)",
     )
     add_judgement_arguments(parser)
     add_evidence_arguments(parser)
@@ -327,5 +327,5 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
         default=(),
         metavar="A,B",
         help="ways of training that protect a target; a new target is trained for each: early-stopping=ACCURACY, "
-        "weight-decay=L2, label-smoothing=SHARE, dp=NOISE (default: none)",
+        "weight-decay=L2, label-smoothing=SHARE, dp=EPSILON, dp-mindarmour=NOISE (default: none)",
     )

@@ -1,4 +1,4 @@
-"""What a bank of shadow models says of one model's answers: functions of arrays, in NumPy.
+"""Statistics of one model's answers beside those of a bank of shadow models: functions of arrays, in NumPy.
 
 K models are the bank, N rows are asked about, and ``held`` says which model was trained on which row. A statistic is
 one number for each model and row, higher for rows that the model was trained on.

@@ -14,6 +14,7 @@ from mindefense.data import Split
 from mindefense.defenses.base import Defense
 from mindefense.errors import InputError
 from mindefense.evaluation.config import EvaluationConfig
+from mindefense.evaluation.other_targets import check_others
 from mindefense.evaluation.runner import ADVERSARIES, BANKS, KNOWLEDGE, AttackRunner, attackers_of, names_of
 from mindefense.evaluation.scenario import EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
@@ -92,6 +93,7 @@ def evaluate(
         attacks=attacks, own_attacks=own_attacks, shadow=shadow, shadows=shadows, seed=seed, fit_share=fit_share,
         progress=progress,
     )  # fmt: skip
+    check_others(runner, targets)
     undefended = runner.undefended
     trials, scenario = runner.run(), undefended
     if defense is not None:

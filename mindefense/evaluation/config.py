@@ -21,7 +21,7 @@ class EvaluationConfig:
         noise: ``"keyed"`` if the same query always gets the same answer; ``"fresh"`` if every query gets new noise,
             which attackers can average out.
         max_queries: Largest number of queries per sample, for attackers that search; at least 1.
-        targets: Number of models of the online bank that are attacked in the target's place; 0 for none.
+        targets: Number of models of the online bank that are attacked in the target's place, at least 5; 0 for none.
 
     Raises:
         InputError: If a value is not one of these.
@@ -44,8 +44,8 @@ class EvaluationConfig:
             raise InputError("noise", expected=" or ".join(NOISES), got=repr(self.noise))
         if not isinstance(self.max_queries, int) or self.max_queries < 1:
             raise InputError("max_queries", expected="a whole number of at least 1", got=repr(self.max_queries))
-        if not isinstance(self.targets, int) or self.targets < 0 or self.targets == 1:
-            raise InputError("targets", expected="0, or a whole number of at least 2", got=repr(self.targets))
+        if not isinstance(self.targets, int) or self.targets < 0:
+            raise InputError("targets", expected="0, or a whole number of at least 5", got=repr(self.targets))
 
     def banks(self) -> tuple[str, ...]:
         """The banks of shadow models that these attackers learn from: ``"online"``, ``"offline"``."""

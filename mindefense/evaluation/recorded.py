@@ -17,6 +17,7 @@ from mindefense.defenses.base import Defense
 from mindefense.defenses.registry import DefenseSpec
 from mindefense.errors import InputError
 from mindefense.evaluation.fitting import fitted_parts
+from mindefense.evaluation.other_targets import check_others
 from mindefense.evaluation.runner import ADVERSARIES, AttackRunner, attackers_of
 from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
@@ -81,6 +82,7 @@ def evaluate_outputs(
     attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
     runner = AttackRunner(attackers, undefended, progress=progress, timed=timed)
     runner.check_somebody()
+    check_others(runner, targets)
     trials, scenario = runner.run(), undefended
     defended_log_probs = outputs.defended_log_probs
     if defended_log_probs is not None:

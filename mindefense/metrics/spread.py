@@ -12,6 +12,8 @@ from mindefense.types import PooledRate, Spread
 
 _DRAWS = 400
 """Bootstrap samples of targets."""
+FEWEST_POOLED = 10
+"""Targets below which a bootstrap over them has too narrow an interval."""
 
 
 def spread_of(figure: str, target: float, values: Sequence[float], *, confidence: float = 0.95) -> Spread:
@@ -71,12 +73,13 @@ def pooled_rate(
         confidence: Confidence of the interval.
 
     Returns:
-        The rate; None if there are fewer than ``1 / fpr`` non-members, so that no single mistake is allowed.
+        The rate; None with fewer than `FEWEST_POOLED` targets, and with fewer than ``1 / fpr`` non-members, of which a
+        single mistake would be too many.
     """
     found = [np.sort(one[member]) for one, member in zip(scores, is_member, strict=True)]
     others = [np.sort(one[~member]) for one, member in zip(scores, is_member, strict=True)]
     members, non_members = sum(map(len, found)), sum(map(len, others))
-    if math.floor(non_members * fpr + 1e-9) < 1:
+    if len(scores) < FEWEST_POOLED or math.floor(non_members * fpr + 1e-9) < 1:
         return None
     # The threshold is among the largest scores of each target; the rest of the non-members need not be sorted again.
     allowed_at_most = math.floor(max(map(len, others)) * len(others) * fpr + 1e-9) + 1

@@ -187,7 +187,7 @@ def _targets_plate(results: Row, states: Sequence[tuple[str, Row]]) -> Plate:
         pictures.append(Picture(f"targets-{_slug(defended)}", name, alt, figured))
     places = [by_spread(found, figure, defended=bool(d))[0][1]["place"] for d in range(len(pictures))]
     conclusion = (
-        "So this model leaks as much as others that are trained in the same way."
+        "So there is no sign that this model leaks more or less than others that are trained in the same way."
         if set(places) == {"within"}
         else "So this model leaks more than others that are trained in the same way."
         if "above" in places

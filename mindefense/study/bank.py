@@ -204,6 +204,7 @@ class StudyBank:
             samples.labels,
             self.training(kind, number),
             prepare=preset.prepare,
+            noise_seed=self._seed(kind, number),
             checkpoint=parts.store.path(self.role(kind, number)),
             checkpoint_every=preset.checkpoint_every,
             resume=resume,

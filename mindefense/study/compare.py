@@ -17,6 +17,7 @@ from mindefense.study.trainer import CLIP_NORM
 from mindefense.training import TrainConfig
 from mindefense.types import Comparison, NotRun
 
+_OF_PLAIN_TRAINING = ("epochs", "learning_rate", "schedule", "warmup_epochs")
 DELTA = 1e-5
 """The δ for which the ε of differentially private training is reported."""
 
@@ -84,7 +85,7 @@ def compare(
             answers = dataclasses.replace(
                 answers, clean_probs=contest.answers.clean_probs, defended_probs=answers.clean_probs
             )
-            settings = way.settings
+            settings: dict[str, object] = {**way.settings, **(other.evaluator.privacy() or {})}
             if way.is_private:
                 settings = {"noise_multiplier": way.value, "clip_norm": CLIP_NORM, "delta": DELTA,
                             "epsilon": epsilon(other.preset.train.epochs, way.value, DELTA)}  # fmt: skip
@@ -115,7 +116,9 @@ def config_of(study: Study, way: TrainingSpec) -> StudyConfig:
     """
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     dataclasses.replace(study.preset.train, **{name: value for name, value in way.settings.items() if name in fields})
-    return dataclasses.replace(study.config, defense=NONE, **way.settings)
+    # Private training has rates and batches of its own.
+    usual = dict.fromkeys(_OF_PLAIN_TRAINING) if "epsilon" in way.settings else {}
+    return dataclasses.replace(study.config, defense=NONE, **{**usual, **way.settings})
 
 
 def trained_otherwise(study: Study, way: TrainingSpec) -> Study:

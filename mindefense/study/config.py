@@ -129,6 +129,11 @@ class StudyConfig:
             if not 0 < self.epsilon <= LARGEST_EPSILON:
                 expected = f"a number above 0 and at most {LARGEST_EPSILON:g}"
                 raise InputError("epsilon", expected=expected, got=repr(self.epsilon))
+            if self.until_accuracy is not None:
+                expected = (
+                    "None for private training, because the number of epochs would reveal information on the rows"
+                )
+                raise InputError("until_accuracy", expected=expected, got=repr(self.until_accuracy))
             if self.samples == IMAGES:
                 fix = "its batch normalization mixes the rows of a batch, so that no row has a gradient of its own"
                 raise InputError("epsilon", expected="model mlp", got=f"model {self.model}", fix=fix)

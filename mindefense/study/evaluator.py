@@ -9,6 +9,7 @@ from pathlib import Path
 from mindefense.attacks.registry import AttackContext
 from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.facts import Training
+from mindefense.evaluation.other_targets import check_others
 from mindefense.evaluation.runner import AttackRunner, attackers_of
 from mindefense.evaluation.scenario import Scenario
 from mindefense.evaluation.summary import Subject, answers_of, checks_of, summarize
@@ -62,6 +63,7 @@ class Evaluator:
             stages.progress.say(line)
         runner = AttackRunner(attackers, undefended, progress=stages.progress, timed=stages.timed)
         runner.check_somebody()
+        check_others(runner, config.targets)
         return runner
 
     def answers(self, scenario: Scenario) -> Outputs:
@@ -117,14 +119,18 @@ class Evaluator:
             "split": split.name,
             "order": split.permutation,
             "target_training": described.get("train"),
-            **({"privacy": privacy} if (privacy := self._privacy()) else {}),
+            "batch_size": self._parts.preset.train.batch_size,
+            **({"privacy": privacy} if (privacy := self.privacy()) else {}),
             **self._defenses.bank_sizes(),
         }
 
-    def _privacy(self) -> dict[str, float] | None:
+    def privacy(self) -> dict[str, float] | None:
         """What the training of the target has spent; None if it was not private."""
+        held = self._networks.checkpoint("target").description
         config = self._networks.trainings["target"]
-        return spent_by(config, len(self._parts.rows.split.target_members)) if config.noise_multiplier else None
+        if not config.noise_multiplier or "origin" in held:  # it was trained elsewhere
+            return None
+        return spent_by(config, len(self._parts.rows.split.target_members))
 
     def _trainings_done(self) -> dict[str, Training]:
         """The trainings of the study's networks, as far as their files record them."""

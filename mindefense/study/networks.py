@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import nn
 from mindspore.amp import auto_mixed_precision
 
-from mindefense.checkpoint import Checkpoint, load_into
+from mindefense.checkpoint import Checkpoint, load_checkpoint, load_into
 from mindefense.defenses.classifier import DefenderClassifier
 from mindefense.errors import InputError
 from mindefense.progress import Progress
@@ -25,7 +25,7 @@ from mindefense.study.store import StudyStore, mark_of
 from mindefense.targets.base import Executor
 from mindefense.targets.cell import Network, parameters_sha256
 from mindefense.training import PUBLISHED_DEFENDER, TrainConfig
-from mindefense.training.accounting import with_noise
+from mindefense.training.accounting import spent_by, with_noise
 
 _SEEDS = {"target": 0, "shadow": 1, "defender": 2}
 """Offset of each network's seed from the study's seed. Attack networks have offset 3."""
@@ -97,11 +97,22 @@ class StudyNetworks:
         config, target, defender = self._parts.config, self._parts.preset.train, PUBLISHED_DEFENDER
         if config.epsilon is not None:
             # Models of the attacker, who knows the settings, have the same noise.
-            target = with_noise(target, config.epsilon, len(self._parts.rows.split.target_members))
+            target = self._with_noise(target, config.epsilon)
         if config.smoke:
             defender = dataclasses.replace(defender, epochs=SMOKE_EPOCHS)
         published = {"target": target, "shadow": target, "defender": defender}
         return {role: dataclasses.replace(train, seed=self.seed(role)) for role, train in published.items()}
+
+    def _with_noise(self, train: TrainConfig, epsilon: float) -> TrainConfig:
+        """The private training: with the noise that the target was trained with, if it spends ε, or with a new one."""
+        rows, store = len(self._parts.rows.split.target_members), self._parts.store
+        if store.holds("target"):
+            held = load_checkpoint(store.path("target")).description.get("train", {})
+            if noise := held.get("noise_multiplier"):
+                same = dataclasses.replace(train, noise_multiplier=noise)
+                if 0.95 * epsilon < spent_by(same, rows)["epsilon"] <= epsilon * (1 + 1e-6):
+                    return same
+        return with_noise(train, epsilon, rows)
 
     def seed(self, role: str) -> int:
         """The seed of ``"target"``, ``"shadow"`` or ``"defender"``."""

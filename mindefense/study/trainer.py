@@ -11,7 +11,7 @@ from mindspore import nn
 from mindefense.checkpoint import load_checkpoint, load_into, parameters_of
 from mindefense.confidence import softmax
 from mindefense.defenses.classifier import fit_defender
-from mindefense.errors import CheckpointError
+from mindefense.errors import CheckpointError, InputError
 from mindefense.private import train_privately
 from mindefense.runtime import versions
 from mindefense.study.networks import StudyNetworks, StudyParts
@@ -52,8 +52,8 @@ class Trainer:
     def train_target(self, *, resume: bool) -> None:
         """Begins the study and trains the target."""
         net = self._networks.start("target")  # raises for an invalid size before anything is written
+        config = self._networks.trainings["target"]  # the search for the noise may fail, so it comes before any change
         self.begin(resume=resume)
-        config = self._networks.trainings["target"]
         if config.noise_multiplier:
             spent = spent_by(config, len(self.samples("target")))
             self._parts.stages.progress.say(
@@ -72,6 +72,9 @@ class Trainer:
         Raises:
             CheckpointError: If it has another architecture, or was trained on another data set or other rows.
         """
+        if self._parts.config.epsilon is not None:
+            raise InputError("epsilon", expected="none with a given target, whose training is unknown",
+                             got=f"{self._parts.config.epsilon:g}")  # fmt: skip
         held = load_checkpoint(checkpoint)
         held.expect("target")
         net = self._parts.preset.build(0)

@@ -10,8 +10,8 @@ from typing import Any
 from mindefense.errors import InputError
 from mindefense.training.config import TrainConfig
 
-LARGEST_EPSILON = 1e3
-"""An ε beyond which no noise multiplier is searched: the guarantee would say nothing."""
+LARGEST_EPSILON = 64.0
+"""An ε beyond which no noise multiplier is searched: the guarantee is weak, and its computation takes long."""
 
 
 @functools.lru_cache
@@ -62,7 +62,7 @@ def noise_for_epsilon(epsilon: float, sampling_rate: float, steps: int, delta: f
     from scipy.optimize import brentq
 
     def excess(noise: float) -> float:
-        return math.log(spent_epsilon(noise, sampling_rate, steps, delta) / epsilon)
+        return spent_epsilon(noise, sampling_rate, steps, delta) - epsilon
 
     # Rényi divergences give a larger ε in milliseconds, and so a noise from which the search needs few steps down.
     # Of fractional orders the series often does not converge.
@@ -73,7 +73,9 @@ def noise_for_epsilon(epsilon: float, sampling_rate: float, steps: int, delta: f
     while excess(low) <= 0:
         low /= 1.1
     found = float(brentq(excess, low, high, xtol=1e-4 * high))
-    return found if excess(found) <= 0 else found * (1 + 2e-4)
+    while excess(found) > 0:
+        found *= 1 + 1e-3
+    return found
 
 
 def with_noise(config: TrainConfig, epsilon: float, rows: int) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""Trains a classifier Cell epoch by epoch; resuming from a checkpoint gives the same weights to the last bit."""
+"""Trains a classifier Cell epoch by epoch; a resumed training gives the same weights, unless its noise is secret."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def train_classifier(
 ) -> tuple[Epoch, ...]:
     """Trains `net` in place.
 
-    With `config.noise_multiplier` the training is differentially private; see `mindefense.training.private`.
+    With ``config.noise_multiplier`` above 0 the training is differentially private (DP-SGD).
 
     Args:
         net: Cell from ``(N, ...)`` float32 to logits, ``(N, C)`` for softmax and ``(N, 1)`` for sigmoid.
@@ -61,8 +61,8 @@ def train_classifier(
             function. `checkpoint` and `resume` are those of rank 0. The weights differ slightly with the number of
             ranks, because sums are rounded differently and batch normalization gets other parts. None to train on
             this rank alone.
-        noise_seed: Seed of noise and sampling in private training, for tests and for shadow models of an attacker; None
-            for secret ones, without which there is no privacy.
+        noise_seed: Seed of noise and sampling in private training, for tests and for shadow models of an attacker. None
+            draws secret ones; with a known seed there is no privacy.
 
     Returns:
         The figures of all epochs, those before a resume included.

@@ -68,7 +68,8 @@ class OverTargets:
         adversary: ``"static"`` or ``"adaptive"``.
         defended: Whether the targets were defended.
         spreads: Its figures.
-        pooled: The true positive rate at a false positive rate of 0.01%; None with fewer than 10,000 non-members.
+        pooled: The true positive rate at a false positive rate of 0.01%; None with fewer than 10,000 non-members or 10
+            targets.
     """
 
     name: str

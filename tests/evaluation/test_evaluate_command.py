@@ -171,7 +171,7 @@ def test_a_comparison_has_every_way_to_defend(compared):
     assert contenders["none"]["utility"]["mean_l1"] == 0 < contenders["label-only"]["utility"]["mean_l1"]
     assert contenders["early-stopping=0.02"]["in_training"]
     assert contenders["dp=8"]["in_training"]
-    assert contenders["dp=8"]["config"] == {"epsilon": 8.0}
+    assert 7.9 < contenders["dp=8"]["config"]["epsilon"] <= 8.0
     # A label says to an attacker what the gap attack knows, and no more.
     label_only = contenders["label-only"]
     auc = {attack["auc"] for attack in label_only["attacks"] if attack["knowledge"] == "shadow"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from mindefense import Rounding, ShadowBank, Target, cli, evaluate, from_datasets
+from mindefense import Rounding, ShadowBank, Target, cli, from_datasets
 from mindefense.attacks.registry import AttackContext
 from mindefense.data import load_outputs, load_shadow_outputs
 from mindefense.errors import InputError
@@ -17,6 +17,7 @@ from mindefense.evaluation.other_targets import attack_others
 from mindefense.evaluation.runner import AttackRunner, attackers_of
 from mindefense.evaluation.scenario import EvaluationSets, Scenario
 from mindefense.metrics import pooled_rate, spread_of
+from mindefense.progress import Quiet
 from mindefense.reports.report import write_report
 from mindefense.reports.results import schema, to_json
 from mindefense.targets.bank import assign_rows
@@ -190,8 +191,8 @@ def test_a_rate_that_the_rows_cannot_carry_is_none():
 
 
 def test_equal_scores_identify_nobody():
-    truth = [np.arange(4000) < 2000] * 6
-    assert pooled_rate([np.zeros(4000)] * 6, truth, fpr=1e-3).tpr == 0.0
+    truth = [np.arange(4000) < 2000] * 10
+    assert pooled_rate([np.zeros(4000)] * 10, truth, fpr=1e-3).tpr == 0.0
 
 
 def test_the_command_writes_figures_that_fit_the_schema(tmp_path, capsys):
@@ -208,15 +209,16 @@ def test_the_command_writes_figures_that_fit_the_schema(tmp_path, capsys):
     assert "6 other models in this one's place" in " ".join(capsys.readouterr().out.split())
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Other models in this model" in page
-    assert "So this model leaks" in page
+    assert "this model leaks more or less than others" in page
 
 
 @pytest.mark.parametrize(
     ("targets", "models", "message"),
     [
         (K + 1, K, f"targets: expected at most {K}.*got {K + 1}"),
-        (2, 4, "targets: expected an online bank of at least 6 models, got 4"),
-        (2, 0, "targets: expected an online bank of at least 6 models, got 0"),
+        (5, 4, "targets: expected an online bank of at least 8 models, got 4"),
+        (5, 0, "targets: expected an online bank of at least 8 models, got 0"),
+        (1, K, "targets: expected 0, or at least 5, got 1"),
     ],
 )
 def test_a_bank_that_is_too_small_is_named(tmp_path, targets, models, message):
@@ -229,12 +231,31 @@ def test_a_bank_that_is_too_small_is_named(tmp_path, targets, models, message):
         evaluate_outputs(outputs, shadows=shadows if models else None, attacks=("confidence",), targets=targets)
 
 
-def test_one_target_has_no_spread(tmp_path):
-    with pytest.raises(InputError, match="targets: expected 0, or a whole number of at least 2, got 1"):
-        evaluate(None, None, None, targets=1)
+def test_models_of_all_or_none_of_the_rows_are_not_attacked(tmp_path):
+    outputs, shadows = recorded(tmp_path)
+    held = shadows.in_training.copy()
+    held[0], held[3] = False, True
+    shadows = dataclasses.replace(shadows, in_training=held)
+    found = evaluate_outputs(outputs, shadows=shadows, attacks=("confidence", "lira"), targets=K - 2)
+    assert found.other_targets.targets == K - 2
+    with pytest.raises(InputError, match=f"targets: expected at most {K - 2}"):
+        evaluate_outputs(outputs, shadows=shadows, attacks=("confidence", "lira"), targets=K)
+
+
+def test_an_attacker_without_enough_models_is_named(tmp_path):
+    outputs, shadows = recorded(tmp_path)
+    held = shadows.in_training.copy()
+    held[2:] = held[[0, 1] * ((K - 2) // 2)]
+    held[2:4] = shadows.in_training[2:4]
+    said = []
+    progress = Quiet()
+    progress.say = said.append
+    shadows = dataclasses.replace(shadows, in_training=held)
+    evaluate_outputs(outputs, shadows=shadows, attacks=("confidence", "lira"), targets=5, progress=progress)
+    assert any("not on other targets" in line and "lira" in line for line in said)
 
 
 def test_a_run_with_too_small_a_bank_ends_before_anything_is_trained(tmp_path, capsys):
-    assert cli.main(["run", "--smoke", "--shadows", "4", "--targets", "4", "--out", str(tmp_path / "out")]) == 2
-    assert "an online bank of at least 6 models, got 4" in " ".join(capsys.readouterr().err.split())
+    assert cli.main(["run", "--smoke", "--shadows", "4", "--targets", "5", "--out", str(tmp_path / "out")]) == 2
+    assert "an online bank of at least 8 models, got 4" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out" / "target.ckpt").exists()

@@ -68,6 +68,7 @@ def test_json_holds_the_schema(evaluation, tmp_path):
         "canaries",
         "confidences",
         "risks",
+        "other_targets",
         "checks",
         "timings",
     }

@@ -1,6 +1,7 @@
 """A study with private training: what it says, writes and refuses."""
 
 import json
+import re
 
 import pytest
 
@@ -45,11 +46,11 @@ def test_the_shadow_models_have_the_same_noise_by_seeds_of_their_own(private):
 def test_the_report_shows_the_guarantee_beside_what_is_proved(private):
     results = json.loads((private / "results.json").read_text(encoding="utf-8"))
     page = (private / "report.md").read_text(encoding="utf-8")
-    assert "The training was differentially private: ε = 8 at δ = 2.5e-05 for each member" in page
+    assert re.search(r"The training was differentially private: ε = (8|7\.99) at δ = 2\.5e-05 for each member", page)
     assert "a smaller figure proves nothing" in page
     results["attacks"][0]["epsilon_low"] = 9.0
     (line,) = (line for line in answer_trust([], results).text if "differentially private" in line)
-    assert "ε is at least 9, which contradicts this guarantee" in line
+    assert "the largest is 9 (95% for each attacker alone, δ = 0). That is above the stated ε" in line
 
 
 def test_two_trainings_differ_since_their_noise_is_secret(private, tmp_path):
@@ -62,7 +63,9 @@ def test_two_trainings_differ_since_their_noise_is_secret(private, tmp_path):
 def test_training_says_what_it_will_spend(tmp_path, capsys):
     assert cli.main(["train", "--smoke", "--training", "dp=4", "--out", str(tmp_path / "out")]) == 0
     said = " ".join("".join(capsys.readouterr()).split())
-    assert "differentially private training: ε = 4 at δ = 2.5e-05 for each member, by 8 steps" in said
+    assert re.search(
+        r"differentially private training: ε = (4|3\.99) at δ = 2\.5e-05 for each member, by 8 steps", said
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_training_says_what_it_will_spend(tmp_path, capsys):
             ["--model", "vgg16", "--epsilon", "8"],
             "epsilon: expected model mlp, got model vgg16; its batch normalization",
         ),
-        (["--epsilon", "2000"], "epsilon: expected a number above 0 and at most 1000, got 2000"),
+        (["--epsilon", "2000"], "epsilon: expected a number above 0 and at most 64, got 2000"),
         (["--epsilon", "8", "--until_accuracy", "0.9"], "until_accuracy: expected None for private training"),
     ],
 )

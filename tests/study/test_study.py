@@ -171,7 +171,8 @@ def test_every_attacker_is_there_in_every_state(staged):
     results = held_in(staged)
     left_out = {(entry["name"], entry["knowledge"]) for entry in results["not_run"]}
     assert left_out == {
-        (name, knowledge) for name in ("label-noise", "label-shifts") for knowledge in ("auditor", "shadow")
+        *((name, knowledge) for name in ("label-noise", "label-shifts") for knowledge in ("auditor", "shadow")),
+        ("lira-augmented", "online"),
     }
     expected = []
     for name, spec in select(None).items():
