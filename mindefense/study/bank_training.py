@@ -15,7 +15,7 @@ from mindefense.models.mlp import MLP
 from mindefense.ranks import part_of
 from mindefense.runtime import device_in_use
 from mindefense.study.presets import Preset
-from mindefense.subprocesses import cores
+from mindefense.subprocesses import processes
 from mindefense.training import Epoch, TrainConfig, train_classifier, trains_in_steps
 from mindefense.training.dense import DenseTask, Processes, fastest_processes, train_side_by_side
 
@@ -51,7 +51,7 @@ class Trainings:
         """How many processes train the models fastest; one if they are no MLPs on a CPU. It may be measured."""
         if not is_dense(preset):
             return Processes(1)
-        return fastest_processes(next(self._tasks(preset)), len(self.configs), cores())
+        return fastest_processes(next(self._tasks(preset)), len(self.configs), processes())
 
     def run(self, preset: Preset, jobs: int) -> Iterator[Trained]:
         """Trains the models; yields each as soon as it and those before it are trained.

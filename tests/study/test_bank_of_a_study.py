@@ -10,6 +10,8 @@ from mindefense import cli
 from mindefense.attacks.bank_questions import LOG_ODDS, correct_share
 from mindefense.checkpoint import load_checkpoint, parameters_of
 from mindefense.errors import CheckpointError
+from mindefense.evaluation import EvaluationConfig
+from mindefense.progress import Quiet
 from mindefense.study import Study, bank_training
 from mindefense.study.bank_training import Trainings
 from mindefense.study.shared import FEW, SharedWork
@@ -74,10 +76,13 @@ def test_offline_models_hold_none_of_the_judged_rows_nor_members(banked):
     assert bank.is_offline
 
 
-def test_an_unfinished_bank_is_named_with_the_command_that_finishes_it(copied, capsys):
+def test_an_unfinished_bank_is_named_with_the_command_that_finishes_it(copied):
     (copied / "shadows" / "online-003.ckpt").unlink()
-    assert cli.main(["evaluate", "--out", str(copied), "--attacks", "gap,confidence,lira"]) == 0
-    said = " ".join("".join(capsys.readouterr()).split())
+    said = []
+    progress = Quiet()
+    progress.say = said.append
+    Study(None, copied, progress=progress).evaluator.runner(EvaluationConfig(("gap", "confidence", "lira")))
+    said = " ".join(said)
     assert "the online bank has 3 of 4 planned shadow models" in said
     assert f"mindefense train-shadows --out {copied} --resume" in said
 
