@@ -53,7 +53,7 @@ _INI_IDLE = (
 )
 """Keys that are ignored."""
 
-_DERIVED = ("split", "order", "target_training")
+_DERIVED = ("privacy", "split", "order", "target_training")
 """Settings in a file of results that follow from the other settings."""
 _ELSEWHERE = {
     "data_path": "the folder or file of the data",

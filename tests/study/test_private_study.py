@@ -93,3 +93,11 @@ def test_other_ways_change_their_setting(tmp_path):
     assert cli.main(["train", "--smoke", "--training", ways, "--out", str(tmp_path / "out")]) == 0
     config = Study(None, tmp_path / "out").config
     assert (config.until_accuracy, config.weight_decay, config.label_smoothing) == (0.5, 0.005, 0.3)
+
+
+def test_results_repeat_the_study(private, tmp_path):
+    out = tmp_path / "again"
+    assert cli.main(["run", "--config", str(private / "results.json"), "--out", str(out)]) == 0
+    settings = json.loads((out / "results.json").read_text(encoding="utf-8"))["settings"]
+    assert settings["epsilon"] == 8.0
+    assert settings["privacy"]["epsilon"] <= 8.0
