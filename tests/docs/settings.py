@@ -88,6 +88,5 @@ PAGES: dict[str, Setting] = {
         has=(brought.location,), exempt=dict.fromkeys(("train-shadows --out", "lira,rmia"), BANK)
     ),
     "docs/results/vgg16_cifar100_32px/README.md": Setting(has=(brought.cifar100,)),
-    "docs/results/vgg16_cifar100_bank/README.md": Setting(has=(brought.cifar100,)),
 }
 """Pages that need something."""
