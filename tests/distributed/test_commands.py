@@ -100,7 +100,8 @@ def test_evaluating_an_old_study(launch, staged, tmp_path):
 
 def test_the_example_from_end_to_end(launch, staged, tmp_path):
     example, out = ROOT / "examples" / "location_defense.py", tmp_path / "out"
-    ended = launch(3 if os.environ.get("MINDEFENSE_SLOW") else 2, example, "--smoke", "--out", out, "--attacks", ATTACKS, "--distributed")
+    ranks = 3 if os.environ.get("MINDEFENSE_SLOW") else 2
+    ended = launch(ranks, example, "--smoke", "--out", out, "--attacks", ATTACKS, "--distributed")
     assert ended.code == 0, ended.said
     check_same(out, staged)
     for name in ("target", "shadow", "defender", "defense", *BANK):
