@@ -199,8 +199,8 @@ def shown(comparison: Comparison, out: Path, args: argparse.Namespace) -> Outcom
 
 def attackers(args: argparse.Namespace):
     """The attackers that the arguments name."""
+    from mindefense.evaluation.attackers import ADVERSARIES, KNOWLEDGE
     from mindefense.evaluation.config import EvaluationConfig
-    from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE
 
     return EvaluationConfig(
         attacks=args.attacks,

@@ -18,7 +18,8 @@ _HOMES = {
     "gate": ("Gate",),
     "policy": ("Policy",),
     "recorded": ("evaluate_outputs",),
-    "runner": ("AttackRunner", "Attackers", "run_attacks"),
+    "attackers": ("Attackers",),
+    "runner": ("AttackRunner", "run_attacks"),
     "scenario": ("DefendedBy", "EvaluationSets", "Rows", "Scenario"),
     "shadows": ("train_shadows",),
     "summary": ("Subject", "answers_of", "summarize"),
@@ -49,12 +50,13 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mindefense.evaluation.api import evaluate
+    from mindefense.evaluation.attackers import Attackers
     from mindefense.evaluation.comparison import compare, compare_outputs
     from mindefense.evaluation.config import EvaluationConfig
     from mindefense.evaluation.gate import Gate
     from mindefense.evaluation.policy import Policy
     from mindefense.evaluation.recorded import evaluate_outputs
-    from mindefense.evaluation.runner import Attackers, AttackRunner, run_attacks
+    from mindefense.evaluation.runner import AttackRunner, run_attacks
     from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
     from mindefense.evaluation.shadows import train_shadows
     from mindefense.evaluation.summary import Subject, answers_of, summarize

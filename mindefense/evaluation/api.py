@@ -13,9 +13,10 @@ from mindefense.attacks.registry import AttackContext, AttackSpec
 from mindefense.data import Split
 from mindefense.defenses.base import Defense
 from mindefense.errors import InputError
+from mindefense.evaluation.attackers import ADVERSARIES, BANKS, KNOWLEDGE, attackers_of, names_of
 from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.other_targets import check_others
-from mindefense.evaluation.runner import ADVERSARIES, BANKS, KNOWLEDGE, AttackRunner, attackers_of, names_of
+from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
 from mindefense.progress import Progress, progress_of
@@ -133,7 +134,7 @@ def prepared(
     for bank in banks.values():
         _check_like(model, bank, sets.everyone)
     runner = AttackRunner(attackers, Scenario.undefended(model, sets, shadow=shadow, banks=banks), progress=progress)
-    runner.check_somebody()
+    runner.participants.check_somebody()
     own = [*(attacks if isinstance(attacks, Mapping) else ()), *(own_attacks or ())]
     settings = {
         **dataclasses.asdict(config),

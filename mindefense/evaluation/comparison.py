@@ -17,10 +17,11 @@ from mindefense.defenses.base import Defense
 from mindefense.defenses.registry import NONE, DefenseSpec, Parts, parse_lineup
 from mindefense.errors import InputError
 from mindefense.evaluation.api import prepared
+from mindefense.evaluation.attackers import ADVERSARIES, KNOWLEDGE, attackers_of
 from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.fitting import fitted_parts
 from mindefense.evaluation.recorded import recorded_scenario, recorded_settings
-from mindefense.evaluation.runner import ADVERSARIES, KNOWLEDGE, AttackRunner, attackers_of
+from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import Scenario
 from mindefense.evaluation.summary import Subject, answers_of, checks_of, evidence_for, is_noised, utility
 from mindefense.evaluation.verdict import changed, held_against, verdict_of
@@ -96,7 +97,7 @@ class Contest:
             settings=dict(subject.settings),
             versions=versions(),
             contenders=mark_dominated(contenders),
-            not_run=(*self._runner.left_out(noised=self._is_noised), *not_run),
+            not_run=(*self._runner.participants.left_out(noised=self._is_noised), *not_run),
             checks=self._checks,
             timings=dict(timings or {}),
             evidence=evidence_for(self._runner.undefended, self.answers, subject),
@@ -213,7 +214,7 @@ def compare_outputs(
     context = AttackContext(seed=seed)
     attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
     runner = AttackRunner(attackers, undefended, progress=progress)
-    runner.check_somebody()
+    runner.participants.check_somebody()
     settings = recorded_settings(outputs, attacks, own_attacks, adversary)
     subject = Subject(dataset=outputs.name, seed=seed, settings=settings, digests={"outputs": outputs.sha256})
     known = undefended.sets.known

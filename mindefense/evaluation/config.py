@@ -7,7 +7,7 @@ import dataclasses
 from mindefense.attacks.registry import AttackContext, select
 from mindefense.defenses.target import NOISES
 from mindefense.errors import InputError
-from mindefense.evaluation.runner import ADVERSARIES, BANKS, KNOWLEDGE
+from mindefense.evaluation.attackers import ADVERSARIES, BANKS, KNOWLEDGE
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,9 +16,10 @@ from mindefense.data.shadow_outputs import ShadowOutputs
 from mindefense.defenses.base import Defense
 from mindefense.defenses.registry import DefenseSpec
 from mindefense.errors import InputError
+from mindefense.evaluation.attackers import ADVERSARIES, attackers_of
 from mindefense.evaluation.fitting import fitted_parts
 from mindefense.evaluation.other_targets import check_others
-from mindefense.evaluation.runner import ADVERSARIES, AttackRunner, attackers_of
+from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import DefendedBy, EvaluationSets, Rows, Scenario
 from mindefense.evaluation.summary import Subject, answers_of, summarize
 from mindefense.progress import Progress
@@ -81,7 +82,7 @@ def evaluate_outputs(
     context = AttackContext(seed=seed)
     attackers = attackers_of(attacks, own_attacks, context=context, adversary=adversary)
     runner = AttackRunner(attackers, undefended, progress=progress, timed=timed)
-    runner.check_somebody()
+    runner.participants.check_somebody()
     check_others(runner, targets)
     trials, scenario = runner.run(), undefended
     defended_log_probs = outputs.defended_log_probs

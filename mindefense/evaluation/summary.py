@@ -115,7 +115,7 @@ def summarize(
         attacks=tuple(
             dataclasses.replace(trial.result, roc=roc_points(trial.scores, trial.is_member)) for trial in trials
         ),
-        not_run=runner.left_out(noised=is_noised(scenario)),
+        not_run=runner.participants.left_out(noised=is_noised(scenario)),
         budgets=_budgets(scenario, trials, answers),
         undefended=verdicts[0],
         defended=verdicts[1] if is_defended else None,
@@ -196,7 +196,7 @@ def checks_of(
         asked_again=again,
         synthetic=subject.synthetic,
         smoke=subject.smoke,
-        not_asked=runner.not_asked(noised=is_noised(scenario)),
+        not_asked=runner.participants.not_asked(noised=is_noised(scenario)),
         banks={kind: _bank_facts(bank, sets) for kind, bank in undefended.banks.items()} if sets.labelled else {},
     )
     return doubts(facts)

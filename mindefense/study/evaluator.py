@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mindefense.attacks.registry import AttackContext
+from mindefense.evaluation.attackers import attackers_of
 from mindefense.evaluation.config import EvaluationConfig
 from mindefense.evaluation.facts import Training
 from mindefense.evaluation.other_targets import check_others
-from mindefense.evaluation.runner import AttackRunner, attackers_of
+from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import Scenario
 from mindefense.evaluation.summary import Subject, answers_of, checks_of, summarize
 from mindefense.runtime import device_in_use
@@ -62,7 +63,7 @@ class Evaluator:
         for line in self._defenses.unfinished_banks():
             stages.progress.say(line)
         runner = AttackRunner(attackers, undefended, progress=stages.progress, timed=stages.timed)
-        runner.check_somebody()
+        runner.participants.check_somebody()
         check_others(runner, config.targets)
         return runner
 

@@ -10,7 +10,7 @@ from mindefense.attacks import (
     StackedAttack,
 )
 from mindefense.confidence import log_softmax
-from mindefense.evaluation.runner import judge
+from mindefense.evaluation.judging import judge
 from mindefense.evaluation.scenario import Rows
 from mindefense.metrics import membership_metrics
 from mindefense.targets.base import Target

@@ -13,8 +13,9 @@ from mindefense.attacks.registry import AttackContext
 from mindefense.data import load_outputs, load_shadow_outputs
 from mindefense.errors import InputError
 from mindefense.evaluation import evaluate_outputs
+from mindefense.evaluation.attackers import attackers_of
 from mindefense.evaluation.other_targets import attack_others
-from mindefense.evaluation.runner import AttackRunner, attackers_of
+from mindefense.evaluation.runner import AttackRunner
 from mindefense.evaluation.scenario import EvaluationSets, Scenario
 from mindefense.metrics import pooled_rate, spread_of
 from mindefense.progress import Quiet

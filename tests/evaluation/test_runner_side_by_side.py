@@ -14,7 +14,7 @@ from mindefense.attacks.registry import AttackSpec
 from mindefense.confidence import log_softmax
 from mindefense.defenses import LabelOnly
 from mindefense.errors import InputError
-from mindefense.evaluation import Attackers, AttackRunner, DefendedBy, EvaluationSets, Rows, Scenario, runner
+from mindefense.evaluation import Attackers, AttackRunner, DefendedBy, EvaluationSets, Rows, Scenario, fits
 from mindefense.targets.bank import ShadowBank
 from mindefense.targets.base import Target
 from mindefense.training import TrainConfig
@@ -27,7 +27,7 @@ NSH_SHORT = dataclasses.replace(SHORT, learning_rate=0.2)
 @pytest.fixture
 def on_cores(monkeypatch):
     """Sets the number of cores; returns the numbers of functions and processes of every call of `side_by_side`."""
-    called, side_by_side = [], runner.side_by_side
+    called, side_by_side = [], fits.side_by_side
 
     def counting(works, jobs):
         works = list(works)
@@ -36,8 +36,8 @@ def on_cores(monkeypatch):
 
     def use(cores):
         called.clear()
-        monkeypatch.setattr(runner, "processes", lambda: cores)
-        monkeypatch.setattr(runner, "side_by_side", counting)
+        monkeypatch.setattr(fits, "processes", lambda: cores)
+        monkeypatch.setattr(fits, "side_by_side", counting)
         return called
 
     return use

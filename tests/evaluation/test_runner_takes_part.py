@@ -30,7 +30,7 @@ def test_knowledge_and_adversaries_may_be_restricted(knowledge, adversary, befor
     # What fits nothing stays, whatever else is left out: it has no adaptive form.
     expected = [(*one.split(), True) for one in after]
     assert states(runner.run(models(-1))) == [*expected, ("none", "static", True)]
-    left_out = {one.name for one in runner.left_out(noised=True)}
+    left_out = {one.name for one in runner.participants.left_out(noised=True)}
     assert left_out == (set() if before else {"a"})
 
 
@@ -52,11 +52,11 @@ def test_averaging_takes_part_only_where_answers_depend_on_noise(noised):
     found = [(trial.result.name, trial.result.adversary) for trial in runner.run(behind)]
     assert found == [("average", "static"), ("average", "adaptive")] * noised + [("gap", "static")]
     assert [door for door, *_ in log.fits("average")] == [clean.target, behind.target] * noised
-    assert runner.left_out(noised=True) == ()
+    assert runner.participants.left_out(noised=True) == ()
 
 
 def left_out(runner):
-    return [(one.name, one.knowledge) for one in runner.left_out(noised=True)]
+    return [(one.name, one.knowledge) for one in runner.participants.left_out(noised=True)]
 
 
 @pytest.mark.parametrize("lacks", ["door", "rows", "both"])
@@ -67,7 +67,7 @@ def test_without_a_shadow_shadow_attackers_are_left_out_with_a_reason(lacks):
     runner = runner_of(entries, models(shadow=lacks == "rows"), **without_rows)
     assert left_out(runner) == [("a", "shadow"), ("nn", "shadow")]
     said = "there is no shadow model; train one with `mindefense train-shadow`"
-    assert all(said in one.reason for one in runner.left_out(noised=True))
+    assert all(said in one.reason for one in runner.participants.left_out(noised=True))
     assert states(runner.run()) == [("auditor", "static", False)]
     assert states(runner.run(models(-1, shadow=False))) == [("auditor", "static", True), ("auditor", "adaptive", True)]
 
@@ -77,7 +77,7 @@ def test_who_asks_about_changed_samples_is_left_out_where_they_are_not_answered(
     entries = log.entries(flips={"asks": "variants", "learns_from": ("auditor",)}, a={"learns_from": ("auditor",)})
     runner = runner_of(entries, models(answers_variants=False))
     assert left_out(runner) == [("flips", "auditor")]
-    assert "recorded outputs have no answers" in runner.left_out(noised=True)[0].reason
+    assert "recorded outputs have no answers" in runner.participants.left_out(noised=True)[0].reason
     assert [trial.result.name for trial in runner.run()] == ["a"]
     assert log.fits("flips") == []
     assert left_out(runner_of(entries)) == []
@@ -85,7 +85,9 @@ def test_who_asks_about_changed_samples_is_left_out_where_they_are_not_answered(
 
 def test_advice_for_recorded_outputs_is_not_to_train_a_shadow_for_them():
     clean = models(shadow=False, answers_variants=False)
-    (left,) = runner_of(Log().entries(nn={"learns_from": ("shadow",)}), clean, shadow=None).left_out(noised=True)
+    (left,) = runner_of(Log().entries(nn={"learns_from": ("shadow",)}), clean, shadow=None).participants.left_out(
+        noised=True
+    )
     assert (left.name, left.knowledge) == ("nn", "shadow")
     assert "recorded outputs have no shadow model" in left.reason
 
@@ -100,7 +102,7 @@ def test_who_cannot_take_these_samples_is_left_out_with_his_own_words():
     log = Log()
     entries = log.entries(flips={"unsupported": unsupported}, a={"learns_from": ("auditor",)})
     runner = runner_of(entries)
-    assert [dataclasses.astuple(one) for one in runner.left_out(noised=True)] == [
+    assert [dataclasses.astuple(one) for one in runner.participants.left_out(noised=True)] == [
         ("flips", "auditor", "no bits to flip"),
         ("flips", "shadow", "no bits to flip"),
     ]
@@ -148,11 +150,11 @@ BANKS = {"a bank of shadow models", "a bank of shadow models, label-only"}
 def test_kinds_that_could_have_taken_part_are_named(names, given, missing):
     sets = EvaluationSets(rows_of(20), rows_of(0), rows_of(20), shadow=rows_of(40))
     runner = AttackRunner(Attackers(select(names), CONTEXT, **given), models(sets=sets))
-    found = runner.not_asked(noised=False)
+    found = runner.participants.not_asked(noised=False)
     assert {kind for kind, those in found.items() if those} == missing | BANKS
     assert not any("boundary-distance" in those for those in found.values())  # it takes hours; nobody need run it
     assert found.get("repeated queries") == ()
-    noised = runner.not_asked(noised=True)
+    noised = runner.participants.not_asked(noised=True)
     assert bool(noised["repeated queries"]) == (names is not None)
 
 
@@ -160,10 +162,10 @@ def test_what_cannot_take_part_is_not_missed():
     sets = EvaluationSets(rows_of(20), rows_of(0), rows_of(20))
     alone = models(shadow=False, answers_variants=False, sets=sets)
     runner = AttackRunner(Attackers(select(("confidence", "stacked")), CONTEXT), alone)
-    assert not any(runner.not_asked(noised=False).values())  # recorded outputs: no variants, no shadow
+    assert not any(runner.participants.not_asked(noised=False).values())  # recorded outputs: no variants, no shadow
     names = ("confidence", "stacked", "label-noise")
     runner = AttackRunner(Attackers(select(names), CONTEXT), models(shadow=False, sets=sets))
-    missed = {kind for kind, those in runner.not_asked(noised=False).items() if those}
+    missed = {kind for kind, those in runner.participants.not_asked(noised=False).items() if those}
     assert missed == BANKS  # no rows to train a single shadow on, but a bank can be trained on the evaluated rows
 
 
@@ -171,4 +173,6 @@ def test_a_shadow_that_was_not_trained_is_missed():
     sets = EvaluationSets(rows_of(20), rows_of(0), rows_of(20), shadow=rows_of(40))
     names = ("confidence", "stacked", "label-noise")
     runner = AttackRunner(Attackers(select(names), CONTEXT), models(shadow=False, sets=sets))
-    assert {kind for kind, those in runner.not_asked(noised=False).items() if those} == {"shadow models"} | BANKS
+    assert {kind for kind, those in runner.participants.not_asked(noised=False).items() if those} == {
+        "shadow models"
+    } | BANKS

@@ -8,7 +8,7 @@ import pytest
 from mindefense.attacks import Attack, GapAttack
 from mindefense.errors import InputError
 from mindefense.evaluation import Rows, verdict_of
-from mindefense.evaluation.runner import judge
+from mindefense.evaluation.judging import judge
 from mindefense.evaluation.scenario import check_disjoint
 from mindefense.metrics import auc_interval, balanced_accuracy_interval, membership_metrics
 from mindefense.targets.base import Target
