@@ -11,12 +11,12 @@ python benchmarks/bank.py --models 64 --turns 1
 import argparse
 import functools
 import itertools
-import time
 from collections.abc import Callable
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from threadpoolctl import threadpool_limits
+from turns import in_turns
 
 from mindefense.data import make_location_like
 from mindefense.models.mlp import MLP, TARGET_WIDTHS
@@ -50,13 +50,6 @@ def in_processes(work: Callable[[], None], count: int, jobs: int) -> None:
         Parallel(jobs)(delayed(work)() for _ in range(count))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,13 +81,9 @@ def main() -> None:
         "epoch graph": one_after_the_other,
     }
     in_processes(functools.partial(bare_products, widths, 1), args.jobs, args.jobs)  # starts the processes
-    found = {name: [] for name in ways}
-    for _ in range(args.turns):  # in turns, since a machine is not equally fast all the time
-        for name, work in ways.items():
-            found[name].append(seconds(work) / args.models)
-    floor = np.array(found["bare products"])
+    found = {name: taken / args.models for name, taken in in_turns(ways, args.turns).items()}
     for name, taken in found.items():
-        ratio = np.array(taken) / floor
+        ratio = taken / found["bare products"]
         print(
             f"{name}: {np.mean(taken):.2f} s per model of {args.epochs} epochs with {args.jobs} processes or threads, "
             f"{np.mean(ratio):.2f} × the bare products ({ratio.min():.2f}–{ratio.max():.2f} in {args.turns} turns)"

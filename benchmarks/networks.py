@@ -11,11 +11,11 @@ seconds, and how many times as long MindSpore takes for both.
 import argparse
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Sequence
 from unittest import mock
 
 import numpy as np
+from turns import in_turns
 
 from mindefense.attacks import NeuralAttack, NSHAttack, neural
 from mindefense.attacks.neural import NetworkAttack
@@ -54,13 +54,6 @@ def together(attacks: Sequence[NetworkAttack], rows: tuple[Samples, Samples]) ->
         part.finish(result)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,13 +79,10 @@ def main() -> None:
         "both, NumPy side by side": lambda: together((nn, nsh), rows),
     }
     together(made(1), rows)  # starts the processes
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(args.turns):  # in turns, since a machine is not equally fast all the time
-        for name, work in ways.items():
-            found[name].append(seconds(work))
-    both = np.add(found["nn, MindSpore"], found["nsh, MindSpore"])
+    found = in_turns(ways, args.turns)
+    both = found["nn, MindSpore"] + found["nsh, MindSpore"]
     for name, taken in found.items():
-        ratio = both / np.array(taken)
+        ratio = both / taken
         print(f"{name}: {np.mean(taken):.1f} s, MindSpore takes {np.mean(ratio):.2f} times as long for both")
     print(f"{processes()} processes; load of the machine {os.getloadavg()[0]:.1f}")
 

@@ -313,25 +313,28 @@ class Target:
             return self.query(samples).argmax(axis=1)
         return self._labels(samples)
 
-    @contextlib.contextmanager
-    def forgetting(self) -> Iterator[None]:
+    def forgetting(self) -> contextlib.AbstractContextManager[None]:
         """Answers are neither remembered nor taken from memory inside, for queries that are made once."""
-        with contextlib.ExitStack() as stack:
-            for memory in self._memories():
-                stack.enter_context(memory.forgetting())
-            yield
+        return self._in_each(_Remembered.forgetting)
 
     @contextlib.contextmanager
     def restoring(self) -> Iterator[None]:
-        """Forgets at the end the answers that were stored inside."""
-        with contextlib.ExitStack() as stack:
-            for memory in self._memories():
-                stack.enter_context(memory.restoring())
-            yield
-        self._again.clear()
+        """Forgets at the end the answers that were stored inside, those to repetitions of a query included."""
+        before = dict(self._again)
+        try:
+            with self._in_each(_Remembered.restoring):
+                yield
+        finally:
+            self._again = before
 
-    def _memories(self) -> list[_Remembered]:
-        return [self._answers, *([self._labels] if self._labels is not None else [])]
+    @contextlib.contextmanager
+    def _in_each(self, how: Callable[[_Remembered], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+        """Enters a context of each of the target's memories."""
+        with contextlib.ExitStack() as stack:
+            for memory in (self._answers, self._labels, *self._again.values()):
+                if memory is not None:
+                    stack.enter_context(how(memory))
+            yield
 
     def new(self, samples: np.ndarray) -> int:
         """Number of these samples that have not been queried."""

@@ -1,5 +1,6 @@
 """The attacker's own models, and which rows each was trained on."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -94,3 +95,27 @@ def test_only_a_measure_of_labels_is_taken_from_the_undefended_models():
         before = dict(asked)
         behind.measure(Statistic(asks, lambda target, samples: target.query(samples.features)[:, 0], asks), rows)
         assert {key: asked[key] - before[key] for key in asked} == {**dict.fromkeys(asked, 0), name: 4}, asks
+
+
+def test_answers_stored_inside_a_context_are_forgotten_at_its_end():
+    asked = []
+
+    def respond(rows):
+        asked.append(len(rows))
+        return np.log(np.full((len(rows), 2), 0.5, np.float32))
+
+    target = Target(respond, labels=lambda rows: respond(rows).argmax(axis=1), anew=lambda rows, again: respond(rows))
+    one, other = np.zeros((1, 3), np.float32), np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    target.query(one)
+    with contextlib.suppress(KeyError), target.restoring():
+        target.query(other)
+        target.labels(other)
+        target.query(one, again=1)
+        raise KeyError
+    assert asked == [1, 2, 2, 1]
+    target.query(one)  # stored before
+    assert asked == [1, 2, 2, 1]
+    target.query(other)
+    target.labels(other)
+    target.query(one, again=1)
+    assert asked == [1, 2, 2, 1, 2, 2, 1]
