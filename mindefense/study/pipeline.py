@@ -180,7 +180,7 @@ class Study(StudyFacts):
         """
         config = config or EvaluationConfig()
         if config.targets:  # before anything is trained
-            check_targets(config.targets, self.bank.planned("online"))
+            check_targets(config.targets, self.bank.planned("online") if "online" in config.banks() else 0)
         with self.timed("total"):
             if pre_trained is not None:
                 self.adopt_target(pre_trained)
