@@ -1,4 +1,4 @@
-"""What all tests share: the folder of real data, the golden vectors in it, and a study that is done."""
+"""What all tests share: the folder of real data, the golden vectors in it, a place to work in, a study that is done."""
 
 import fcntl
 import json
@@ -139,6 +139,17 @@ def on_the_cpu():
         # After anything has run, MindSpore lets nobody choose a device.
         patch.setattr(ms, "set_device", lambda *_: None)
         yield
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory, in a process that runs on the CPU."""
+    import mindspore as ms
+
+    # Other tests may have run something in this process, after which MindSpore lets nobody choose a device.
+    monkeypatch.setattr(ms, "set_device", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

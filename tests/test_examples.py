@@ -274,7 +274,7 @@ def test_arguments_of_the_tutorial_become_the_study(argv, expected, out, tmp_pat
         raise InputError("enough")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ms, "set_device", lambda *_: None)  # see tests/test_cli.py
+    monkeypatch.setattr(ms, "set_device", lambda *_: None)  # see `here` in tests/conftest.py
     monkeypatch.setattr("mindefense.study.pipeline.Study", record)
     save_checkpoint("VGG16-100_781.ckpt", {"w": np.zeros(1, np.float32)}, {})
     given = ["--data_path", ".", "--pre_trained", "VGG16-100_781.ckpt"]

@@ -2,26 +2,23 @@
 
 import contextlib
 import csv
-import functools
 import importlib.util
-import json
 import re
 import sys
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 import pytest
+from study_folders import arrays, held_in
 
 from mindefense import cli
-from mindefense.checkpoint import load_checkpoint, load_into, parameters_of, save_checkpoint
+from mindefense.checkpoint import load_checkpoint, load_into, parameters_of
 from mindefense.errors import CheckpointError, InputError
 from mindefense.evaluation import EvaluationConfig
 from mindefense.images import ImageTransform, augmented
 from mindefense.models import vgg16
 from mindefense.progress import ConsoleProgress
 from mindefense.study import Study, StudyConfig
-from mindefense.targets.base import clean_target
 from mindefense.targets.cell import forward
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "example_vgg_cifar.py"
@@ -49,15 +46,6 @@ def run_example(*arguments):
         return module.main()
 
 
-def held_in(folder):
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
-
-
-def arrays(folder):
-    with np.load(folder / "defended.npz") as held:
-        return dict(held)
-
-
 @pytest.fixture(scope="session")
 def staged_vgg(tmp_path_factory, on_the_cpu, images, watch):
     """A smoke test with DefenMI, a command at a time: the folder, and what was seen of each command."""
@@ -83,9 +71,6 @@ def tutorial(tmp_path_factory, staged_vgg, images, watch):
     seen.run("parity", lambda: run_example(*common, "--defense", "memguard", "--parity", "--out", folder / "parity"))
     assert seen.codes == {"plain": 0, "parity": 0}, seen.errors
     return folder, seen
-
-
-# ------------------------------------------------------------------------------------------------------- stage by stage
 
 
 def test_every_stage_is_silent_but_for_its_report(staged_vgg):
@@ -371,111 +356,6 @@ def test_interrupted_training_is_taken_up_with_the_same_bytes(staged_vgg, images
 # ---------------------------------------------------------------------------------------------------- other checkpoints
 
 
-@pytest.fixture(scope="session")
-def foreign(tmp_path_factory):
-    """A checkpoint of another program: parameters alone, and what its optimizer left."""
-    path = tmp_path_factory.mktemp("foreign") / "VGG16-100_781.ckpt"
-    net = vgg16(image_size=32, width_multiplier=0.0625, seed=5)
-    held = [{"name": name, "data": ms.Tensor(array)} for name, array in parameters_of(net).items()]
-    held.append({"name": "moments.layers.0.weight", "data": ms.Tensor(np.zeros((4, 3, 3, 3), np.float32))})
-    ms.save_checkpoint(held, str(path))
-    return path
-
-
-def adopt(images, foreign, out, *more):
-    return [
-        *("train", "--data_path", str(images), "--dataset", "cifar100", "--pre_trained", str(foreign), "--image_size"),
-        *("32", "--width_multiplier", "0.0625", "--out", str(out), *more),
-    ]
-
-
-def test_checkpoint_of_another_program_is_taken_at_the_users_word(few_images, foreign, tmp_path, on_the_cpu):
-    out = tmp_path / "out"
-    assert cli.main(adopt(few_images, foreign, out, "--num_samples", "20")) == 0
-    opened, held = Study(None, out), load_checkpoint(out / "target.ckpt")
-    assert (held.description["kind"], held.description["origin"]) == ("target", "VGG16-100_781.ckpt")
-    assert held.parameters.keys() == load_checkpoint(foreign).parameters.keys()
-    assert opened.rows("target").members.indices.tolist() == list(range(60))
-    assert opened.rows("eval").members.indices.tolist() == list(range(20))
-    assert opened.rows("eval").non_members.indices.tolist() == list(range(60, 80))
-    assert opened.rows("defender").non_members.indices.tolist() == list(range(80, 110))
-    assert opened.config.members is None
-    with pytest.raises(InputError, match="rows for the attacker"):
-        opened.rows("attacker")
-
-
-def test_sizes_are_those_of_the_file_and_are_said(few_images, foreign, tmp_path, capfd, on_the_cpu):
-    wrapped = tmp_path / "wrapped.ckpt"
-    held = load_checkpoint(foreign).parameters
-    named = [{"name": f"network.{name}", "data": ms.Tensor(array)} for name, array in held.items()]
-    ms.save_checkpoint(named, str(wrapped))
-    out = tmp_path / "out"
-    given = ("train", "--data_path", str(few_images), "--dataset", "cifar100", "--pre_trained", str(wrapped))
-    assert cli.main([*given, "--num_samples", "20", "--out", str(out)]) == 0
-    assert "settings taken from wrapped.ckpt: image_size 32, width_multiplier 0.0625" in capfd.readouterr().out
-    assert Study(None, out).config.image_size == 32
-    assert load_checkpoint(out / "target.ckpt").parameters.keys() == held.keys()  # without the prefix
-
-
-def test_another_network_is_named_with_where_to_go(few_images, tmp_path, capfd, on_the_cpu):
-    other = tmp_path / "other.ckpt"
-    save_checkpoint(other, {"conv1.weight": np.zeros((8, 3, 3, 3), np.float32)}, {})
-    given = ("train", "--data_path", str(few_images), "--dataset", "cifar100", "--pre_trained", str(other))
-    assert cli.main([*given, "--image_size", "32", "--num_samples", "20", "--out", str(tmp_path / "out")]) == 2
-    said = capfd.readouterr().err
-    assert said.count("\n") == 1
-    assert "docs/your_model.md" in said
-
-
-def test_members_of_a_foreign_checkpoint_may_be_said(few_images, foreign, tmp_path, on_the_cpu):
-    out = tmp_path / "out"
-    assert cli.main(adopt(few_images, foreign, out, "--members", "25", "--num_samples", "20")) == 0
-    opened = Study(None, out)
-    assert opened.rows("target").members.indices.tolist() == list(range(25))
-    assert opened.rows("defender").non_members.indices.tolist() == list(range(25, 50))
-
-
-def test_members_may_be_listed_in_a_file_and_the_screen_says_which(few_images, foreign, tmp_path, capfd, on_the_cpu):
-    listed, out = np.random.default_rng(8).permutation(60)[:24], tmp_path / "out"
-    for name, save in (("rows.npy", np.save), ("rows.txt", functools.partial(np.savetxt, fmt="%d"))):
-        save(tmp_path / name, listed)
-        typed = adopt(few_images, foreign, out, "--members", str(tmp_path / name), "--num_samples", "20")[1:]
-        code = cli.main(["run", *typed, "--defense", "none", "--attacks", "gap,confidence"])
-        said, err = capfd.readouterr()
-        assert (code, err) == (0, "")
-        said = " ".join(said.split())
-        assert (
-            f"members: the 24 rows of the training part (train.bin) that {name} lists; the first 20 of them are" in said
-        )
-        assert (
-            "non-members: rows of the test part (test.bin); the first 20 are judged; the other 36 rows of the" in said
-        )
-        assert "it is not known which images" not in said
-        with (out / "records.csv").open(newline="", encoding="utf-8") as stream:
-            rows = {row["is_member"]: [] for row in csv.DictReader(stream)}
-            stream.seek(0)
-            for row in csv.DictReader(stream):
-                rows[row["is_member"]].append(int(row["index"]))
-        assert sorted(rows.values()) == sorted([sorted(listed.tolist())[:20], [*range(60, 80)]])
-        assert held_in(out)["settings"]["members"] == name  # without the folder: others read it
-
-
-def test_all_of_the_training_part_for_members_is_said_to_be_assumed(few_images, foreign, tmp_path, capfd, on_the_cpu):
-    assert cli.main(adopt(few_images, foreign, tmp_path / "out", "--num_samples", "20")) == 0
-    said = " ".join(capfd.readouterr().out.split())
-    assert "members: all 60 rows of the training part (train.bin); the first 20 of them are judged" in said
-    assert "it is not known which images the checkpoint was trained on" in said
-    assert "give those with --members" in said
-
-
-def test_listed_members_that_the_data_do_not_have_are_refused(few_images, foreign, tmp_path, capfd, on_the_cpu):
-    (tmp_path / "rows.csv").write_text("3\n60\n")
-    assert cli.main(adopt(few_images, foreign, tmp_path / "out", "--members", str(tmp_path / "rows.csv"))) == 2
-    err = capfd.readouterr().err
-    assert err.count("\n") == 1
-    assert "rows.csv line 2: expected a row number 0 … 59, got 60; count rows from 0" in err
-
-
 def test_a_list_of_other_members_than_the_checkpoints_is_refused(staged_vgg, images, tmp_path, capfd, on_the_cpu):
     given, out = staged_vgg[0] / "target.ckpt", tmp_path / "out"
     for first, code in ((0, 0), (1, 2)):
@@ -484,16 +364,6 @@ def test_a_list_of_other_members_than_the_checkpoints_is_refused(staged_vgg, ima
         typed += ["--members", str(tmp_path / "rows.txt"), "--num_samples", "9", "--out", str(out)]
         assert cli.main(typed) == code
     assert "was not trained on this study's target members: its rows differ" in capfd.readouterr().err
-
-
-def test_nobody_left_for_the_defender_is_said_before_anything_is_done(few_images, foreign, tmp_path, capfd, on_the_cpu):
-    out = tmp_path / "out"
-    assert cli.main(adopt(few_images, foreign, out, "--num_samples", "50")) == 2
-    err = capfd.readouterr().err
-    assert err.count("\n") == 1
-    for word in ("rows for the defender", "none in the split first 60 of train, first 50 of each", "--num_samples"):
-        assert word in err
-    assert not out.exists() or not list(out.iterdir())
 
 
 def test_members_other_than_the_checkpoints_are_refused(staged_vgg, images, tmp_path, capfd, on_the_cpu):
@@ -536,17 +406,6 @@ def test_stages_tell_as_many_units_as_they_promise(command, staged_vgg, tutorial
         assert (title, told) == (title, promised)
     if "defend" in units:  # DefenMI's rows come out of the network and out of the search, MemGuard's out of the search
         assert units["defend"][0] == 2 * JUDGED * (1 if command == "parity" else 2)
-
-
-def test_adopting_another_target_forgets_the_one_before(few_images, foreign, tmp_path, on_the_cpu):
-    settings = {"model": "vgg16", "dataset": "cifar100", "data_path": str(few_images), "image_size": 32}
-    study = Study(StudyConfig(**settings, width_multiplier=0.0625, defense="none", batch_size=5), tmp_path / "out")
-    study.adopt_target(foreign)
-    rows = study.rows("eval").members.features[:5]
-    before = clean_target(study._networks.network("target")).query(rows)
-    save_checkpoint(tmp_path / "two.ckpt", parameters_of(vgg16(image_size=32, width_multiplier=0.0625, seed=6)), {})
-    study.adopt_target(tmp_path / "two.ckpt")
-    assert (clean_target(study._networks.network("target")).query(rows) != before).any()
 
 
 def test_results_name_the_data_and_say_how_the_target_was_trained(staged_vgg, images):
